@@ -1,0 +1,44 @@
+# Every target starts from nothing: python3.11, git, make and a package registry are enough.
+SHELL := /bin/bash
+PYTHON ?= python3.11
+BIN := .venv/bin
+export UV_COMPILE_BYTECODE := 1
+# Ray would otherwise package the whole folder when started through `uv run`.
+export RAY_ENABLE_UV_RUN_RUNTIME_ENV := 0
+
+.PHONY: install demo test bench lint types unit lock clean
+
+install: .venv/.installed
+
+# uv installs torch and torchvision as a matching pair; a small venv of its own brings it where missing.
+.venv/.installed: requirements.lock pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet uv
+	VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --require-hashes -r requirements.lock
+	VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --no-deps -e .
+	@touch $@
+
+demo: install
+	$(BIN)/luceloop demo
+
+test: install lint types unit
+
+lint:
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types:
+	$(BIN)/mypy
+
+unit:
+	$(BIN)/pytest
+
+bench: install
+	$(BIN)/python -m benchmarks
+
+lock: install
+	$(BIN)/uv pip compile --universal --generate-hashes --no-emit-index-url --no-header \
+		--python-version 3.11 pyproject.toml --extra dev -o requirements.lock
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,1 @@
+"""Analysis: reads MLflow only; tidy curves, statistics over seeds, figures."""

@@ -1,0 +1,1 @@
+"""Self-consuming loops with curated data: everything that needs only torch."""

@@ -1,0 +1,100 @@
+"""Trained p_0, one file per seed, shared by all points and sweeps that would train the same.
+
+A file's name is the fingerprint of everything that determines its content. Trials that need the
+same models wait for one another, so nothing is trained twice; a killed trial leaves no half file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock
+
+from core import plugins
+from core.config import Config, CustomDataConfig, NpzConfig
+from core.learners.base import Fitted, select_row, stack_rows
+
+FORMAT = 1
+"""Raised whenever the same configuration would train to other bits."""
+
+
+def fingerprint(config: Config, device: str) -> str:
+    """Hex digest of all that determines the trained p_0 of a seed, but for the seed.
+
+    Other points of a sweep (β, λ, K, the reward, the length of the loop) share it.
+    """
+    data: dict[str, Any] = config.data.model_dump()
+    if isinstance(config.data, NpzConfig):
+        data["path"] = hashlib.sha256(Path(config.data.path).read_bytes()).hexdigest()
+    if isinstance(config.data, CustomDataConfig):
+        data["source"] = plugins.source_digest("data.name", config.data.name)
+    determining = {
+        "format": FORMAT,
+        "torch": torch.__version__,
+        "device": torch.device(device).type,
+        "threads": config.resources.threads,
+        "data": data,
+        "learner": config.learner.initial_fit(),
+    }
+    canonical = json.dumps(determining, sort_keys=True, default=str)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:24]
+
+
+@dataclass(frozen=True)
+class InitialModels:
+    """The cache of trained p_0 in one folder."""
+
+    folder: Path
+
+    def get(
+        self,
+        key: str,
+        seeds: Sequence[int],
+        train: Callable[[list[int]], Fitted],
+    ) -> Fitted:
+        """p_0 of `seeds`, training those that are missing in one ensemble.
+
+        Args:
+            key: from `fingerprint`.
+            seeds: R seeds.
+            train: trains p_0 of the rows (positions in `seeds`) it is given.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(self.folder / f"p0-{key}.lock"):
+            missing = [row for row, seed in enumerate(seeds) if not self._path(key, seed).exists()]
+            if missing:
+                fitted = train(missing)
+                for position, row in enumerate(missing):
+                    loss = None if fitted.loss is None else fitted.loss[position : position + 1]
+                    content = {"state": select_row(fitted.state, position), "loss": loss}
+                    save_atomically(content, self._path(key, seeds[row]))
+        return self._load([self._path(key, seed) for seed in seeds])
+
+    def _path(self, key: str, seed: int) -> Path:
+        return self.folder / f"p0-{key}-seed{seed}.pt"
+
+    def _load(self, paths: Sequence[Path]) -> Fitted:
+        contents = [torch.load(path, weights_only=True, map_location="cpu") for path in paths]
+        losses = [content["loss"] for content in contents]
+        loss = None if losses[0] is None else torch.cat(losses)
+        return Fitted(stack_rows([content["state"] for content in contents]), loss)
+
+
+def save_atomically(content: Any, path: Path) -> None:
+    """`torch.save` that leaves either the whole file or none."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            torch.save(content, file)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

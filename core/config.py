@@ -1,0 +1,445 @@
+"""The configuration of a sweep: strict, immutable, checked where it is built.
+
+A `Config` describes a sweep; `core.parsing` builds it from plain values and derives the
+configuration of each of its points; `core.sizes` works out the sizes of its training sets.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    field_validator,
+    model_validator,
+)
+
+from core import plugins
+
+SHORT_KEYS = {"beta": "curation.beta", "k": "curation.k"}
+"""Names that searches and overrides may use for the keys every sweep varies."""
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+PositiveInt = Annotated[int, Field(ge=1, strict=True)]
+
+
+def _parse_k(value: Any) -> Any:
+    if isinstance(value, str) and value.strip().lstrip(".").lower() in ("inf", "infinity", "∞"):
+        return math.inf
+    whole = isinstance(value, int | float) and not isinstance(value, bool) and value >= 1
+    if not whole or (value != math.inf and value != int(value)):
+        raise ValueError("must be a whole number from 1, or inf")
+    return value if value == math.inf else int(value)
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+# --- data
+
+
+class EightGaussiansConfig(_Strict):
+    """Mixture of eight equal Gaussians on a circle."""
+
+    name: Literal["eight_gaussians"] = "eight_gaussians"
+    size: PositiveInt = 5000
+    """Real samples drawn for each seed."""
+    radius: Finite = Field(5.0, gt=0)
+    """Distance of the modes from the origin."""
+    std: Finite = Field(0.1**0.25, gt=0)
+    """Standard deviation of each coordinate within a mode."""
+
+
+class TwoMoonsConfig(_Strict):
+    """Two interleaved half circles of radius 1."""
+
+    name: Literal["two_moons"] = "two_moons"
+    size: PositiveInt = 5000
+    """Real samples drawn for each seed."""
+    noise: Finite = Field(0.1, ge=0)
+    """Standard deviation of the noise on each coordinate."""
+
+
+class NpzConfig(_Strict):
+    """A user's own samples: array `x` (N, ...) and, if there are classes, integers `y` (N,)."""
+
+    name: Literal["npz"] = "npz"
+    path: str
+    """The .npz file; kept as an absolute path."""
+    size: PositiveInt | None = None
+    """Real samples of each seed, drawn without replacement; all of the file if not given."""
+
+    @field_validator("path")
+    @classmethod
+    def _absolute(cls, path: str) -> str:
+        return str(Path(path).expanduser().absolute())
+
+
+class _Custom(_Strict):
+    name: str = Field(pattern=plugins.PATTERN)
+    """`package.module:attribute`."""
+    args: dict[str, Any] = {}
+    """Keyword arguments the attribute is called with."""
+
+
+class CustomDataConfig(_Custom):
+    """A `core.data.Dataset` of the user's own."""
+
+    size: PositiveInt = 5000
+    """Real samples drawn for each seed."""
+
+
+# --- learners
+
+
+class OTCFMConfig(_Strict):
+    """Optimal-transport conditional flow matching with a multilayer perceptron."""
+
+    name: Literal["otcfm"] = "otcfm"
+    steps: PositiveInt = 1000
+    """Optimizer steps of each retraining."""
+    initial_steps: PositiveInt | None = None
+    """Optimizer steps of p_0; twice `steps` if not given."""
+    batch_size: PositiveInt = 256
+    """Samples of a step."""
+    init: Literal["warm", "scratch"] = "warm"
+    """Whether a retraining starts from the last model or from new weights."""
+    carry_optimizer: bool = False
+    """Whether a warm start keeps Adam's moments."""
+    lr: Finite = Field(1e-3, gt=0)
+    """Adam's learning rate."""
+    clip: Finite | None = Field(None, gt=0)
+    """Largest gradient norm of a seed's network; no clipping if not given."""
+    ema: Finite | None = Field(None, gt=0, lt=1)
+    """Decay of the moving average of the weights that is sampled; none if not given."""
+    width: PositiveInt = 64
+    """Hidden units of a layer."""
+    depth: PositiveInt = 3
+    """Hidden layers."""
+    sigma: Finite = Field(0.0, ge=0)
+    """Standard deviation around the straight paths."""
+    ot_batch: PositiveInt = 32
+    """Samples coupled by one exact transport plan; 1 couples independently."""
+    solver: Literal["euler", "midpoint", "rk4", "dopri5"] = "midpoint"
+    """ODE solver; dopri5 is adaptive, the others take `nfe` evaluations."""
+    nfe: PositiveInt = 20
+    """Network evaluations of a fixed-step solver."""
+    tolerance: Finite = Field(1e-5, gt=0)
+    """Relative and absolute tolerance of dopri5."""
+
+    @model_validator(mode="after")
+    def _whole_steps(self) -> OTCFMConfig:
+        stages = {"euler": 1, "midpoint": 2, "rk4": 4}.get(self.solver, 1)
+        if self.nfe % stages:
+            raise ValueError(
+                f"nfe={self.nfe}: must be a multiple of {stages}, the evaluations of a step "
+                f"of {self.solver}"
+            )
+        return self
+
+    def initial_fit(self) -> dict[str, Any]:
+        """Everything here that determines a trained p_0; the rest may differ between points."""
+        return self.model_dump(
+            exclude={"steps", "init", "carry_optimizer", "solver", "nfe", "tolerance"}
+        ) | {"initial_steps": self.initial_steps or 2 * self.steps}
+
+
+class EmpiricalConfig(_Strict):
+    """A perfect learner at finite n: stores its training set and resamples it."""
+
+    name: Literal["empirical"] = "empirical"
+
+    def initial_fit(self) -> dict[str, Any]:
+        """Everything here that determines a trained p_0."""
+        return self.model_dump()
+
+
+class CustomLearnerConfig(_Custom):
+    """A `core.learners.base.Learner` of the user's own."""
+
+    def initial_fit(self) -> dict[str, Any]:
+        """Everything here that determines a trained p_0, the code's own digest included."""
+        return self.model_dump() | {"source": plugins.source_digest("learner.name", self.name)}
+
+
+# --- rewards and curation
+
+
+class ModeDistanceConfig(_Strict):
+    """r(x) = -max(0, |x - center| - r_min): flat within r_min of a mode, falling outside."""
+
+    name: Literal["mode_distance"] = "mode_distance"
+    mode: int = Field(0, ge=0)
+    """Which of the data's modes is rewarded."""
+    center: tuple[Finite, ...] | None = None
+    """The rewarded point, where it is not one of the data's modes."""
+    r_min: Finite = Field(1.0, ge=0)
+    """Radius within which the reward is at its maximum, 0."""
+
+
+class CustomRewardConfig(_Custom):
+    """A function of samples (N, ...) to rewards (N,), with an optional `supremum`."""
+
+
+class CurationConfig(_Strict):
+    """How the kept samples are chosen from the pool."""
+
+    kind: Literal["luce"] = "luce"
+    """Luce's choice among K candidates (Bradley-Terry for K=2)."""
+    k: Annotated[int | float, BeforeValidator(_parse_k)] = 2
+    """Candidates per choice, K; inf draws from the whole pool."""
+    beta: float = Field(1.0, ge=0)
+    """Reward multiplicative factor; inf keeps the best of K."""
+
+
+# --- running
+
+
+class ActorResources(_Strict):
+    """CPUs and GPUs of one actor; fractions share a device."""
+
+    cpus: float | Literal["auto"] = "auto"
+    gpus: float | Literal["auto"] = "auto"
+
+    @field_validator("cpus", "gpus")
+    @classmethod
+    def _sensible(cls, value: float | str) -> float | str:
+        if isinstance(value, float) and not 0 <= value < math.inf:
+            raise ValueError("must be a finite number from 0, or auto")
+        return value
+
+
+class ResourcesConfig(_Strict):
+    """What a trial and its samplers may use; never changes a result."""
+
+    samplers: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
+    """Sampler actors of a trial; with 0 the trial samples itself."""
+    trial: ActorResources = ActorResources()
+    sampler: ActorResources = ActorResources()
+    threads: PositiveInt = 1
+    """CPU threads of torch in every process; part of what determines the last bits of a result."""
+
+
+class SamplingConfig(_Strict):
+    """How a pool is generated."""
+
+    shard_size: PositiveInt = 2048
+    """Samples a sampler generates at a time; names random streams, so it determines results."""
+    preview: int = Field(500, ge=0)
+    """Samples per seed and iteration that are kept for figures."""
+
+
+class Dimension(_Strict):
+    """The values a searched key takes: exactly one of the fields."""
+
+    grid: list[Any] | None = Field(None, min_length=1)
+    choice: list[Any] | None = Field(None, min_length=1)
+    uniform: tuple[Finite, Finite] | None = None
+    loguniform: tuple[Finite, Finite] | None = None
+    integers: tuple[int, int] | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Dimension:
+        given = [name for name in type(self).model_fields if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(f"takes exactly one of {', '.join(type(self).model_fields)}")
+        if self.values is None and not self.bounds[0] < self.bounds[1]:
+            raise ValueError(f"{given[0]} takes [low, high] with low < high")
+        if self.loguniform is not None and self.loguniform[0] <= 0:
+            raise ValueError("loguniform takes low > 0")
+        return self
+
+    @property
+    def values(self) -> list[Any] | None:
+        """The listed values; None for a range."""
+        return self.grid if self.grid is not None else self.choice
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Both ends of a range."""
+        bounds = self.uniform or self.loguniform or self.integers
+        assert bounds is not None
+        return bounds
+
+
+class ObjectiveConfig(_Strict):
+    """The number a search optimizes: a metric, reduced over iterations and seeds."""
+
+    metric: str = "reward_mean"
+    mode: Literal["max", "min"] = "max"
+    over_seeds: Literal["mean", "median", "min", "max", "std", "ci_low", "ci_high"] = "mean"
+    at: Literal["last", "best"] | Annotated[int, Field(ge=0)] = "last"
+    """The iteration: the last, the one where the objective is best, or its number."""
+
+
+class EarlyStopConfig(_Strict):
+    """Stops a trial whose objective falls behind that of the trials before it."""
+
+    after: int = Field(2, ge=0)
+    """First iteration at which a trial may be stopped."""
+    quantile: Finite = Field(0.5, gt=0, lt=1)
+    """A trial below this quantile of the earlier trials at the same iteration is stopped."""
+    min_trials: PositiveInt = 5
+    """Earlier trials needed for a comparison."""
+
+
+class SearchConfig(_Strict):
+    """Which keys a sweep varies, and how their values are chosen."""
+
+    space: dict[str, Dimension] = {}
+    sampler: Literal["grid", "random", "tpe", "gp", "qmc"] = "grid"
+    objective: tuple[ObjectiveConfig, ...] = Field((ObjectiveConfig(),), min_length=1)
+    trials: PositiveInt | None = None
+    """Points of a sampler other than grid."""
+    concurrency: PositiveInt = 4
+    """Suggestion i waits for the results of points 0 to i - concurrency, and sees no others."""
+    seed: int = Field(0, ge=0)
+    """Seed of the sampler."""
+    early_stop: EarlyStopConfig | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _split_space(cls, given: Any) -> Any:
+        if not isinstance(given, Mapping) or "space" in given:
+            return given
+        options = {key: value for key, value in given.items() if key in cls.model_fields}
+        if isinstance(options.get("objective"), Mapping):
+            options["objective"] = [options["objective"]]
+        searched = {key: value for key, value in given.items() if key not in cls.model_fields}
+        return options | {"space": dict(_dimensions(searched))}
+
+    @model_validator(mode="after")
+    def _consistent(self) -> SearchConfig:
+        for key, dimension in self.space.items():
+            if key.split(".")[0] in ("search", "seeds", "name", "resources"):
+                raise ValueError(f"{key} cannot be searched; it is the same for every point")
+            if self.sampler == "grid" and dimension.values is None:
+                raise ValueError(f"sampler=grid needs {key} as a grid or choice of values")
+        if self.sampler != "grid" and self.trials is None:
+            raise ValueError(f"trials must be given with sampler={self.sampler}")
+        if self.sampler == "grid" and self.trials is not None:
+            raise ValueError("trials is for samplers other than grid, which runs every point")
+        if self.early_stop and len(self.objective) > 1:
+            raise ValueError("early_stop works with one objective")
+        return self
+
+
+def _dimensions(given: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    """Dotted keys and their dimensions: `learner: {lr: {grid: ...}}` is `learner.lr`."""
+    found = []
+    for key, value in given.items():
+        path = f"{prefix}{key}"
+        nested = isinstance(value, Mapping) and not set(value) & set(Dimension.model_fields)
+        if nested and value:
+            found += _dimensions(value, f"{path}.")
+        else:
+            found.append((SHORT_KEYS.get(path, path), value))
+    return found
+
+
+# --- the whole
+
+
+def _tag(value: Any, default: str | None) -> str | None:
+    name = value.get("name", default) if isinstance(value, Mapping) else getattr(value, "name", "")
+    return "custom" if isinstance(name, str) and ":" in name else name
+
+
+DataConfig = Annotated[
+    Annotated[EightGaussiansConfig, Tag("eight_gaussians")]
+    | Annotated[TwoMoonsConfig, Tag("two_moons")]
+    | Annotated[NpzConfig, Tag("npz")]
+    | Annotated[CustomDataConfig, Tag("custom")],
+    Discriminator(lambda value: _tag(value, None)),
+]
+LearnerConfig = Annotated[
+    Annotated[OTCFMConfig, Tag("otcfm")]
+    | Annotated[EmpiricalConfig, Tag("empirical")]
+    | Annotated[CustomLearnerConfig, Tag("custom")],
+    Discriminator(lambda value: _tag(value, "otcfm")),
+]
+RewardConfig = Annotated[
+    Annotated[ModeDistanceConfig, Tag("mode_distance")]
+    | Annotated[CustomRewardConfig, Tag("custom")],
+    Discriminator(lambda value: _tag(value, "mode_distance")),
+]
+
+
+class Config(_Strict):
+    """A sweep. Field names are the keys of its YAML file."""
+
+    name: str = Field(min_length=1, max_length=100)
+    """What the sweep is called in lists and in MLflow."""
+    description: str = ""
+    """One sentence for those lists."""
+    data: DataConfig
+    learner: LearnerConfig = OTCFMConfig()
+    reward: RewardConfig = ModeDistanceConfig()
+    curation: CurationConfig = CurationConfig()
+    lam: float = Field(math.inf, ge=0)
+    """Synthetic : real ratio λ; inf retrains on kept samples alone, 0 on real ones alone."""
+    iterations: int = Field(8, ge=0, strict=True)
+    """Retrainings T; curves have T+1 values."""
+    real_size: PositiveInt | None = None
+    """Real samples n of each training set; data.size if not given."""
+    kept_size: PositiveInt | None = None
+    """Kept samples m of each training set; ⌊λn⌋ if not given."""
+    pool_size: PositiveInt | None = None
+    """Samples generated at each iteration; what the choices need if not given."""
+    seeds: tuple[Annotated[int, Field(ge=0, strict=True)], ...] = (0, 1, 2, 3, 4)
+    """Replicates: a list, or a count n for 0 to n-1."""
+    sampling: SamplingConfig = SamplingConfig()
+    resources: ResourcesConfig = ResourcesConfig()
+    search: SearchConfig = SearchConfig()
+
+    @field_validator("name")
+    @classmethod
+    def _plain_name(cls, name: str) -> str:
+        if not re.fullmatch(r"[\w][\w .-]*", name):
+            raise ValueError("may hold letters, digits, spaces, and _ . - after the first")
+        return name
+
+    @field_validator("seeds", mode="before")
+    @classmethod
+    def _count_or_list(cls, seeds: Any) -> Any:
+        if isinstance(seeds, int) and not isinstance(seeds, bool):
+            seeds = list(range(seeds))
+        if not isinstance(seeds, list | tuple) or not seeds:
+            raise ValueError("must be a count from 1 or a list of at least one seed")
+        if len(set(map(str, seeds))) < len(seeds):
+            raise ValueError("must not repeat a seed")
+        return seeds
+
+    @property
+    def beta(self) -> float:
+        """β, the reward's multiplicative factor."""
+        return self.curation.beta
+
+    @property
+    def k(self) -> int | float:
+        """K, the candidates per choice."""
+        return self.curation.k
+
+    def flat(self) -> dict[str, Any]:
+        """Dotted keys and plain values, without the search, for tables and parameters."""
+        return _flatten(self.model_dump(mode="python", exclude={"search"}))
+
+
+def _flatten(plain: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in plain.items():
+        if isinstance(value, Mapping) and value:
+            flat |= _flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat

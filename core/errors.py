@@ -1,0 +1,24 @@
+"""The two errors a user can cause. Anything else that is raised is a bug of ours."""
+
+from __future__ import annotations
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot run; its message is one line for the user.
+
+    Args:
+        key: dotted configuration key, or the command-line argument.
+        value: what was given.
+        allowed: what would have been accepted, or what to do.
+    """
+
+    def __init__(self, key: str, value: object, allowed: str) -> None:
+        super().__init__(key, value, allowed)  # all arguments, so that it survives pickling
+        self.key, self.value, self.allowed = key, value, allowed
+
+    def __str__(self) -> str:
+        return f"{self.key}={self.value!r}: {self.allowed}"
+
+
+class LoopError(RuntimeError):
+    """A loop that cannot go on: NaN losses or samples, a reward that breaks its contract."""

@@ -1,0 +1,89 @@
+"""What every learning procedure A offers the loop: fit and sample, R rows at a time.
+
+Axes: R rows (seeds, or whatever else shares one ensemble), N training samples, B drawn samples,
+`...` the sample's own shape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+State = Mapping[str, Any]
+"""Nested mappings with string keys whose leaves are tensors with a leading R axis.
+
+Nothing else, so that rows can be split and stacked, and `torch.load(weights_only=True)` reads it.
+"""
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """Training sets of R rows, padded to the longest."""
+
+    samples: Tensor
+    """`(R, N, ...)`; of row r, the first `sizes[r]` count."""
+    sizes: Tensor
+    """int64 `(R,)`, each from 1."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A trained model."""
+
+    state: State
+    """All that the next fit can start from."""
+    loss: Tensor | None
+    """Training loss, float64 `(R,)`; None if the learner has none."""
+
+
+class Learner(Protocol):
+    """A learning procedure. Row r's results depend on row r's inputs and seed alone."""
+
+    def fit(
+        self, state: State | None, training: TrainingSet, seeds: Sequence[int], iteration: int
+    ) -> Fitted:
+        """Train p_t on `training`: from new weights where `state` is None (p_0), else from it.
+
+        Never changes `state`.
+        """
+        ...
+
+    def model(self, state: State) -> dict[str, Tensor]:
+        """The part of `state` that sampling needs, named tensors with a leading R axis."""
+        ...
+
+    def sample(
+        self, model: Mapping[str, Tensor], count: int, seeds: Sequence[int], iteration: int, shard: int
+    ) -> Tensor:
+        """Draw `(R, count, ...)` samples, a function of its arguments alone."""
+        ...
+
+
+def select_row(state: State, row: int) -> dict[str, Any]:
+    """The state of one row, its leading axis kept with length 1."""
+    return {
+        key: select_row(value, row) if isinstance(value, Mapping) else value[row : row + 1].clone()
+        for key, value in state.items()
+    }
+
+
+def stack_rows(states: Sequence[State]) -> dict[str, Any]:
+    """One state of all the rows of `states`, in order."""
+    return {
+        key: stack_rows([state[key] for state in states])
+        if isinstance(value, Mapping)
+        else torch.cat([state[key] for state in states])
+        for key, value in states[0].items()
+    }
+
+
+def to_device(state: State, device: str) -> dict[str, Any]:
+    """The same state on another device."""
+    return {
+        key: to_device(value, device) if isinstance(value, Mapping) else value.to(device)
+        for key, value in state.items()
+    }

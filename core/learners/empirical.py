@@ -1,0 +1,38 @@
+"""The learner `empirical`: a perfect learner at finite n, which resamples its training set."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from core import rng
+from core.learners.base import Fitted, State, TrainingSet
+
+
+class Empirical:
+    """Fits by storing the training set; samples from it with replacement."""
+
+    def __init__(self, device: str = "cpu") -> None:
+        self.device = device
+
+    def fit(
+        self, state: State | None, training: TrainingSet, seeds: Sequence[int], iteration: int
+    ) -> Fitted:
+        """Store `training`; there is no loss."""
+        stored = {"samples": training.samples.clone(), "sizes": training.sizes.clone()}
+        return Fitted(stored, loss=None)
+
+    def model(self, state: State) -> dict[str, Tensor]:
+        """All of the state."""
+        return dict(state)
+
+    def sample(
+        self, model: Mapping[str, Tensor], count: int, seeds: Sequence[int], iteration: int, shard: int
+    ) -> Tensor:
+        """Stored samples `(R, count, ...)`, uniformly with replacement."""
+        generators = rng.streams(seeds, "generate", iteration, shard, self.device)
+        index = rng.integers(generators, model["sizes"], count)
+        rows = torch.arange(len(seeds), device=self.device)[:, None]
+        return model["samples"][rows, index]

@@ -1,0 +1,186 @@
+"""Algorithm 1 of Ferbach et al. (arXiv 2407.09499): the self-consuming loop with curation.
+
+    for result in run_loop(config):
+        print(result.iteration, result.metrics["reward_mean"])
+
+needs no Ray: it runs in a notebook as it does in a trial, to the same bits.
+
+Axes: R rows, N real samples, M kept samples, `...` the sample's own shape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from core import rng
+from core.cache import InitialModels, fingerprint
+from core.config import Config
+from core.data import build_dataset
+from core.learners.base import Fitted, State, TrainingSet, to_device
+from core.learners.build import build_learner
+from core.rewards import build_reward
+from core.sampling import (
+    Rows,
+    Shard,
+    ShardResult,
+    ShardSampler,
+    Stopwatch,
+    cut_into_shards,
+    gather,
+)
+
+ShardRunner = Callable[[Mapping[str, Tensor], int, Sequence[Shard], bool], list[ShardResult]]
+"""Computes shards of p_t's pool, (model, iteration, shards, curate) to results in shard order."""
+
+
+@dataclass(frozen=True)
+class LoopState:
+    """Where a loop stands after iteration t: all that iteration t+1 depends on."""
+
+    iteration: int
+    learner: State
+    kept: Tensor | None
+    """Kept samples of p_t's pool `(R, M, ...)`; None if none are kept."""
+
+    def plain(self) -> dict[str, Any]:
+        """Plain types that `torch.load(weights_only=True)` reads."""
+        return {"iteration": self.iteration, "learner": dict(self.learner), "kept": self.kept}
+
+    @classmethod
+    def of(cls, plain: Mapping[str, Any]) -> LoopState:
+        """The inverse of `plain`."""
+        return cls(plain["iteration"], plain["learner"], plain["kept"])
+
+
+@dataclass(frozen=True)
+class IterationResult:
+    """One retraining iteration."""
+
+    iteration: int
+    metrics: dict[str, Tensor]
+    """By name, float64 `(R,)`."""
+    preview: Tensor
+    """Some samples of p_t's pool `(R, P, ...)`."""
+    state: LoopState
+
+
+class Loop:
+    """The self-consuming loop of one configuration point, all its rows at once."""
+
+    def __init__(self, config: Config, device: str = "cpu", cache: Path | None = None) -> None:
+        """Build the parts of the loop; nothing runs yet.
+
+        Args:
+            config: one point; a search in it is ignored.
+            device: of the learner and the reward.
+            cache: folder of trained p_0; without one, p_0 is trained anew.
+
+        Raises:
+            ConfigError: if the parts do not fit each other.
+        """
+        self.config, self.device, self.cache = config, device, cache
+        self.dataset = build_dataset(config.data)
+        self.rows = Rows.of(config, self.dataset.size)
+        self.learner = build_learner(config.learner, self.dataset.shape, device)
+        reward = build_reward(config.reward, self.dataset)
+        self.sampler = ShardSampler(
+            config, self.rows, self.dataset, reward, self.learner, device
+        )
+        self.shards = cut_into_shards(
+            int(self.rows.pool.max()), config.k, config.sampling.shard_size
+        )
+
+    def run(
+        self, start: LoopState | None = None, run_shards: ShardRunner | None = None
+    ) -> Iterator[IterationResult]:
+        """Yield the iterations after `start`, or all of 0 to T.
+
+        Args:
+            start: where an interrupted loop stood; the rest is bitwise what it would have been.
+            run_shards: who computes the shards; this process if not given.
+
+        Raises:
+            LoopError: if losses or samples become NaN or infinite.
+        """
+        run_shards = run_shards or self.run_shards_here
+        real = self._real_data()
+        first = 0 if start is None else start.iteration + 1
+        for iteration in range(first, self.config.iterations + 1):
+            watch = Stopwatch(self.device)
+            fitted = self._fit(real, start, iteration)
+            watch.lap("fit")
+            curate = iteration < self.config.iterations
+            model = self.learner.model(fitted.state)
+            results = run_shards(model, iteration, self.shards, curate)
+            pool = gather(results, self.rows, iteration, curate)
+            count = len(self.rows.seeds)
+            share = torch.full((count,), watch.seconds["fit"] / count, dtype=torch.float64)
+            found = pool.metrics | {"seconds/fit": share}
+            if fitted.loss is not None:
+                found["loss"] = fitted.loss
+            start = LoopState(iteration, fitted.state, pool.kept)
+            yield IterationResult(iteration, found, pool.preview, start)
+
+    def run_shards_here(
+        self,
+        model: Mapping[str, Tensor],
+        iteration: int,
+        shards: Sequence[Shard],
+        curate: bool,
+    ) -> list[ShardResult]:
+        """Compute shards one after another in this process."""
+        return [self.sampler(model, iteration, shard, curate) for shard in shards]
+
+    def _fit(self, real: Tensor, last: LoopState | None, iteration: int) -> Fitted:
+        if last is None:
+            return self._initial(real)
+        training = self._training_set(real, last.kept, iteration)
+        state = to_device(last.learner, self.device)
+        return self.learner.fit(state, training, self.rows.seeds, iteration)
+
+    def _initial(self, real: Tensor) -> Fitted:
+        """p_0, trained on all real samples."""
+        seeds = self.rows.seeds
+
+        def train(rows: list[int]) -> Fitted:
+            sizes = torch.full((len(rows),), real.shape[1])
+            return self.learner.fit(
+                None, TrainingSet(real[rows], sizes), [seeds[row] for row in rows], 0
+            )
+
+        if self.cache is None:
+            return train(list(range(len(seeds))))
+        fitted = InitialModels(self.cache).get(
+            fingerprint(self.config, self.device), seeds, train
+        )
+        return Fitted(to_device(fitted.state, self.device), fitted.loss)
+
+    def _real_data(self) -> Tensor:
+        """Each row's real samples `(R, N, ...)`, a function of its seed alone."""
+        generators = rng.streams(self.rows.seeds, "real-data")
+        return torch.stack([self.dataset.draw(self.dataset.size, g) for g in generators])
+
+    def _training_set(self, real: Tensor, kept: Tensor | None, iteration: int) -> TrainingSet:
+        """D_real ∪ D_kept; where fewer real samples are wanted than there are, a new subset."""
+        sets = []
+        for row, generator in enumerate(rng.streams(self.rows.seeds, "real-subset", iteration)):
+            wanted = int(self.rows.real[row])
+            part = real[row]
+            if wanted < len(part):
+                part = part[torch.randperm(len(part), generator=generator)[:wanted]]
+            if kept is not None:
+                part = torch.cat([part, kept[row, : int(self.rows.kept[row])]])
+            sets.append(part)
+        padded = torch.nn.utils.rnn.pad_sequence(sets, batch_first=True)
+        return TrainingSet(padded, torch.tensor([len(part) for part in sets]))
+
+
+def run_loop(config: Config, device: str = "cpu") -> Iterator[IterationResult]:
+    """Run the loop of one point in this process; see `Loop.run`."""
+    return Loop(config, device).run()

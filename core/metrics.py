@@ -1,0 +1,151 @@
+"""Metrics of a pool from sufficient statistics, so that a pool never has to be in one place.
+
+Every shard reduces its samples to a `PoolStatistics`; merging them in shard order gives the
+same bits wherever the shards were computed. Rewards are reduced in float64.
+
+Axes: R rows, N samples, C classes.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Count, mean and sum of squared deviations of each row, float64 `(R,)`."""
+
+    count: Tensor
+    mean: Tensor
+    squares: Tensor
+
+    @classmethod
+    def of(cls, values: Tensor, mask: Tensor) -> Moments:
+        """Moments of `values` `(R, N)` where `mask` `(R, N)` is true."""
+        values = values.double()
+        count = mask.sum(1).double()
+        mean = (values * mask).sum(1) / count.clamp_min(1)
+        squares = ((values - mean[:, None]).square() * mask).sum(1)
+        return cls(count, mean, squares)
+
+    def __add__(self, other: Moments) -> Moments:
+        """Moments of both sets together (Chan, Golub and LeVeque 1983)."""
+        count = self.count + other.count
+        delta = other.mean - self.mean
+        share = other.count / count.clamp_min(1)
+        squares = self.squares + other.squares + delta.square() * self.count * share
+        return Moments(count, self.mean + delta * share, squares)
+
+    def cpu(self) -> Moments:
+        """The same on the CPU."""
+        return Moments(self.count.cpu(), self.mean.cpu(), self.squares.cpu())
+
+    @property
+    def variance(self) -> Tensor:
+        """Variance of the set itself (ddof=0) `(R,)`."""
+        return self.squares / self.count
+
+
+@dataclass(frozen=True)
+class PoolStatistics:
+    """What the metrics of a pool need to know of its rewards and classes."""
+
+    reward: Moments
+    lowest: Tensor
+    highest: Tensor
+    exp_reward: Moments | None
+    """Of e^{β(r - r*)}; None where the reward's supremum r* is not known."""
+    class_count: Tensor | None
+    """Samples of each class, float64 `(R, C)`; None where there are no classes."""
+
+    @classmethod
+    def of(
+        cls,
+        reward: Tensor,
+        mask: Tensor,
+        beta: Tensor,
+        supremum: float | None,
+        classes: Tensor | None,
+        n_classes: int,
+    ) -> PoolStatistics:
+        """Reduce one shard.
+
+        Args:
+            reward: base rewards `(R, N)`.
+            mask: which samples belong to the row's pool `(R, N)`.
+            beta: `(R,)`.
+            supremum: r*, if known.
+            classes: int64 `(R, N)`, if the data has classes.
+            n_classes: C.
+        """
+        exp_reward = None
+        if supremum is not None:
+            exp_reward = Moments.of(_exp_reward(reward.double(), beta, supremum), mask)
+        class_count = None
+        if classes is not None:
+            class_count = torch.zeros(len(reward), n_classes, dtype=torch.float64)
+            class_count = class_count.to(reward.device)
+            class_count.scatter_add_(1, classes, mask.double())
+        infinity = torch.inf
+        return cls(
+            reward=Moments.of(reward, mask),
+            lowest=reward.double().where(mask, infinity).amin(1),
+            highest=reward.double().where(mask, -infinity).amax(1),
+            exp_reward=exp_reward,
+            class_count=class_count,
+        )
+
+    def __add__(self, other: PoolStatistics) -> PoolStatistics:
+        """Statistics of both shards together."""
+        both_exp = self.exp_reward is not None and other.exp_reward is not None
+        both_classes = self.class_count is not None and other.class_count is not None
+        return PoolStatistics(
+            reward=self.reward + other.reward,
+            lowest=torch.minimum(self.lowest, other.lowest),
+            highest=torch.maximum(self.highest, other.highest),
+            exp_reward=self.exp_reward + other.exp_reward if both_exp else None,  # type: ignore[operator]
+            class_count=self.class_count + other.class_count if both_classes else None,  # type: ignore[operator]
+        )
+
+    def cpu(self) -> PoolStatistics:
+        """The same on the CPU."""
+        return PoolStatistics(
+            reward=self.reward.cpu(),
+            lowest=self.lowest.cpu(),
+            highest=self.highest.cpu(),
+            exp_reward=None if self.exp_reward is None else self.exp_reward.cpu(),
+            class_count=None if self.class_count is None else self.class_count.cpu(),
+        )
+
+    def metrics(self) -> dict[str, Tensor]:
+        """The metrics of the pool by name, each float64 `(R,)`."""
+        metrics = {
+            "reward_mean": self.reward.mean,
+            "reward_std": self.reward.variance.sqrt(),
+            "reward_min": self.lowest,
+            "reward_max": self.highest,
+        }
+        if self.exp_reward is not None:
+            metrics["exp_reward_mean"] = self.exp_reward.mean
+            metrics["exp_reward_var"] = self.exp_reward.variance
+        if self.class_count is not None:
+            share = self.class_count / self.class_count.sum(1, keepdim=True)
+            metrics |= {f"class_fraction/{i}": column for i, column in enumerate(share.T)}
+            metrics["class_entropy"] = torch.special.entr(share).sum(1)
+        return metrics
+
+
+def merge(shards: Sequence[PoolStatistics]) -> PoolStatistics:
+    """Statistics of a pool from those of its shards, added in the order given."""
+    return functools.reduce(PoolStatistics.__add__, shards)
+
+
+def _exp_reward(reward: Tensor, beta: Tensor, supremum: float) -> Tensor:
+    """e^{β(r - r*)} `(R, N)`; at β=∞, 1 where the reward is at its supremum and 0 elsewhere."""
+    below = (reward - supremum).clamp_max(0)
+    return torch.where(below == 0, 1.0, (beta[:, None].to(below) * below).exp())

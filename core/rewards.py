@@ -1,0 +1,123 @@
+"""Base rewards r(x): what pickers prefer, before the factor β."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from core import plugins
+from core.config import CustomRewardConfig, ModeDistanceConfig, RewardConfig
+from core.data import Dataset
+from core.errors import ConfigError, LoopError
+
+
+class Reward(Protocol):
+    """Maps samples `(B, *shape)` to rewards `(B,)`."""
+
+    @property
+    def supremum(self) -> float | None:
+        """r*, the least upper bound of the reward; None where it is not known."""
+        ...
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Rewards `(B,)` of samples `(B, *shape)`."""
+        ...
+
+
+@dataclass(frozen=True)
+class ModeDistance:
+    """r(x) = -max(0, |x - μ*| - r_min), the paper's reward on synthetic data (section 4)."""
+
+    center: tuple[float, ...]
+    r_min: float
+
+    @property
+    def supremum(self) -> float:
+        """0, reached within r_min of μ*."""
+        return 0.0
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Rewards `(B,)`."""
+        distance = (x - x.new_tensor(self.center)).norm(dim=1)
+        return -(distance - self.r_min).clamp_min(0)
+
+
+@dataclass(frozen=True)
+class CheckedReward:
+    """A user's function, held to the contract: one finite number a sample, at most r*."""
+
+    name: str
+    function: Callable[[Tensor], Tensor]
+    supremum: float | None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Rewards `(B,)`.
+
+        Raises:
+            LoopError: saying which part of the contract the function broke.
+        """
+        reward = self.function(x)
+        if not isinstance(reward, Tensor) or reward.shape != x.shape[:1]:
+            shape = tuple(reward.shape) if isinstance(reward, Tensor) else type(reward).__name__
+            raise LoopError(
+                f"reward {self.name} returned {shape} for samples {tuple(x.shape)}; "
+                f"it must return one number a sample, a tensor of shape ({len(x)},)"
+            )
+        if not reward.isfinite().all():
+            bad = int((~reward.isfinite()).sum())
+            raise LoopError(f"reward {self.name} is NaN or infinite on {bad} of {len(x)} samples")
+        if self.supremum is not None:
+            highest = float(reward.max())
+            if highest > self.supremum + 1e-5 * (1 + abs(self.supremum)):
+                raise LoopError(
+                    f"reward {self.name} reached {highest:g}, above its supremum {self.supremum:g}"
+                )
+            reward = reward.clamp_max(self.supremum)
+        return reward.detach().to(torch.float32)
+
+
+def build_reward(config: RewardConfig, dataset: Dataset) -> Reward:
+    """The reward a configuration names, for samples of `dataset`.
+
+    Raises:
+        ConfigError: if the rewarded mode does not exist or custom code is unusable.
+    """
+    match config:
+        case ModeDistanceConfig():
+            return ModeDistance(_center(config, dataset), config.r_min)
+        case CustomRewardConfig():
+            return _custom(config)
+
+
+def _center(config: ModeDistanceConfig, dataset: Dataset) -> tuple[float, ...]:
+    if len(dataset.shape) != 1:
+        raise ConfigError("reward.name", config.name, f"needs vectors; data is {dataset.shape}")
+    if config.center is not None:
+        if len(config.center) != dataset.shape[0]:
+            raise ConfigError(
+                "reward.center", list(config.center), f"must have {dataset.shape[0]} coordinates"
+            )
+        return config.center
+    modes: Tensor | None = getattr(dataset, "modes", None)
+    if modes is None:
+        raise ConfigError("reward.center", None, "must be given: this data declares no modes")
+    if config.mode >= len(modes):
+        raise ConfigError("reward.mode", config.mode, f"must be at most {len(modes) - 1}")
+    return tuple(modes[config.mode].tolist())
+
+
+def _custom(config: CustomRewardConfig) -> CheckedReward:
+    function = plugins.build("reward.name", config.name, config.args)
+    if not callable(function):
+        raise ConfigError("reward.name", config.name, "must be a function of samples (N, ...)")
+    supremum = getattr(function, "supremum", None)
+    if supremum is not None:
+        supremum = float(supremum)
+        if not math.isfinite(supremum):
+            raise ConfigError("reward.name", config.name, f"its supremum {supremum} is not finite")
+    return CheckedReward(config.name, function, supremum)

@@ -1,0 +1,75 @@
+"""Named random streams: every draw is a function of (seed, purpose, iteration, shard).
+
+No draw comes from global state, so results do not depend on which process makes them,
+in what order, or how often the loop was interrupted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def stream(
+    seed: int, purpose: str, iteration: int = 0, shard: int = 0, device: str = "cpu"
+) -> torch.Generator:
+    """A fresh generator at the start of the stream with this name."""
+    name = f"{seed}/{purpose}/{iteration}/{shard}".encode()
+    digest = hashlib.blake2b(name, digest_size=8).digest()
+    return torch.Generator(device).manual_seed(int.from_bytes(digest, "little") >> 1)
+
+
+def streams(
+    seeds: Sequence[int], purpose: str, iteration: int = 0, shard: int = 0, device: str = "cpu"
+) -> list[torch.Generator]:
+    """One stream per row (R of them), so that a row draws the same whatever its neighbours."""
+    return [stream(seed, purpose, iteration, shard, device) for seed in seeds]
+
+
+def normal(generators: Sequence[torch.Generator], shape: Sequence[int]) -> Tensor:
+    """Standard normal draws `(R, *shape)`, float32, row r from generator r."""
+    out = _empty(generators, shape)
+    for row, generator in zip(out, generators, strict=True):
+        row.normal_(generator=generator)
+    return out
+
+
+def uniform(
+    generators: Sequence[torch.Generator],
+    shape: Sequence[int],
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    """Uniform draws on [0, 1) `(R, *shape)`, row r from generator r."""
+    out = _empty(generators, shape, dtype)
+    for row, generator in zip(out, generators, strict=True):
+        row.uniform_(generator=generator)
+    return out
+
+
+def integers(generators: Sequence[torch.Generator], below: Tensor, count: int) -> Tensor:
+    """Uniform integers `(R, count)`, int64, row r from 0 to `below[r]` - 1, from generator r."""
+    return torch.stack(
+        [
+            torch.randint(high, (count,), generator=generator, device=generator.device)
+            for high, generator in zip(below.tolist(), generators, strict=True)
+        ]
+    )
+
+
+def gumbel(generators: Sequence[torch.Generator], shape: Sequence[int]) -> Tensor:
+    """Standard Gumbel draws `(R, *shape)`, float32, row r from generator r."""
+    out = _empty(generators, shape)
+    for row, generator in zip(out, generators, strict=True):
+        row.exponential_(generator=generator)
+    return out.log_().neg_()
+
+
+def _empty(
+    generators: Sequence[torch.Generator],
+    shape: Sequence[int],
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    return torch.empty(len(generators), *shape, dtype=dtype, device=generators[0].device)

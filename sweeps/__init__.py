@@ -1,0 +1,1 @@
+"""Sweeps: command line, search spaces, Tune with Optuna, MLflow tracking, presets."""
