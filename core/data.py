@@ -39,7 +39,7 @@ class Dataset(Protocol):
         ...
 
     def classify(self, x: Tensor) -> Tensor:
-        """Class of each sample: `(B, *shape)` to int64 `(B,)`. Called only where there are classes."""
+        """Class of each sample: `(B, *shape)` to int64 `(B,)`; called where there are classes."""
         ...
 
 
@@ -96,7 +96,9 @@ class TwoMoons:
         angle = math.pi * torch.rand(size, generator=generator)
         x = torch.where(lower, 1 - angle.cos(), angle.cos())
         y = torch.where(lower, 0.5 - angle.sin(), angle.sin())
-        return torch.stack([x, y], 1) + self.noise * torch.randn(size, 2, generator=generator)
+        return torch.stack([x, y], 1) + self.noise * torch.randn(
+            size, 2, generator=generator
+        )
 
     def classify(self, x: Tensor) -> Tensor:
         """0 where the upper moon is nearer, 1 where the lower is `(B,)`."""
@@ -144,21 +146,31 @@ def _load_npz(config: NpzConfig) -> ArrayData:
         with np.load(config.path, allow_pickle=False) as file:
             arrays = {key: file[key] for key in file.files}
     except (ValueError, OSError, AttributeError) as error:
-        raise ConfigError("data.path", config.path, f"not a readable .npz file: {error}") from error
+        raise ConfigError(
+            "data.path", config.path, f"not a readable .npz file: {error}"
+        ) from error
     if "x" not in arrays:
-        raise ConfigError("data.path", config.path, f"needs an array 'x'; it holds {list(arrays)}")
+        raise ConfigError(
+            "data.path", config.path, f"needs an array 'x'; it holds {list(arrays)}"
+        )
     x = arrays["x"]
     if x.ndim < 2 or not np.issubdtype(x.dtype, np.number) or not np.isfinite(x).all():
-        raise ConfigError("data.path", config.path, "'x' must be finite numbers of shape (N, ...)")
+        raise ConfigError(
+            "data.path", config.path, "'x' must be finite numbers of shape (N, ...)"
+        )
     labels = arrays.get("y")
     if labels is not None:
         whole = np.issubdtype(labels.dtype, np.integer) and labels.shape == x.shape[:1]
         if not whole or labels.min() < 0:
-            raise ConfigError("data.path", config.path, "'y' must be integers from 0, one a sample")
+            raise ConfigError(
+                "data.path", config.path, "'y' must be integers from 0, one a sample"
+            )
         labels = labels.astype(np.int64)
     size = config.size or len(x)
     if size > len(x):
-        raise ConfigError("data.size", size, f"must be at most {len(x)}, the samples in the file")
+        raise ConfigError(
+            "data.size", size, f"must be at most {len(x)}, the samples in the file"
+        )
     return ArrayData(torch.from_numpy(x.astype(np.float32)), labels, size)
 
 
@@ -176,9 +188,13 @@ def build_dataset(config: DataConfig) -> Dataset:
         case NpzConfig():
             return _load_npz(config)
         case CustomDataConfig():
-            dataset = plugins.build("data.name", config.name, {"size": config.size} | config.args)
+            dataset = plugins.build(
+                "data.name", config.name, {"size": config.size} | config.args
+            )
             if not isinstance(dataset, Dataset):
                 raise ConfigError(
-                    "data.name", config.name, "must have size, shape, n_classes, draw and classify"
+                    "data.name",
+                    config.name,
+                    "must have size, shape, n_classes, draw and classify",
                 )
             return dataset

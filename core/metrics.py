@@ -135,9 +135,30 @@ class PoolStatistics:
             metrics["exp_reward_var"] = self.exp_reward.variance
         if self.class_count is not None:
             share = self.class_count / self.class_count.sum(1, keepdim=True)
-            metrics |= {f"class_fraction/{i}": column for i, column in enumerate(share.T)}
+            metrics |= {
+                f"class_fraction/{i}": column for i, column in enumerate(share.T)
+            }
             metrics["class_entropy"] = torch.special.entr(share).sum(1)
         return metrics
+
+
+def metric_names(n_classes: int, supremum: float | None) -> list[str]:
+    """Names of the metrics of a loop, for data with `n_classes` and a reward with r*."""
+    names = [
+        "reward_mean",
+        "reward_std",
+        "reward_min",
+        "reward_max",
+        "kept_reward_mean",
+        "loss",
+    ]
+    if supremum is not None:
+        names += ["exp_reward_mean", "exp_reward_var"]
+    if n_classes:
+        names += [*(f"class_fraction/{i}" for i in range(n_classes)), "class_entropy"]
+    return names + [
+        f"seconds/{stage}" for stage in ("generate", "score", "curate", "fit")
+    ]
 
 
 def merge(shards: Sequence[PoolStatistics]) -> PoolStatistics:

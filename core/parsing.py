@@ -22,6 +22,7 @@ from core.config import (
 )
 from core.errors import ConfigError
 
+
 def parse_config(plain: Mapping[str, Any]) -> Config:
     """Build a `Config` from plain values (parsed YAML).
 
@@ -76,7 +77,9 @@ def set_dotted(plain: dict[str, Any], key: str, value: Any) -> None:
     target = plain
     for depth, parent in enumerate(parents):
         if not isinstance(target.setdefault(parent, {}), dict):
-            raise ConfigError(".".join(parents[: depth + 1]), target[parent], f"has no key {key!r}")
+            raise ConfigError(
+                ".".join(parents[: depth + 1]), target[parent], f"has no key {key!r}"
+            )
         target = target[parent]
     renames = last == "name" and parents and target.get("name", value) != value
     if renames or (parents[:1] == ["search"] and last in Dimension.model_fields):
@@ -105,16 +108,26 @@ def _config_error(error: ValidationError) -> ConfigError:
         names = _names(_TAGS[path[0]])
         value = value.get("name") if isinstance(value, Mapping) else value
         allowed = f"must be one of {', '.join(names)}, or package.module:attribute"
-        return ConfigError(f"{path[0]}.name", value, allowed + _suggest(str(value), names))
+        return ConfigError(
+            f"{path[0]}.name", value, allowed + _suggest(str(value), names)
+        )
     nested = re.match(r"(\w+)=(\S+): (.*)", allowed)
     if nested:  # a check over several fields that names its own key
-        return ConfigError(".".join([*path, nested[1]]), yaml.safe_load(nested[2]), nested[3])
+        return ConfigError(
+            ".".join([*path, nested[1]]), yaml.safe_load(nested[2]), nested[3]
+        )
     if isinstance(value, Mapping):
         value = dict(value)
-    path = [part for part in path if not part.startswith(("literal[", "function-", "constrained"))]
+    path = [
+        part
+        for part in path
+        if not part.startswith(("literal[", "function-", "constrained"))
+    ]
     if path and path[-1] in ("int", "float"):
         path = path[:-1]
-    return ConfigError(".".join(path) or "configuration", value, allowed[0].lower() + allowed[1:])
+    return ConfigError(
+        ".".join(path) or "configuration", value, allowed[0].lower() + allowed[1:]
+    )
 
 
 def _names(union: Any) -> list[str]:
@@ -128,12 +141,16 @@ def _unknown_key(error: ValidationError, path: list[str]) -> str:
     for part in error.errors()[0]["loc"][:-1]:
         model = _child_model(model, str(part))
     names = list(model.model_fields) if model is not None else []
-    return f"unknown key; {path[-1]!r} is not one of {', '.join(names)}" + _suggest(path[-1], names)
+    return f"unknown key; {path[-1]!r} is not one of {', '.join(names)}" + _suggest(
+        path[-1], names
+    )
 
 
 def _child_model(model: Any, part: str) -> Any:
     if isinstance(model, list):  # the members of a union, chosen by their tag
-        return next((m.__origin__ for m in model if m.__metadata__[0].tag == part), None)
+        return next(
+            (m.__origin__ for m in model if m.__metadata__[0].tag == part), None
+        )
     field = getattr(model, "model_fields", {}).get(part)
     if part in _TAGS and field is not None:
         return list(_TAGS[part].__origin__.__args__)

@@ -23,7 +23,11 @@ def stream(
 
 
 def streams(
-    seeds: Sequence[int], purpose: str, iteration: int = 0, shard: int = 0, device: str = "cpu"
+    seeds: Sequence[int],
+    purpose: str,
+    iteration: int = 0,
+    shard: int = 0,
+    device: str = "cpu",
 ) -> list[torch.Generator]:
     """One stream per row (R of them), so that a row draws the same whatever its neighbours."""
     return [stream(seed, purpose, iteration, shard, device) for seed in seeds]
@@ -49,7 +53,9 @@ def uniform(
     return out
 
 
-def integers(generators: Sequence[torch.Generator], below: Tensor, count: int) -> Tensor:
+def integers(
+    generators: Sequence[torch.Generator], below: Tensor, count: int
+) -> Tensor:
     """Uniform integers `(R, count)`, int64, row r from 0 to `below[r]` - 1, from generator r."""
     return torch.stack(
         [
@@ -72,4 +78,6 @@ def _empty(
     shape: Sequence[int],
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
-    return torch.empty(len(generators), *shape, dtype=dtype, device=generators[0].device)
+    return torch.empty(
+        len(generators), *shape, dtype=dtype, device=generators[0].device
+    )

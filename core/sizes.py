@@ -35,7 +35,9 @@ def training_sizes(config: Config, data_size: int) -> Sizes:
     lam = config.lam
     n = config.real_size or data_size
     if config.real_size and n > data_size:
-        raise ConfigError("real_size", n, f"must be at most data.size, which is {data_size}")
+        raise ConfigError(
+            "real_size", n, f"must be at most data.size, which is {data_size}"
+        )
     if lam == 0:
         real, kept = n, 0
     elif math.isinf(lam):
@@ -43,10 +45,15 @@ def training_sizes(config: Config, data_size: int) -> Sizes:
     elif config.kept_size is None:
         real, kept = n, math.floor(Fraction(repr(lam)) * n)  # decimal: 0.29 * 100 is 29
     else:
-        real, kept = round(Fraction(config.kept_size) / Fraction(repr(lam))), config.kept_size
+        real, kept = (
+            round(Fraction(config.kept_size) / Fraction(repr(lam))),
+            config.kept_size,
+        )
         if real > data_size:
             raise ConfigError(
-                "kept_size", kept, f"needs {real} real samples at lam={lam}; there are {data_size}"
+                "kept_size",
+                kept,
+                f"needs {real} real samples at lam={lam}; there are {data_size}",
             )
     if kept == 0:
         needed, default = 0, n
@@ -57,6 +64,8 @@ def training_sizes(config: Config, data_size: int) -> Sizes:
     pool = config.pool_size or default
     if pool < needed:
         raise ConfigError(
-            "pool_size", pool, f"must be at least {needed}: {kept} choices among K={config.k}"
+            "pool_size",
+            pool,
+            f"must be at least {needed}: {kept} choices among K={config.k}",
         )
     return Sizes(real, kept, pool)

@@ -44,7 +44,11 @@ class Learner(Protocol):
     """A learning procedure. Row r's results depend on row r's inputs and seed alone."""
 
     def fit(
-        self, state: State | None, training: TrainingSet, seeds: Sequence[int], iteration: int
+        self,
+        state: State | None,
+        training: TrainingSet,
+        seeds: Sequence[int],
+        iteration: int,
     ) -> Fitted:
         """Train p_t on `training`: from new weights where `state` is None (p_0), else from it.
 
@@ -57,7 +61,12 @@ class Learner(Protocol):
         ...
 
     def sample(
-        self, model: Mapping[str, Tensor], count: int, seeds: Sequence[int], iteration: int, shard: int
+        self,
+        model: Mapping[str, Tensor],
+        count: int,
+        seeds: Sequence[int],
+        iteration: int,
+        shard: int,
     ) -> Tensor:
         """Draw `(R, count, ...)` samples, a function of its arguments alone."""
         ...
@@ -66,7 +75,9 @@ class Learner(Protocol):
 def select_row(state: State, row: int) -> dict[str, Any]:
     """The state of one row, its leading axis kept with length 1."""
     return {
-        key: select_row(value, row) if isinstance(value, Mapping) else value[row : row + 1].clone()
+        key: select_row(value, row)
+        if isinstance(value, Mapping)
+        else value[row : row + 1].clone()
         for key, value in state.items()
     }
 
@@ -84,6 +95,8 @@ def stack_rows(states: Sequence[State]) -> dict[str, Any]:
 def to_device(state: State, device: str) -> dict[str, Any]:
     """The same state on another device."""
     return {
-        key: to_device(value, device) if isinstance(value, Mapping) else value.to(device)
+        key: to_device(value, device)
+        if isinstance(value, Mapping)
+        else value.to(device)
         for key, value in state.items()
     }

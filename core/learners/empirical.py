@@ -18,7 +18,11 @@ class Empirical:
         self.device = device
 
     def fit(
-        self, state: State | None, training: TrainingSet, seeds: Sequence[int], iteration: int
+        self,
+        state: State | None,
+        training: TrainingSet,
+        seeds: Sequence[int],
+        iteration: int,
     ) -> Fitted:
         """Store `training`; there is no loss."""
         stored = {"samples": training.samples.clone(), "sizes": training.sizes.clone()}
@@ -29,7 +33,12 @@ class Empirical:
         return dict(state)
 
     def sample(
-        self, model: Mapping[str, Tensor], count: int, seeds: Sequence[int], iteration: int, shard: int
+        self,
+        model: Mapping[str, Tensor],
+        count: int,
+        seeds: Sequence[int],
+        iteration: int,
+        shard: int,
     ) -> Tensor:
         """Stored samples `(R, count, ...)`, uniformly with replacement."""
         generators = rng.streams(seeds, "generate", iteration, shard, self.device)

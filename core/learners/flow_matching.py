@@ -40,7 +40,9 @@ class Batch:
 class OTCFM:
     """The learner `otcfm` for vectors."""
 
-    def __init__(self, config: OTCFMConfig, shape: tuple[int, ...], device: str = "cpu") -> None:
+    def __init__(
+        self, config: OTCFMConfig, shape: tuple[int, ...], device: str = "cpu"
+    ) -> None:
         self.config = config
         self.shape = shape
         self.device = device
@@ -48,7 +50,11 @@ class OTCFM:
         self._matcher = ConditionalFlowMatcher(sigma=config.sigma)
 
     def fit(
-        self, state: State | None, training: TrainingSet, seeds: Sequence[int], iteration: int
+        self,
+        state: State | None,
+        training: TrainingSet,
+        seeds: Sequence[int],
+        iteration: int,
     ) -> Fitted:
         """Train by Adam; see `core.learners.base.Learner`.
 
@@ -67,14 +73,19 @@ class OTCFM:
             name: weight.detach().clone().to(self.device).requires_grad_()
             for name, weight in weights.items()
         }
-        optimizer = torch.optim.Adam(list(parameters.values()), lr=config.lr, fused=True)
+        optimizer = torch.optim.Adam(
+            list(parameters.values()), lr=config.lr, fused=True
+        )
         if state is not None and config.init == "warm" and config.carry_optimizer:
             _restore_moments(optimizer, parameters, state["adam"])
         ema = None
         if config.ema is not None:
             warm = state is not None and config.init == "warm"
             start = state["ema"] if warm and state is not None else weights
-            ema = {name: value.detach().clone().to(self.device) for name, value in start.items()}
+            ema = {
+                name: value.detach().clone().to(self.device)
+                for name, value in start.items()
+            }
         losses = []
         for batch in self._batches(training, steps, seeds, iteration):
             losses.append(self._step(parameters, optimizer, batch))
@@ -98,7 +109,12 @@ class OTCFM:
         return dict(state["ema"] if self.config.ema is not None else state["weights"])
 
     def sample(
-        self, model: Mapping[str, Tensor], count: int, seeds: Sequence[int], iteration: int, shard: int
+        self,
+        model: Mapping[str, Tensor],
+        count: int,
+        seeds: Sequence[int],
+        iteration: int,
+        shard: int,
     ) -> Tensor:
         """Integrate the flow from standard normal noise; `(R, count, d)`."""
         generators = rng.streams(seeds, "generate", iteration, shard, self.device)
@@ -114,7 +130,10 @@ class OTCFM:
             )
 
     def _step(
-        self, parameters: Mapping[str, Tensor], optimizer: torch.optim.Adam, batch: Batch
+        self,
+        parameters: Mapping[str, Tensor],
+        optimizer: torch.optim.Adam,
+        batch: Batch,
     ) -> Tensor:
         """One step of all rows; the sum over rows keeps their gradients apart. Loss `(R,)`."""
         error = self.network(parameters, batch.t, batch.x_t) - batch.velocity
@@ -122,7 +141,10 @@ class OTCFM:
         optimizer.zero_grad(set_to_none=True)
         loss.sum().backward()  # type: ignore[no-untyped-call]
         if self.config.clip is not None:
-            clip_rows([p.grad for p in parameters.values() if p.grad is not None], self.config.clip)
+            clip_rows(
+                [p.grad for p in parameters.values() if p.grad is not None],
+                self.config.clip,
+            )
         optimizer.step()
         return loss.detach()
 
@@ -141,10 +163,12 @@ class OTCFM:
             x_0 = rng.normal(noise, shape).transpose(0, 1)
             t = rng.uniform(times, (chunk, config.batch_size)).transpose(0, 1)
             x_0 = couple(x_0.contiguous(), x_1.cpu(), config.ot_batch)
-            path = self._paths(x_0.flatten(0, 2), x_1.cpu().flatten(0, 2), t.flatten(), noise, shape)
+            ends = x_0.flatten(0, 2), x_1.cpu().flatten(0, 2)
+            path = self._paths(*ends, t.flatten(), noise, shape)
             rows = (chunk, len(seeds), config.batch_size, -1)
             t, x_t, velocity = (
-                part.reshape(rows).to(self.device) for part in (t, path.x_t, path.velocity)
+                part.reshape(rows).to(self.device)
+                for part in (t, path.x_t, path.velocity)
             )
             for step in range(chunk):
                 yield Batch(t[step], x_t[step], velocity[step])
@@ -167,14 +191,16 @@ class OTCFM:
 
 
 def clip_rows(gradients: Sequence[Tensor], largest: float) -> None:
-    """Scale each row's gradient, over all `(R, ...)` tensors together, to norm `largest` at most."""
+    """Scale each row of gradients `(R, ...)` to a norm, over all tensors, of `largest` at most."""
     squares = torch.stack([g.flatten(1).square().sum(1) for g in gradients]).sum(0)
     scale = (largest / squares.sqrt()).clamp_max(1)
     for g in gradients:
         g.mul_(scale.reshape(-1, *[1] * (g.dim() - 1)))
 
 
-def _moments(optimizer: torch.optim.Adam, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _moments(
+    optimizer: torch.optim.Adam, parameters: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
     """Adam's moments and step count, by name, each with its leading R axis."""
     moments = {}
     for name, parameter in parameters.items():
@@ -186,7 +212,9 @@ def _moments(optimizer: torch.optim.Adam, parameters: Mapping[str, Tensor]) -> d
 
 
 def _restore_moments(
-    optimizer: torch.optim.Adam, parameters: Mapping[str, Tensor], moments: Mapping[str, Tensor]
+    optimizer: torch.optim.Adam,
+    parameters: Mapping[str, Tensor],
+    moments: Mapping[str, Tensor],
 ) -> None:
     for name, parameter in parameters.items():
         optimizer.state[parameter] = {
@@ -196,7 +224,9 @@ def _restore_moments(
         }
 
 
-def _check_finite(losses: Sequence[Tensor], seeds: Sequence[int], iteration: int) -> None:
+def _check_finite(
+    losses: Sequence[Tensor], seeds: Sequence[int], iteration: int
+) -> None:
     finite = torch.stack(list(losses)).isfinite().all(0)
     if not finite.all():
         bad = [seed for seed, ok in zip(seeds, finite.tolist(), strict=True) if not ok]

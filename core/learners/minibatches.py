@@ -15,7 +15,11 @@ class Minibatches:
     """Draws batches of R training sets; sets of different sizes start their epochs apart."""
 
     def __init__(
-        self, training: TrainingSet, batch_size: int, seeds: Sequence[int], iteration: int
+        self,
+        training: TrainingSet,
+        batch_size: int,
+        seeds: Sequence[int],
+        iteration: int,
     ) -> None:
         self._flat = training.samples.flatten(0, 1)
         self._offsets = [row * training.samples.shape[1] for row in range(len(seeds))]
@@ -26,7 +30,9 @@ class Minibatches:
 
     def take(self, batches: int) -> Tensor:
         """The next `batches` batches `(batches, R, batch_size, ...)`."""
-        index = torch.stack([self._indices(r, batches) for r in range(len(self._sizes))], 1)
+        index = torch.stack(
+            [self._indices(r, batches) for r in range(len(self._sizes))], 1
+        )
         return self._flat[index.to(self._flat.device)]
 
     def _indices(self, row: int, batches: int) -> Tensor:

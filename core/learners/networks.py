@@ -1,4 +1,4 @@
-"""Ensembles of small networks: every parameter has a leading R axis, one batched matmul trains all."""
+"""Ensembles of small networks: parameters have a leading R axis, one batched matmul serves all."""
 
 from __future__ import annotations
 
@@ -40,11 +40,15 @@ class EnsembleMLP:
         for i, (inputs, outputs) in enumerate(self.layers):
             bound = 1 / math.sqrt(inputs)
             for name, shape in (("weight", (inputs, outputs)), ("bias", (1, outputs))):
-                parameters[f"{name}{i}"] = (2 * rng.uniform(generators, shape) - 1) * bound
+                parameters[f"{name}{i}"] = (
+                    2 * rng.uniform(generators, shape) - 1
+                ) * bound
         return parameters
 
-    def __call__(self, parameters: Mapping[str, Tensor], t: Tensor, x: Tensor) -> Tensor:
-        """Velocities `(R, B, d)` at times `t` `(R, B, 1)` (or a scalar) of points `x` `(R, B, d)`."""
+    def __call__(
+        self, parameters: Mapping[str, Tensor], t: Tensor, x: Tensor
+    ) -> Tensor:
+        """Velocities `(R, B, d)` at times `t` `(R, B, 1)` or scalar, points `x` `(R, B, d)`."""
         h = torch.cat([x, t.expand(*x.shape[:2], 1)], dim=-1)
         last = len(self.layers) - 1
         for i in range(last + 1):

@@ -1,0 +1,49 @@
+"""What points are called and how they are coloured, in MLflow, tables and figures alike."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+SYMBOLS = {"curation.beta": "β", "lam": "λ", "curation.k": "K"}
+
+# Okabe and Ito's colours, safe for colour-blind readers, strongest contrast first.
+COLORS = (
+    "#0072B2",
+    "#D55E00",
+    "#009E73",
+    "#CC79A7",
+    "#E69F00",
+    "#56B4E9",
+    "#000000",
+    "#8C6D31",
+)
+
+
+def number(value: Any) -> str:
+    """A value as in labels: 10 rather than 10.0, inf, three digits of anything longer."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    if math.isinf(value):
+        return "inf"
+    return f"{value:g}" if float(value).is_integer() else f"{value:.3g}"
+
+
+def point_name(flat: Mapping[str, Any], searched: list[str]) -> str:
+    """A point's name, like `β=10 λ=inf K=2`, then whatever else is searched.
+
+    Args:
+        flat: the point's flattened configuration.
+        searched: dotted keys that the sweep varies.
+    """
+    parts = [f"{symbol}={number(flat[key])}" for key, symbol in SYMBOLS.items()]
+    parts += [
+        f"{key}={number(flat.get(key))}" for key in searched if key not in SYMBOLS
+    ]
+    return " ".join(parts)
+
+
+def color(index: int) -> str:
+    """The colour of point `index`; colours repeat after eight points."""
+    return COLORS[index % len(COLORS)]

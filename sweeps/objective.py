@@ -1,0 +1,45 @@
+"""The number a search optimizes: a metric of a point, reduced over seeds and iterations."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from core.config import ObjectiveConfig
+from core.errors import ConfigError
+from core.statistics import over_seeds
+from sweeps.ledger import Point, Row
+
+
+def at_iteration(objective: ObjectiveConfig, row: Row) -> float:
+    """The objective at one iteration.
+
+    Raises:
+        ConfigError: if the loop has no such metric, or one seed has no spread.
+    """
+    if objective.metric not in row:
+        raise ConfigError(
+            "search.objective.metric",
+            objective.metric,
+            f"is not one of {', '.join(sorted(row))}",
+        )
+    values = np.array(row[objective.metric])
+    match objective.over_seeds:
+        case "median" | "min" | "max":
+            return float(getattr(np, objective.over_seeds)(values))
+        case statistic:
+            return float(over_seeds(values)[statistic])
+
+
+def of_point(objective: ObjectiveConfig, point: Point) -> float:
+    """The objective of a point, from the iterations on record that have the metric.
+
+    `at: last` is the last of them; a numbered iteration that was not reached counts as the last.
+    """
+    rows = {i: row for i, row in sorted(point.rows.items()) if objective.metric in row}
+    if objective.at == "best":
+        best = max if objective.mode == "max" else min
+        return best(at_iteration(objective, row) for row in rows.values())
+    wanted = max(rows) if objective.at == "last" else objective.at
+    return at_iteration(
+        objective, rows[max((i for i in rows if i <= wanted), default=max(rows))]
+    )

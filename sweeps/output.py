@@ -1,0 +1,153 @@
+"""The output folder: where everything a sweep writes lives, and how a sweep is found again.
+
+mlflow.db  artifacts/  cache/
+sweeps/<id>/{config.yaml, ledger.jsonl, previews/, tune/, figures/}
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from core.config import Config
+from core.errors import ConfigError
+from core.parsing import parse_config
+
+
+@dataclass(frozen=True)
+class SweepFolder:
+    """The files of one sweep."""
+
+    path: Path
+
+    @property
+    def id(self) -> str:
+        """The sweep's id, unique and sorted by time."""
+        return self.path.name
+
+    @property
+    def config_file(self) -> Path:
+        """The full configuration, overrides applied."""
+        return self.path / "config.yaml"
+
+    @property
+    def ledger(self) -> Path:
+        """The append-only record of what happened."""
+        return self.path / "ledger.jsonl"
+
+    @property
+    def figures(self) -> Path:
+        """Drawn figures."""
+        return self.path / "figures"
+
+    @property
+    def tune(self) -> Path:
+        """Ray Tune's own files, checkpoints among them."""
+        return self.path / "tune"
+
+    def preview(self, point: int, iteration: int) -> Path:
+        """Some samples of one pool."""
+        return (
+            self.path
+            / "previews"
+            / f"point-{point:04d}"
+            / f"iteration-{iteration:04d}.npz"
+        )
+
+    def config(self) -> Config:
+        """The sweep's configuration."""
+        return parse_config(yaml.safe_load(self.config_file.read_text()))
+
+
+@dataclass(frozen=True)
+class Output:
+    """The output folder: `--output`, else `$LUCELOOP_OUTPUT`, else ./luceloop-out."""
+
+    path: Path
+
+    @classmethod
+    def of(cls, given: Path | None) -> Output:
+        """Choose the folder; nothing is created."""
+        chosen = given or Path(os.environ.get("LUCELOOP_OUTPUT") or "luceloop-out")
+        return cls(chosen.expanduser().absolute())
+
+    @property
+    def cache(self) -> Path:
+        """Trained p_0, shared by all sweeps."""
+        return self.path / "cache"
+
+    @property
+    def artifacts(self) -> Path:
+        """MLflow's artifacts, where the tracking store is the default one."""
+        return self.path / "artifacts"
+
+    @property
+    def tracking_uri(self) -> str:
+        """`$MLFLOW_TRACKING_URI`, else SQLite in this folder."""
+        return (
+            os.environ.get("MLFLOW_TRACKING_URI")
+            or f"sqlite:///{self.path / 'mlflow.db'}"
+        )
+
+    @property
+    def is_default_store(self) -> bool:
+        """Whether MLflow's store is the one in this folder."""
+        return not os.environ.get("MLFLOW_TRACKING_URI")
+
+    def create_sweep(self, config: Config, description: str) -> SweepFolder:
+        """A new sweep's folder, its configuration written."""
+        identity = (
+            f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(2)}"
+        )
+        folder = SweepFolder(self.path / "sweeps" / identity)
+        folder.path.mkdir(parents=True)
+        text = yaml.safe_dump(plain(config), sort_keys=False, allow_unicode=True)
+        folder.config_file.write_text(f"# {description}\n{text}")
+        return folder
+
+    def sweeps(self) -> list[SweepFolder]:
+        """All sweeps, oldest first."""
+        found = (self.path / "sweeps").glob("*/config.yaml")
+        return [SweepFolder(file.parent) for file in sorted(found)]
+
+    def find(self, wanted: str) -> SweepFolder:
+        """The sweep that `wanted` names: `latest`, an unambiguous prefix of an id, or a name.
+
+        Of several sweeps with the same name it is the newest.
+
+        Raises:
+            ConfigError: if there is none, or the prefix fits several.
+        """
+        sweeps = self.sweeps()
+        if not sweeps:
+            raise ConfigError("SWEEP", wanted, f"there are no sweeps under {self.path}")
+        if wanted == "latest":
+            return sweeps[-1]
+        by_id = (
+            [sweep for sweep in sweeps if sweep.id.startswith(wanted)] if wanted else []
+        )
+        by_name = [sweep for sweep in sweeps if sweep.config().name == wanted]
+        if by_name:
+            return by_name[-1]
+        if len(by_id) == 1:
+            return by_id[0]
+        known = ", ".join(sweep.id for sweep in (by_id or sweeps)[-5:])
+        reason = (
+            "fits several sweeps" if by_id else "is no sweep's name or start of an id"
+        )
+        raise ConfigError("SWEEP", wanted, f"{reason}; there are {known}")
+
+
+def plain(config: Config) -> dict[str, object]:
+    """A configuration as values that YAML and JSON hold, in the spelling users write."""
+    dumped = config.model_dump(mode="json", exclude={"search": {"space"}})
+    dumped["search"] |= {
+        key: dimension.model_dump(mode="python", exclude_none=True)
+        for key, dimension in config.search.space.items()
+    }
+    return dumped

@@ -1,0 +1,173 @@
+"""Showing a sweep while it runs: a live table on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from typing import Protocol
+
+import numpy as np
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from core.config import Config
+from core.parsing import at_point
+from sweeps.ledger import Ledger, Point
+from sweeps.naming import point_name
+
+
+class Progress(Protocol):
+    """What the runner tells about."""
+
+    def show(self, point: Point) -> None:
+        """A point has a new row, or has ended."""
+        ...
+
+    def close(self) -> None:
+        """The sweep is over."""
+        ...
+
+
+def spread(config: Config, point: Point) -> str:
+    """The first objective's metric at the latest iteration that has it: `mean ± std` over seeds."""
+    metric = config.search.objective[0].metric
+    rows = [row for _, row in sorted(point.rows.items()) if metric in row]
+    if not rows:
+        return ""
+    values = np.array(rows[-1][metric])
+    if len(values) == 1:
+        return f"{values[0]:.4g}"
+    return f"{values.mean():.4g} ± {values.std(ddof=1):.2g}"
+
+
+def name_of(config: Config, point: Point) -> str:
+    """The point's name."""
+    return point_name(at_point(config, point.values).flat(), list(config.search.space))
+
+
+def sweep_table(
+    config: Config, ledger: Ledger, total: int, most: int | None = None
+) -> Table:
+    """All points with their state; of more than `most`, the running and the newest ones."""
+    metric = config.search.objective[0].metric
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("point")
+    table.add_column("iteration", justify="right")
+    table.add_column(
+        f"{metric} (mean ± std of {len(config.seeds)} seeds)", justify="right"
+    )
+    table.add_column("state")
+    points = list(ledger.points.values())
+    if most is not None and len(points) > most:
+        points = sorted(points, key=lambda p: (p.status is not None, -p.index))[:most]
+        points.sort(key=lambda p: p.index)
+    for point in points:
+        state = point.status or ("running" if point.rows else "starting")
+        style = {"failed": "red", "done": "green", "stopped": "yellow"}.get(state, "")
+        reason = f": {point.reason}" if point.status == "failed" else ""
+        table.add_row(
+            name_of(config, point),
+            f"{max(point.last, 0)}/{config.iterations}",
+            spread(config, point),
+            Text(state + reason, style),
+        )
+    if total > len(ledger.points):
+        table.add_row(f"{total - len(ledger.points)} more to come", "", "", "")
+    return table
+
+
+class _Clock:
+    """Estimates what is left from the pace since the start."""
+
+    def __init__(self, config: Config, ledger: Ledger, total: int) -> None:
+        self._config, self._ledger, self._total = config, ledger, total
+        self._start, self._before = time.monotonic(), self._finished()
+
+    def line(self) -> str:
+        elapsed = time.monotonic() - self._start
+        finished = self._finished()
+        everything = self._total * (self._config.iterations + 1)
+        new = finished - self._before
+        left = _duration(elapsed / new * (everything - finished)) if new else "?"
+        ended = sum(point.status is not None for point in self._ledger.points.values())
+        return f"{ended}/{self._total} points done, {_duration(elapsed)} elapsed, ETA {left}"
+
+    def _finished(self) -> int:
+        """Iterations on record; a point that ended early counts in full."""
+        whole = self._config.iterations + 1
+        points = self._ledger.points.values()
+        return sum(whole if point.status else len(point.rows) for point in points)
+
+
+class LiveTable:
+    """A table that redraws itself."""
+
+    def __init__(
+        self, console: Console, config: Config, ledger: Ledger, total: int
+    ) -> None:
+        self._config, self._ledger, self._total = config, ledger, total
+        self._clock = _Clock(config, ledger, total)
+        self._console = console
+        self._live = Live(
+            get_renderable=self._render,
+            console=console,
+            refresh_per_second=2,
+            transient=True,
+        )
+        self._live.start()
+
+    def _render(self) -> Group:
+        room = max(5, self._console.size.height - 6)
+        table = sweep_table(self._config, self._ledger, self._total, room)
+        return Group(table, Text(self._clock.line(), style="dim"))
+
+    def show(self, point: Point) -> None:
+        """Nothing: the table reads the ledger twice a second."""
+
+    def close(self) -> None:
+        """Take the table off the screen."""
+        self._live.stop()
+
+
+class PlainLines:
+    """A line per iteration, for logs and pipes."""
+
+    def __init__(
+        self, console: Console, config: Config, ledger: Ledger, total: int
+    ) -> None:
+        self._console, self._config = console, config
+        self._clock = _Clock(config, ledger, total)
+
+    def show(self, point: Point) -> None:
+        """Print the point's newest row, or how it ended."""
+        name = name_of(self._config, point)
+        if point.status is None:
+            metric = self._config.search.objective[0].metric
+            self._line(
+                f"{name}  iteration {point.last}/{self._config.iterations}  "
+                f"{metric} {spread(self._config, point)}"
+            )
+        else:
+            reason = f": {point.reason}" if point.reason else ""
+            self._line(f"{name}  {point.status}{reason}  ({self._clock.line()})")
+
+    def close(self) -> None:
+        """Nothing is left open."""
+
+    def _line(self, text: str) -> None:
+        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def build_progress(
+    console: Console, config: Config, ledger: Ledger, total: int
+) -> Progress:
+    """The live table where there is a terminal, else plain lines."""
+    kind = LiveTable if console.is_terminal else PlainLines
+    return kind(console, config, ledger, total)
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes}:{rest:02}"

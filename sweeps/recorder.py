@@ -1,0 +1,111 @@
+"""Between Tune and the ledger: what trials report goes on record, and where they stood is found."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from ray.tune import Callback
+
+from sweeps.ledger import Ledger
+from sweeps.output import SweepFolder
+from sweeps.progress import Progress
+from workers.trial import CHECKPOINT, read_checkpoint
+
+logger = logging.getLogger(__name__)
+
+
+class Recorder(Callback):
+    """Puts what trials report on record."""
+
+    def __init__(
+        self,
+        folder: SweepFolder,
+        ledger: Ledger,
+        stopped: Mapping[int, str],
+        progress: Progress,
+    ) -> None:
+        self._folder, self._ledger = folder, ledger
+        self._stopped, self._progress = stopped, progress
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune pickles its callbacks for a restore that we never ask of it."""
+        return {}
+
+    def on_trial_result(
+        self,
+        iteration: int,
+        trials: Any,
+        trial: Any,
+        result: dict[str, Any],
+        **info: Any,
+    ) -> None:
+        """Record a row, or why there is none."""
+        index = result["index"]
+        if "failed" in result:
+            self._ledger.end_point(
+                index, "failed", result["failed"], result["traceback"]
+            )
+        else:
+            self._save_preview(index, result["iteration"], result.pop("preview"))
+            if not self._ledger.add_iteration(
+                index, result["iteration"], result["metrics"]
+            ):
+                return
+        self._progress.show(self._ledger.points[index])
+
+    def on_trial_complete(
+        self, iteration: int, trials: Any, trial: Any, **info: Any
+    ) -> None:
+        """Record that a point is done, or was stopped early."""
+        index = trial.config["index"]
+        reason = self._stopped.get(index, "")
+        if self._ledger.end_point(index, "stopped" if reason else "done", reason):
+            self._progress.show(self._ledger.points[index])
+
+    def on_trial_error(
+        self, iteration: int, trials: Any, trial: Any, **info: Any
+    ) -> None:
+        """Record a point whose process failed beyond its retries."""
+        index, error = trial.config["index"], trial.get_pickled_error()
+        cause = getattr(error, "cause", None) or error
+        first_line = (str(cause).strip() or type(cause).__name__).splitlines()[0]
+        reason = f"{type(cause).__name__}: {first_line}"
+        if self._ledger.end_point(index, "failed", reason, str(error)):
+            self._progress.show(self._ledger.points[index])
+
+    def _save_preview(
+        self, index: int, iteration: int, preview: np.ndarray | None
+    ) -> None:
+        if preview is None or preview.size == 0:
+            return
+        path = self._folder.preview(index, iteration)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_suffix(".tmp.npz")
+        np.savez_compressed(temporary, samples=preview)
+        temporary.replace(path)
+
+
+class Checkpoints:
+    """Tune's checkpoints of earlier attempts at a sweep."""
+
+    def __init__(self, folder: SweepFolder) -> None:
+        self._folder = folder
+        self.attempts = len(list(folder.tune.glob("attempt-*")))
+        """Attempts so far."""
+
+    def newest(self, index: int) -> str | None:
+        """Folder of a point's newest readable checkpoint; None to start the point anew."""
+        pattern = f"attempt-*/point-{index:04d}/checkpoint_*/{CHECKPOINT}"
+        for file in sorted(self._folder.tune.glob(pattern), reverse=True):
+            try:
+                read_checkpoint(file.parent)
+            except (
+                Exception
+            ) as error:  # a torn file can fail in any way; the one before serves
+                logger.warning("skipping unreadable checkpoint %s: %s", file, error)
+            else:
+                return str(file.parent)
+        return None

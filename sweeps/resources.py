@@ -1,0 +1,72 @@
+"""What `resources: auto` means on the cluster at hand; it never changes a result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ray.tune import PlacementGroupFactory
+
+from core.config import ResourcesConfig
+
+MOST_TRIALS_ON_A_GPU = 4
+"""Trials of small networks that `auto` lets share a GPU."""
+MOST_SAMPLERS = 8
+"""Sampler actors that `auto` gives a trial."""
+
+
+@dataclass(frozen=True)
+class Allocation:
+    """Resources of every trial of a sweep."""
+
+    trial_cpus: float
+    trial_gpus: float
+    samplers: int
+    sampler_cpus: float
+    sampler_gpus: float
+
+    def bundles(self) -> PlacementGroupFactory:
+        """The placement group of one trial: itself, then each of its samplers."""
+        trial = _bundle(self.trial_cpus, self.trial_gpus)
+        sampler = _bundle(self.sampler_cpus, self.sampler_gpus)
+        return PlacementGroupFactory([trial, *[sampler] * self.samplers])
+
+
+def allocate(
+    config: ResourcesConfig, cluster: Mapping[str, float], points: int, shards: int
+) -> Allocation:
+    """Fill in `auto`.
+
+    With GPUs, each is shared evenly: several trials to a GPU where there are more points than GPUs,
+    else a whole GPU for the trial and one for each sampler. Without, a trial takes one CPU, and
+    CPUs that no trial would use become samplers. On a laptop that is a trial per core.
+
+    Args:
+        config: what was asked for.
+        cluster: Ray's total resources.
+        points: trials that could run at once.
+        shards: shards of a pool; more samplers would idle.
+    """
+    cpus, gpus = cluster.get("CPU", 1.0), cluster.get("GPU", 0.0)
+    trial_gpus, sampler_gpus = config.trial.gpus, config.sampler.gpus
+    share = gpus / max(1, points)
+    if trial_gpus == "auto":
+        trial_gpus = min(1.0, max(share, 1 / MOST_TRIALS_ON_A_GPU)) if gpus else 0.0
+        if 0 < trial_gpus < 1:  # an even fraction of one GPU: 1/2, 1/3, 1/4
+            trial_gpus = 1 / round(1 / trial_gpus)
+    if sampler_gpus == "auto":
+        sampler_gpus = 1.0 if trial_gpus == 1 else 0.0
+    trial_cpus = 1.0 if config.trial.cpus == "auto" else config.trial.cpus
+    sampler_cpus = 1.0 if config.sampler.cpus == "auto" else config.sampler.cpus
+    samplers = config.samplers
+    if samplers == "auto":
+        at_once = max(1, min(points, int(cpus // max(trial_cpus, 1))))
+        spare = int((cpus / at_once - trial_cpus) // max(sampler_cpus, 1))
+        if gpus:
+            spare = min(spare, int(share - 1)) if sampler_gpus else 0
+        samplers = max(0, min(spare, shards, MOST_SAMPLERS))
+    return Allocation(trial_cpus, trial_gpus, samplers, sampler_cpus, sampler_gpus)
+
+
+def _bundle(cpus: float, gpus: float) -> dict[str, float]:
+    return {"CPU": cpus, "GPU": gpus} if gpus else {"CPU": cpus}

@@ -1,0 +1,265 @@
+"""Running a sweep: points to Tune trials, their reports to the ledger, the ledger to MLflow.
+
+The ledger is the truth. Tune schedules trials and restarts those that die; a new run of the same
+sweep reads the ledger, skips what ended, and starts the rest from their newest checkpoint.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import platform
+import signal
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import tune
+from rich.console import Console
+
+from core.config import Config
+from core.errors import ConfigError
+from core.loop import Loop
+from core.metrics import metric_names
+from core.parsing import at_point
+from sweeps.ledger import Ledger, Point
+from sweeps.output import Output, SweepFolder, plain
+from sweeps.progress import build_progress
+from sweeps.recorder import Checkpoints, Recorder
+from sweeps.resources import allocate
+from sweeps.search import EarlyStop, PointSearcher, check_objectives, check_space
+from sweeps.tracking import Experiment, SweepIdentity, Tracker
+from workers.trial import Trial
+
+STORE_PATIENCE = 30.0
+"""Seconds a finished sweep waits for a tracking store that is down."""
+TRIAL_RETRIES = 3
+"""Times a trial whose process died is started again."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run of a sweep ended."""
+
+    folder: SweepFolder
+    failed: list[Point]
+    unfinished: int
+    """Points that have not ended: the sweep was interrupted."""
+    undelivered: int
+    """Ledger events that the tracking store does not have."""
+    store_error: str
+
+
+def check(config: Config) -> int:
+    """Build every part of every point that the sweep can reach, so that errors come first.
+
+    Returns:
+        The number of points.
+
+    Raises:
+        ConfigError: naming the key, the value and what is allowed.
+    """
+    reached = check_space(config)
+    check_objectives(config, single_seed=len(config.seeds) == 1)
+    names: set[str] = set()
+    for point in reached:
+        loop = Loop(point)
+        names |= set(metric_names(loop.dataset.n_classes, loop.sampler.reward.supremum))
+    for wanted in config.search.objective:
+        if wanted.metric not in names:
+            allowed = f"must be one of {', '.join(sorted(names))}"
+            raise ConfigError("search.objective.metric", wanted.metric, allowed)
+    return point_count(config)
+
+
+def point_count(config: Config) -> int:
+    """Points of a sweep."""
+    lengths = [
+        len(dimension.values or []) for dimension in config.search.space.values()
+    ]
+    return config.search.trials or math.prod(lengths)
+
+
+def describe(config: Config) -> str:
+    """What is swept, in a sentence."""
+    space = config.search.space
+    parts = []
+    for key, dimension in space.items():
+        values = dimension.values
+        spelled = values if values is not None else f"{list(dimension.bounds)}"
+        parts.append(f"{key} over {spelled}")
+    swept = "; ".join(parts) or "a single point"
+    seeds = f"{len(config.seeds)} seed{'s' if len(config.seeds) > 1 else ''}"
+    prefix = f"{config.description} " if config.description else ""
+    return f"{prefix}Sweeps {swept}, with {seeds} a point and T={config.iterations}."
+
+
+def run_sweep(
+    folder: SweepFolder,
+    output: Output,
+    console: Console,
+    finish: Callable[[str], list[Path]],
+) -> Outcome:
+    """Run what is left of a sweep, from the start or after an interruption.
+
+    Args:
+        folder: the sweep's folder, its configuration in it.
+        output: the output folder.
+        console: where progress is shown.
+        finish: draws figures from a tracking URI, given the sweep's id; they become artifacts.
+
+    Ctrl-C and SIGTERM end the run at once; nothing on record is lost.
+    """
+    config = folder.config()
+    identity = SweepIdentity(folder.id, config, describe(config))
+    ledger = Ledger(folder.ledger)
+    tracker = Tracker(output, folder, identity)
+    tracker.start(ledger)
+    environment = folder.path / "environment.json"
+    environment.write_text(json.dumps(_environment(), indent=2))
+    try:
+        with _interruptible():
+            _run_trials(config, folder, output, ledger, console)
+    except KeyboardInterrupt:
+        console.print("interrupted; everything on record is kept", highlight=False)
+    tracker.close(STORE_PATIENCE)
+    unfinished = sum(point.status is None for point in ledger.points.values())
+    if not tracker.undelivered:
+        finished = not unfinished
+        tracker.with_experiment(
+            lambda e: _log_artifacts(
+                e, folder, environment, finish if finished else None
+            )
+        )
+    ledger.close()
+    failed = [point for point in ledger.points.values() if point.status == "failed"]
+    unfinished += point_count(config) - len(ledger.points)
+    return Outcome(folder, failed, unfinished, tracker.undelivered, tracker.error)
+
+
+def _log_artifacts(
+    experiment: Experiment,
+    folder: SweepFolder,
+    environment: Path,
+    finish: Callable[[str], list[Path]] | None,
+) -> None:
+    run = experiment.sweep_run()
+    experiment.log_file(run, environment)
+    if finish is not None:
+        for path in finish(folder.id):
+            experiment.log_file(run, path, "figures")
+        experiment.end(run, "FINISHED")
+
+
+def _run_trials(
+    config: Config,
+    folder: SweepFolder,
+    output: Output,
+    ledger: Ledger,
+    console: Console,
+) -> None:
+    os.environ |= {
+        "RAY_AIR_NEW_OUTPUT": "0",
+        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+        "TUNE_DISABLE_SIGINT_HANDLER": "1",
+        # Resuming goes by our ledger; Tune's own snapshot would cost 50 ms a trial.
+        "TUNE_GLOBAL_CHECKPOINT_S": str(10**9),
+        "TUNE_MAX_PENDING_TRIALS_PG": "4",
+        "TUNE_WARN_THRESHOLD_S": "10",
+        "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+        "PYTHONPATH": os.pathsep.join(
+            [str(Path.cwd()), os.environ.get("PYTHONPATH", "")]
+        ),
+    }
+    total = point_count(config)
+    if all(i in ledger.points and ledger.points[i].status for i in range(total)):
+        return
+    progress = build_progress(console, config, ledger, total)
+    address = os.environ.get("RAY_ADDRESS", "local")
+    ray.init(
+        address=address,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        include_dashboard=False if address == "local" else None,
+    )
+    try:
+        at_once = total
+        if config.search.sampler in ("tpe", "gp") or config.search.early_stop:
+            at_once = min(at_once, config.search.concurrency)
+        first = Loop(at_point(config, {}))
+        allocation = allocate(
+            config.resources, ray.cluster_resources(), at_once, len(first.shards)
+        )
+        checkpoints = Checkpoints(folder)
+
+        def assign(point: Point) -> Mapping[str, Any]:
+            return {
+                "index": point.index,
+                "point": plain(at_point(config, point.values)),
+                "cache": str(output.cache),
+                "samplers": allocation.samplers,
+                "sampler_cpus": allocation.sampler_cpus,
+                "sampler_gpus": allocation.sampler_gpus,
+                "checkpoint": checkpoints.newest(point.index) if point.rows else None,
+                "reported": point.last,
+            }
+
+        stopper = EarlyStop(config.search, ledger)
+        tuner = tune.Tuner(
+            tune.with_resources(Trial, allocation.bundles()),
+            tune_config=tune.TuneConfig(
+                search_alg=PointSearcher(config.search, ledger, assign),
+                scheduler=stopper,
+                num_samples=total,
+                reuse_actors=True,
+                trial_dirname_creator=lambda trial: (
+                    f"point-{trial.config['index']:04d}"
+                ),
+            ),
+            run_config=tune.RunConfig(
+                name=f"attempt-{checkpoints.attempts + 1:04d}",
+                storage_path=str(folder.tune),
+                callbacks=[Recorder(folder, ledger, stopper.reasons, progress)],
+                checkpoint_config=tune.CheckpointConfig(
+                    checkpoint_frequency=1, num_to_keep=2
+                ),
+                failure_config=tune.FailureConfig(max_failures=TRIAL_RETRIES),
+                verbose=0,
+            ),
+        )
+        tuner.fit()
+    finally:
+        progress.close()
+        ray.shutdown()
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """SIGTERM (a cluster's polite kill) ends a run as Ctrl-C does."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _environment() -> dict[str, Any]:
+    packages = ("torch", "torchcfm", "torchdiffeq", "ray", "optuna", "mlflow", "numpy")
+    return {
+        "python": sys.version.split()[0],
+        "platform": platform.platform(),
+        "cpus": os.cpu_count(),
+        "packages": {name: version(name) for name in packages},
+        "command": sys.argv,
+    }

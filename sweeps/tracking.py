@@ -1,0 +1,346 @@
+"""Delivering the ledger to MLflow, in the background, without ever holding up a sweep.
+
+The layout is one experiment per sweep; in it a run per point with the curves aggregated over seeds,
+a child run per seed with the raw curves, and one run named `sweep` for the rest. Every row carries
+the time it was recorded, so delivering it again changes nothing: MLflow keeps one row for the same
+key, step, time and value. What the store does not take now is tried again, and again on resume.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from core.config import Config
+from core.parsing import at_point
+from core.statistics import over_seeds
+from sweeps.ledger import Event, Ledger, Row
+from sweeps.naming import color, point_name
+from sweeps.output import Output, SweepFolder
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Metric
+
+logger = logging.getLogger(__name__)
+
+INTERVAL = 1.0
+"""Seconds between deliveries, in which rows of the same run gather into one call."""
+RETRY_AT_MOST = 30.0
+"""Seconds between attempts while the store is down."""
+BATCH = 1000
+"""MLflow's limit on metrics in a call."""
+
+
+def connect(uri: str) -> MlflowClient:
+    """A client for a tracking store, which fails at once where MLflow would retry for minutes."""
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    from mlflow import MlflowClient
+
+    return MlflowClient(uri)
+
+
+@dataclass(frozen=True)
+class SweepIdentity:
+    """What runs are labelled with."""
+
+    sweep: str
+    config: Config
+    description: str
+
+    @property
+    def experiment(self) -> str:
+        """The experiment's name."""
+        return f"{self.config.name}/{self.sweep}"
+
+    @property
+    def searched(self) -> list[str]:
+        """Dotted keys that the sweep varies."""
+        return list(self.config.search.space)
+
+
+class Experiment:
+    """The runs of one sweep in a tracking store. Not thread-safe; may raise `MlflowException`."""
+
+    def __init__(
+        self, uri: str, identity: SweepIdentity, artifacts: str | None
+    ) -> None:
+        self._client = connect(uri)
+        self._identity = identity
+        found = self._client.get_experiment_by_name(identity.experiment)
+        self.id: str = (
+            found.experiment_id
+            if found
+            else self._client.create_experiment(
+                identity.experiment,
+                artifact_location=artifacts,
+                tags={"mlflow.note.content": identity.description},
+            )
+        )
+        self._runs = self._known_runs()
+
+    def sweep_run(self) -> str:
+        """The run that holds configuration, environment, figures; it never gets a metric."""
+        return self._run("sweep", "sweep", {}, {})
+
+    def point_run(self, index: int, point: Config) -> str:
+        """The run of a point's aggregate curves."""
+        flat = point.flat()
+        tags = {"luceloop.point": str(index), "mlflow.runColor": color(index)}
+        name = point_name(flat, self._identity.searched)
+        return self._run("point", name, tags, flat, key=str(index))
+
+    def seed_run(self, index: int, point: Config, seed: int) -> str:
+        """The run of one seed's raw curves, beneath its point's."""
+        tags = {
+            "luceloop.point": str(index),
+            "luceloop.seed": str(seed),
+            "mlflow.parentRunId": self.point_run(index, point),
+            "mlflow.runColor": color(index),
+        }
+        params = point.flat() | {"seed": seed}
+        return self._run("seed", f"seed={seed}", tags, params, key=f"{index}/{seed}")
+
+    def log(self, run: str, metrics: list[Metric]) -> None:
+        """Write metrics, as many to a call as MLflow takes."""
+        for first in range(0, len(metrics), BATCH):
+            self._client.log_batch(run, metrics=metrics[first : first + BATCH])
+
+    def log_file(self, run: str, path: Path, folder: str | None = None) -> None:
+        """Attach a file, or all files of a folder."""
+        if path.is_dir():
+            self._client.log_artifacts(run, str(path), folder)
+        else:
+            self._client.log_artifact(run, str(path), folder)
+
+    def end(self, run: str, status: str, reason: str = "") -> None:
+        """Mark a run as ended; a reason becomes its description."""
+        if reason:
+            self._client.set_tag(run, "mlflow.note.content", reason)
+        self._client.set_terminated(run, status)
+
+    def _known_runs(self) -> dict[tuple[str, str], str]:
+        """Runs by kind and key, so that a resumed sweep goes on with them."""
+        known, token = {}, None
+        while True:
+            page = self._client.search_runs(
+                [self.id], max_results=1000, page_token=token
+            )
+            for run in page:
+                tags = run.data.tags
+                kind, point = (
+                    tags.get("luceloop.kind", ""),
+                    tags.get("luceloop.point", ""),
+                )
+                key = f"{point}/{tags['luceloop.seed']}" if kind == "seed" else point
+                known[kind, key] = run.info.run_id
+            token = page.token
+            if not token:
+                return known
+
+    def _run(
+        self,
+        kind: str,
+        name: str,
+        tags: dict[str, str],
+        params: dict[str, Any],
+        key: str = "",
+    ) -> str:
+        if (kind, key) not in self._runs:
+            own = {"luceloop.kind": kind, "luceloop.sweep": self._identity.sweep}
+            created = self._client.create_run(self.id, tags=own | tags, run_name=name)
+            self._log_params(created.info.run_id, params)
+            self._runs[kind, key] = created.info.run_id
+        return self._runs[kind, key]
+
+    def _log_params(self, run: str, params: dict[str, Any]) -> None:
+        from mlflow.entities import Param
+
+        listed = [Param(name, _param(value)) for name, value in params.items()]
+        for first in range(0, len(listed), 100):
+            self._client.log_batch(run, params=listed[first : first + 100])
+
+
+class Tracker:
+    """Follows a ledger and delivers its events from a thread of its own."""
+
+    def __init__(
+        self, output: Output, folder: SweepFolder, identity: SweepIdentity
+    ) -> None:
+        self._output, self._folder, self._identity = output, folder, identity
+        self._cursor_file = folder.path / "delivered"
+        self._cursor = (
+            int(self._cursor_file.read_text()) if self._cursor_file.exists() else 0
+        )
+        self._experiment: Experiment | None = None
+        self._points: dict[int, Config] = {}
+        self._ledger: Ledger | None = None
+        self._closing = threading.Event()
+        self._thread: threading.Thread | None = None
+        self.error: str = ""
+        """Why the store did not take the last delivery; empty once it did."""
+
+    def start(self, ledger: Ledger) -> None:
+        """Begin to follow `ledger`."""
+        self._ledger = ledger
+        self._thread = threading.Thread(
+            target=self._follow, name="tracking", daemon=True
+        )
+        self._thread.start()
+
+    @property
+    def undelivered(self) -> int:
+        """Events on record that the store does not have."""
+        return 0 if self._ledger is None else len(self._ledger.events) - self._cursor
+
+    def close(self, timeout: float) -> None:
+        """Deliver what is left, giving a store that is down `timeout` seconds to come back."""
+        self._closing.set()
+        if self._thread is not None:
+            self._thread.join(timeout)
+
+    def with_experiment(self, use: Callable[[Experiment], None]) -> bool:
+        """Call `use` with the experiment after `close`; False, with `error` set, if that failed."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            use(self._connected())
+        except (MlflowException, OSError) as error:
+            self.error = _one_line(error)
+            return False
+        return True
+
+    def _follow(self) -> None:
+        assert self._ledger is not None
+        pause = INTERVAL
+        while True:
+            delivered = self._try_deliver()
+            if self._closing.is_set() and not self.undelivered:
+                return
+            pause = INTERVAL if delivered else min(2 * pause, RETRY_AT_MOST)
+            if self._closing.is_set():
+                time.sleep(min(pause, INTERVAL))
+            else:
+                self._closing.wait(pause)
+
+    def _try_deliver(self) -> bool:
+        from mlflow.exceptions import MlflowException
+
+        assert self._ledger is not None
+        try:
+            events = self._ledger.events[self._cursor :]
+            self._deliver(self._connected(), events)
+        except (MlflowException, OSError) as error:
+            if not self.error:
+                logger.warning("MLflow does not answer; keeping rows until it does")
+            self.error = _one_line(error)
+            self._experiment = None
+            return False
+        self._cursor += len(events)
+        self._cursor_file.write_text(str(self._cursor))
+        self.error = ""
+        return True
+
+    def _connected(self) -> Experiment:
+        if self._experiment is None:
+            artifacts = None
+            if self._output.is_default_store:
+                artifacts = (self._output.artifacts / self._folder.id).as_uri()
+            uri = self._output.tracking_uri
+            self._experiment = Experiment(uri, self._identity, artifacts)
+            self._experiment.log_file(
+                self._experiment.sweep_run(), self._folder.config_file
+            )
+        return self._experiment
+
+    def _deliver(self, experiment: Experiment, events: Iterable[Event]) -> None:
+        """Write events: all metrics of a run in one call, previews, then how points ended."""
+        metrics: dict[str, list[Metric]] = defaultdict(list)
+        ended = []
+        for event in events:
+            index = event["point"]
+            if event["event"] == "point":
+                self._points[index] = at_point(self._identity.config, event["values"])
+            point = self._point(index)
+            run = experiment.point_run(index, point)
+            if event["event"] == "iteration":
+                for target, rows in self._curves(experiment, run, event):
+                    metrics[target] += rows
+            elif event["event"] == "end":
+                ended.append((index, event))
+        for target, rows in metrics.items():
+            experiment.log(target, rows)
+        for event in events:
+            if event["event"] == "iteration":
+                preview = self._folder.preview(event["point"], event["iteration"])
+                if preview.exists():
+                    run = experiment.point_run(
+                        event["point"], self._point(event["point"])
+                    )
+                    experiment.log_file(run, preview, "samples")
+        for index, event in ended:
+            self._end(experiment, index, event)
+
+    def _curves(
+        self, experiment: Experiment, run: str, event: Event
+    ) -> Iterable[tuple[str, list[Metric]]]:
+        point, row = self._point(event["point"]), event["metrics"]
+        step, at = event["iteration"], event["time"]
+        yield run, _metrics(aggregates(row), step, at)
+        for position, seed in enumerate(point.seeds):
+            values = {name: per_seed[position] for name, per_seed in row.items()}
+            yield (
+                experiment.seed_run(event["point"], point, seed),
+                _metrics(values, step, at),
+            )
+
+    def _end(self, experiment: Experiment, index: int, event: Event) -> None:
+        status = "FAILED" if event["status"] == "failed" else "FINISHED"
+        point = self._point(index)
+        experiment.end(
+            experiment.point_run(index, point), status, event.get("reason", "")
+        )
+        for seed in point.seeds:
+            experiment.end(experiment.seed_run(index, point, seed), status)
+
+    def _point(self, index: int) -> Config:
+        if index not in self._points:
+            assert self._ledger is not None
+            values = self._ledger.points[index].values
+            self._points[index] = at_point(self._identity.config, values)
+        return self._points[index]
+
+
+def aggregates(row: Row) -> dict[str, float]:
+    """`<metric>.<statistic>` of one iteration, over seeds."""
+    return {
+        f"{name}.{statistic}": float(value)
+        for name, per_seed in row.items()
+        for statistic, value in over_seeds(np.array(per_seed)).items()
+    }
+
+
+def _metrics(values: dict[str, float], step: int, at: int) -> list[Metric]:
+    from mlflow.entities import Metric
+
+    return [Metric(name, value, at, step) for name, value in values.items()]
+
+
+def _param(value: Any) -> str:
+    return str(list(value)) if isinstance(value, tuple) else str(value)
+
+
+def _one_line(error: Exception) -> str:
+    return str(error).splitlines()[0][:300] if str(error) else type(error).__name__

@@ -1,0 +1,136 @@
+"""The Tune trainable of one configuration point: one `step` is one retraining iteration."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from ray import tune
+
+from core.cache import save_atomically
+from core.errors import ConfigError, LoopError
+from core.loop import IterationResult, Loop, LoopState
+from core.parsing import parse_config
+from workers.pool import SamplerPool
+from workers.sampler import here
+
+CHECKPOINT = "loop.pt"
+"""File of a checkpoint folder: the loop's state and the rows of all iterations so far."""
+
+
+class Trial(tune.Trainable):
+    """Runs the loop of one point and reports a row per iteration.
+
+    Its configuration:
+        index: the point's number, repeated in every report.
+        point: plain configuration of the point.
+        cache: folder of trained p_0.
+        samplers: sampler actors, with `sampler_cpus` and `sampler_gpus` each.
+        checkpoint: folder to go on from, or None.
+        reported: last iteration that is already on record, or -1.
+
+    A report holds `index`, `iteration`, `metrics` (name to R floats) and `preview`, or `failed`
+    and `traceback` where the point cannot go on.
+    """
+
+    def setup(self, config: dict[str, Any]) -> None:
+        """Start a process: called once, then `reset_config` for every further point."""
+        self._pool: SamplerPool | None = None
+        self._start(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Take on another point in the same process."""
+        self._start(new_config)
+        return True
+
+    def _start(self, config: dict[str, Any]) -> None:
+        self._given = config
+        self._rows: dict[int, dict[str, list[float]]] = {}
+        self._iterations: Iterator[IterationResult] | None = None
+        self._state: LoopState | None = None
+        self._next = config["reported"] + 1
+        if config["checkpoint"]:
+            self._restore(Path(config["checkpoint"]))
+
+    def step(self) -> dict[str, Any]:
+        """Report the next iteration, computing whatever it takes."""
+        try:
+            return self._report()
+        except (LoopError, ConfigError) as error:
+            # Repeating would only fail again: this is the point's result.
+            report = {
+                "failed": str(error),
+                "traceback": traceback.format_exc(),
+                "done": True,
+            }
+            return {"index": self._given["index"], **report}
+
+    def _report(self) -> dict[str, Any]:
+        preview = None
+        while self._next not in self._rows:
+            if self._iterations is None:
+                self._iterations = self._begin()
+            result = next(self._iterations)
+            self._state, preview = result.state, result.preview.numpy()
+            self._rows[result.iteration] = {
+                name: values.tolist() for name, values in result.metrics.items()
+            }
+        iteration = self._next
+        self._next += 1
+        return {
+            "index": self._given["index"],
+            "iteration": iteration,
+            "metrics": self._rows[iteration],
+            "preview": preview,
+            "done": iteration >= self._given["point"]["iterations"],
+        }
+
+    def _begin(self) -> Iterator[IterationResult]:
+        config, given = parse_config(self._given["point"]), self._given
+        torch.set_num_threads(config.resources.threads)
+        loop = Loop(config, here(), cache=Path(given["cache"]))
+        if not given["samplers"]:
+            return loop.run(self._state)
+        if self._pool is None:
+            self._pool = SamplerPool(
+                given["samplers"],
+                given["sampler_cpus"],
+                given["sampler_gpus"],
+                config.resources.threads,
+            )
+        pool, point = self._pool, given["point"]
+        return loop.run(self._state, lambda *shards: pool.run(point, *shards))
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Write the loop's state after the last computed iteration, and every row so far."""
+        state = None if self._state is None else self._state.plain()
+        content = {"state": state, "rows": self._rows, "next": self._next}
+        save_atomically(content, Path(checkpoint_dir) / CHECKPOINT)
+
+    def load_checkpoint(self, checkpoint: Mapping[str, Any] | str | None) -> None:
+        """Go on from a checkpoint of this attempt, which knows what was reported by then."""
+        assert isinstance(checkpoint, str)
+        self._next = self._restore(Path(checkpoint))["next"]
+
+    def _restore(self, folder: Path) -> dict[str, Any]:
+        content = read_checkpoint(folder)
+        self._rows = content["rows"]
+        self._state = LoopState.of(content["state"]) if content["state"] else None
+        self._iterations = None
+        return content
+
+    def cleanup(self) -> None:
+        """End the process's sampler actors."""
+        if self._pool is not None:
+            self._pool.close()
+
+
+def read_checkpoint(folder: Path) -> dict[str, Any]:
+    """What `Trial.save_checkpoint` wrote; nothing is unpickled but tensors and plain types."""
+    content: dict[str, Any] = torch.load(
+        folder / CHECKPOINT, weights_only=True, map_location="cpu"
+    )
+    return content
