@@ -69,19 +69,11 @@ class InitialModels:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         with FileLock(self.folder / f"p0-{key}.lock"):
-            missing = [
-                row
-                for row, seed in enumerate(seeds)
-                if not self._path(key, seed).exists()
-            ]
+            missing = [row for row, seed in enumerate(seeds) if not self._path(key, seed).exists()]
             if missing:
                 fitted = train(missing)
                 for position, row in enumerate(missing):
-                    loss = (
-                        None
-                        if fitted.loss is None
-                        else fitted.loss[position : position + 1]
-                    )
+                    loss = None if fitted.loss is None else fitted.loss[position : position + 1]
                     content = {
                         "state": select_row(fitted.state, position),
                         "loss": loss,
@@ -93,9 +85,7 @@ class InitialModels:
         return self.folder / f"p0-{key}-seed{seed}.pt"
 
     def _load(self, paths: Sequence[Path]) -> Fitted:
-        contents = [
-            torch.load(path, weights_only=True, map_location="cpu") for path in paths
-        ]
+        contents = [torch.load(path, weights_only=True, map_location="cpu") for path in paths]
         losses = [content["loss"] for content in contents]
         loss = None if losses[0] is None else torch.cat(losses)
         return Fitted(stack_rows([content["state"] for content in contents]), loss)

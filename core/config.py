@@ -39,9 +39,7 @@ def _parse_k(value: Any) -> Any:
         "∞",
     ):
         return math.inf
-    whole = (
-        isinstance(value, int | float) and not isinstance(value, bool) and value >= 1
-    )
+    whole = isinstance(value, int | float) and not isinstance(value, bool) and value >= 1
     if not whole or (value != math.inf and value != int(value)):
         raise ValueError("must be a whole number from 1, or inf")
     return value if value == math.inf else int(value)
@@ -175,9 +173,7 @@ class CustomLearnerConfig(_Custom):
 
     def initial_fit(self) -> dict[str, Any]:
         """Everything here that determines a trained p_0, the code's own digest included."""
-        return self.model_dump() | {
-            "source": plugins.source_digest("learner.name", self.name)
-        }
+        return self.model_dump() | {"source": plugins.source_digest("learner.name", self.name)}
 
 
 # --- rewards and curation
@@ -258,13 +254,9 @@ class Dimension(_Strict):
 
     @model_validator(mode="after")
     def _one(self) -> Dimension:
-        given = [
-            name for name in type(self).model_fields if getattr(self, name) is not None
-        ]
+        given = [name for name in type(self).model_fields if getattr(self, name) is not None]
         if len(given) != 1:
-            raise ValueError(
-                f"takes exactly one of {', '.join(type(self).model_fields)}"
-            )
+            raise ValueError(f"takes exactly one of {', '.join(type(self).model_fields)}")
         if self.values is None and not self.bounds[0] < self.bounds[1]:
             raise ValueError(f"{given[0]} takes [low, high] with low < high")
         if self.loguniform is not None and self.loguniform[0] <= 0:
@@ -289,9 +281,7 @@ class ObjectiveConfig(_Strict):
 
     metric: str = "reward_mean"
     mode: Literal["max", "min"] = "max"
-    over_seeds: Literal["mean", "median", "min", "max", "std", "ci_low", "ci_high"] = (
-        "mean"
-    )
+    over_seeds: Literal["mean", "median", "min", "max", "std", "ci_low", "ci_high"] = "mean"
     at: Literal["last", "best"] | Annotated[int, Field(ge=0)] = "last"
     """The iteration: the last, the one where the objective is best, or its number."""
 
@@ -326,33 +316,23 @@ class SearchConfig(_Strict):
     def _split_space(cls, given: Any) -> Any:
         if not isinstance(given, Mapping) or "space" in given:
             return given
-        options = {
-            key: value for key, value in given.items() if key in cls.model_fields
-        }
+        options = {key: value for key, value in given.items() if key in cls.model_fields}
         if isinstance(options.get("objective"), Mapping):
             options["objective"] = [options["objective"]]
-        searched = {
-            key: value for key, value in given.items() if key not in cls.model_fields
-        }
+        searched = {key: value for key, value in given.items() if key not in cls.model_fields}
         return options | {"space": dict(_dimensions(searched))}
 
     @model_validator(mode="after")
     def _consistent(self) -> SearchConfig:
         for key, dimension in self.space.items():
             if key.split(".")[0] in ("search", "seeds", "name", "resources"):
-                raise ValueError(
-                    f"{key} cannot be searched; it is the same for every point"
-                )
+                raise ValueError(f"{key} cannot be searched; it is the same for every point")
             if self.sampler == "grid" and dimension.values is None:
-                raise ValueError(
-                    f"sampler=grid needs {key} as a grid or choice of values"
-                )
+                raise ValueError(f"sampler=grid needs {key} as a grid or choice of values")
         if self.sampler != "grid" and self.trials is None:
             raise ValueError(f"trials must be given with sampler={self.sampler}")
         if self.sampler == "grid" and self.trials is not None:
-            raise ValueError(
-                "trials is for samplers other than grid, which runs every point"
-            )
+            raise ValueError("trials is for samplers other than grid, which runs every point")
         if self.early_stop and len(self.objective) > 1:
             raise ValueError("early_stop works with one objective")
         return self
@@ -363,9 +343,7 @@ def _dimensions(given: Mapping[str, Any], prefix: str = "") -> list[tuple[str, A
     found = []
     for key, value in given.items():
         path = f"{prefix}{key}"
-        nested = isinstance(value, Mapping) and not set(value) & set(
-            Dimension.model_fields
-        )
+        nested = isinstance(value, Mapping) and not set(value) & set(Dimension.model_fields)
         if nested and value:
             found += _dimensions(value, f"{path}.")
         else:
@@ -377,11 +355,7 @@ def _dimensions(given: Mapping[str, Any], prefix: str = "") -> list[tuple[str, A
 
 
 def _tag(value: Any, default: str | None) -> str | None:
-    name = (
-        value.get("name", default)
-        if isinstance(value, Mapping)
-        else getattr(value, "name", "")
-    )
+    name = value.get("name", default) if isinstance(value, Mapping) else getattr(value, "name", "")
     return "custom" if isinstance(name, str) and ":" in name else name
 
 
@@ -436,9 +410,7 @@ class Config(_Strict):
     @classmethod
     def _plain_name(cls, name: str) -> str:
         if not re.fullmatch(r"[\w][\w .-]*", name):
-            raise ValueError(
-                "may hold letters, digits, spaces, and _ . - after the first"
-            )
+            raise ValueError("may hold letters, digits, spaces, and _ . - after the first")
         return name
 
     @field_validator("seeds", mode="before")
@@ -461,6 +433,12 @@ class Config(_Strict):
     def k(self) -> int | float:
         """K, the candidates per choice."""
         return self.curation.k
+
+    @property
+    def point_count(self) -> int:
+        """Points of the sweep."""
+        lengths = [len(dimension.values or []) for dimension in self.search.space.values()]
+        return self.search.trials or math.prod(lengths)
 
     def flat(self) -> dict[str, Any]:
         """Dotted keys and plain values, without the search, for tables and parameters."""

@@ -94,9 +94,7 @@ def draw_weighted(
     cumulative = weight.cumsum(-1)
     mass = cumulative[:, -1:].clone()
     point = rng.uniform(generators, (draws,), torch.float64) * mass
-    index = torch.searchsorted(cumulative, point, right=True).clamp_max(
-        reward.shape[1] - 1
-    )
+    index = torch.searchsorted(cumulative, point, right=True).clamp_max(reward.shape[1] - 1)
     return WeightedDraws(index, peak, mass[:, 0].log())
 
 
@@ -112,9 +110,7 @@ def choose_part(
         Index into `parts`, int64 `(R, M)`.
     """
     peak = torch.stack([part.peak for part in parts], 1).double()
-    peak = peak.where(
-        peak > -torch.inf, peak.amax(1, keepdim=True)
-    )  # empty: no mass anyway
+    peak = peak.where(peak > -torch.inf, peak.amax(1, keepdim=True))  # empty: no mass anyway
     log_mass = torch.stack([part.log_mass for part in parts], 1)
     weight = (utility(peak, beta) + log_mass).softmax(1)
     cumulative = weight.cumsum(-1)

@@ -27,12 +27,20 @@ from core.errors import ConfigError
 class Dataset(Protocol):
     """The law of the real data, p_ref, and its classes if it has any."""
 
-    size: int
-    """Real samples that train p_0, for each seed."""
-    shape: tuple[int, ...]
-    """Shape of one sample."""
-    n_classes: int
-    """Classes or modes; 0 where the data has none."""
+    @property
+    def size(self) -> int:
+        """Real samples that train p_0, for each seed."""
+        ...
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one sample."""
+        ...
+
+    @property
+    def n_classes(self) -> int:
+        """Classes or modes; 0 where the data has none."""
+        ...
 
     def draw(self, size: int, generator: torch.Generator) -> Tensor:
         """`size` real samples `(size, *shape)`, float32, a function of the generator alone."""
@@ -96,9 +104,7 @@ class TwoMoons:
         angle = math.pi * torch.rand(size, generator=generator)
         x = torch.where(lower, 1 - angle.cos(), angle.cos())
         y = torch.where(lower, 0.5 - angle.sin(), angle.sin())
-        return torch.stack([x, y], 1) + self.noise * torch.randn(
-            size, 2, generator=generator
-        )
+        return torch.stack([x, y], 1) + self.noise * torch.randn(size, 2, generator=generator)
 
     def classify(self, x: Tensor) -> Tensor:
         """0 where the upper moon is nearer, 1 where the lower is `(B,)`."""
@@ -146,31 +152,21 @@ def _load_npz(config: NpzConfig) -> ArrayData:
         with np.load(config.path, allow_pickle=False) as file:
             arrays = {key: file[key] for key in file.files}
     except (ValueError, OSError, AttributeError) as error:
-        raise ConfigError(
-            "data.path", config.path, f"not a readable .npz file: {error}"
-        ) from error
+        raise ConfigError("data.path", config.path, f"not a readable .npz file: {error}") from error
     if "x" not in arrays:
-        raise ConfigError(
-            "data.path", config.path, f"needs an array 'x'; it holds {list(arrays)}"
-        )
+        raise ConfigError("data.path", config.path, f"needs an array 'x'; it holds {list(arrays)}")
     x = arrays["x"]
     if x.ndim < 2 or not np.issubdtype(x.dtype, np.number) or not np.isfinite(x).all():
-        raise ConfigError(
-            "data.path", config.path, "'x' must be finite numbers of shape (N, ...)"
-        )
+        raise ConfigError("data.path", config.path, "'x' must be finite numbers of shape (N, ...)")
     labels = arrays.get("y")
     if labels is not None:
         whole = np.issubdtype(labels.dtype, np.integer) and labels.shape == x.shape[:1]
         if not whole or labels.min() < 0:
-            raise ConfigError(
-                "data.path", config.path, "'y' must be integers from 0, one a sample"
-            )
+            raise ConfigError("data.path", config.path, "'y' must be integers from 0, one a sample")
         labels = labels.astype(np.int64)
     size = config.size or len(x)
     if size > len(x):
-        raise ConfigError(
-            "data.size", size, f"must be at most {len(x)}, the samples in the file"
-        )
+        raise ConfigError("data.size", size, f"must be at most {len(x)}, the samples in the file")
     return ArrayData(torch.from_numpy(x.astype(np.float32)), labels, size)
 
 
@@ -188,9 +184,7 @@ def build_dataset(config: DataConfig) -> Dataset:
         case NpzConfig():
             return _load_npz(config)
         case CustomDataConfig():
-            dataset = plugins.build(
-                "data.name", config.name, {"size": config.size} | config.args
-            )
+            dataset = plugins.build("data.name", config.name, {"size": config.size} | config.args)
             if not isinstance(dataset, Dataset):
                 raise ConfigError(
                     "data.name",

@@ -13,9 +13,7 @@ class ConfigError(ValueError):
     """
 
     def __init__(self, key: str, value: object, allowed: str) -> None:
-        super().__init__(
-            key, value, allowed
-        )  # all arguments, so that it survives pickling
+        super().__init__(key, value, allowed)  # all arguments, so that it survives pickling
         self.key, self.value, self.allowed = key, value, allowed
 
     def __str__(self) -> str:

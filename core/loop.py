@@ -35,9 +35,7 @@ from core.sampling import (
     gather,
 )
 
-ShardRunner = Callable[
-    [Mapping[str, Tensor], int, Sequence[Shard], bool], list[ShardResult]
-]
+ShardRunner = Callable[[Mapping[str, Tensor], int, Sequence[Shard], bool], list[ShardResult]]
 """Computes shards of p_t's pool, (model, iteration, shards, curate) to results in shard order."""
 
 
@@ -79,9 +77,7 @@ class IterationResult:
 class Loop:
     """The self-consuming loop of one configuration point, all its rows at once."""
 
-    def __init__(
-        self, config: Config, device: str = "cpu", cache: Path | None = None
-    ) -> None:
+    def __init__(self, config: Config, device: str = "cpu", cache: Path | None = None) -> None:
         """Build the parts of the loop; nothing runs yet.
 
         Args:
@@ -97,9 +93,7 @@ class Loop:
         self.rows = Rows.of(config, self.dataset.size)
         self.learner = build_learner(config.learner, self.dataset.shape, device)
         reward = build_reward(config.reward, self.dataset)
-        self.sampler = ShardSampler(
-            config, self.rows, self.dataset, reward, self.learner, device
-        )
+        self.sampler = ShardSampler(config, self.rows, self.dataset, reward, self.learner, device)
         self.shards = cut_into_shards(
             int(self.rows.pool.max()), config.k, config.sampling.shard_size
         )
@@ -128,9 +122,7 @@ class Loop:
             results = run_shards(model, iteration, self.shards, curate)
             pool = gather(results, self.rows, iteration, curate)
             count = len(self.rows.seeds)
-            share = torch.full(
-                (count,), watch.seconds["fit"] / count, dtype=torch.float64
-            )
+            share = torch.full((count,), watch.seconds["fit"] / count, dtype=torch.float64)
             found = pool.metrics | {"seconds/fit": share}
             if fitted.loss is not None:
                 found["loss"] = fitted.loss
@@ -166,26 +158,18 @@ class Loop:
 
         if self.cache is None:
             return train(list(range(len(seeds))))
-        fitted = InitialModels(self.cache).get(
-            fingerprint(self.config, self.device), seeds, train
-        )
+        fitted = InitialModels(self.cache).get(fingerprint(self.config, self.device), seeds, train)
         return Fitted(to_device(fitted.state, self.device), fitted.loss)
 
     def _real_data(self) -> Tensor:
         """Each row's real samples `(R, N, ...)`, a function of its seed alone."""
         generators = rng.streams(self.rows.seeds, "real-data")
-        return torch.stack(
-            [self.dataset.draw(self.dataset.size, g) for g in generators]
-        )
+        return torch.stack([self.dataset.draw(self.dataset.size, g) for g in generators])
 
-    def _training_set(
-        self, real: Tensor, kept: Tensor | None, iteration: int
-    ) -> TrainingSet:
+    def _training_set(self, real: Tensor, kept: Tensor | None, iteration: int) -> TrainingSet:
         """D_real ∪ D_kept; where fewer real samples are wanted than there are, a new subset."""
         sets = []
-        for row, generator in enumerate(
-            rng.streams(self.rows.seeds, "real-subset", iteration)
-        ):
+        for row, generator in enumerate(rng.streams(self.rows.seeds, "real-subset", iteration)):
             wanted = int(self.rows.real[row])
             part = real[row]
             if wanted < len(part):

@@ -135,9 +135,7 @@ class PoolStatistics:
             metrics["exp_reward_var"] = self.exp_reward.variance
         if self.class_count is not None:
             share = self.class_count / self.class_count.sum(1, keepdim=True)
-            metrics |= {
-                f"class_fraction/{i}": column for i, column in enumerate(share.T)
-            }
+            metrics |= {f"class_fraction/{i}": column for i, column in enumerate(share.T)}
             metrics["class_entropy"] = torch.special.entr(share).sum(1)
         return metrics
 
@@ -156,9 +154,7 @@ def metric_names(n_classes: int, supremum: float | None) -> list[str]:
         names += ["exp_reward_mean", "exp_reward_var"]
     if n_classes:
         names += [*(f"class_fraction/{i}" for i in range(n_classes)), "class_entropy"]
-    return names + [
-        f"seconds/{stage}" for stage in ("generate", "score", "curate", "fit")
-    ]
+    return names + [f"seconds/{stage}" for stage in ("generate", "score", "curate", "fit")]
 
 
 def merge(shards: Sequence[PoolStatistics]) -> PoolStatistics:

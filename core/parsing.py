@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -77,9 +77,7 @@ def set_dotted(plain: dict[str, Any], key: str, value: Any) -> None:
     target = plain
     for depth, parent in enumerate(parents):
         if not isinstance(target.setdefault(parent, {}), dict):
-            raise ConfigError(
-                ".".join(parents[: depth + 1]), target[parent], f"has no key {key!r}"
-            )
+            raise ConfigError(".".join(parents[: depth + 1]), target[parent], f"has no key {key!r}")
         target = target[parent]
     renames = last == "name" and parents and target.get("name", value) != value
     if renames or (parents[:1] == ["search"] and last in Dimension.model_fields):
@@ -108,32 +106,26 @@ def _config_error(error: ValidationError) -> ConfigError:
         names = _names(_TAGS[path[0]])
         value = value.get("name") if isinstance(value, Mapping) else value
         allowed = f"must be one of {', '.join(names)}, or package.module:attribute"
-        return ConfigError(
-            f"{path[0]}.name", value, allowed + _suggest(str(value), names)
-        )
+        return ConfigError(f"{path[0]}.name", value, allowed + _suggest(str(value), names))
     nested = re.match(r"(\w+)=(\S+): (.*)", allowed)
     if nested:  # a check over several fields that names its own key
-        return ConfigError(
-            ".".join([*path, nested[1]]), yaml.safe_load(nested[2]), nested[3]
-        )
+        return ConfigError(".".join([*path, nested[1]]), yaml.safe_load(nested[2]), nested[3])
     if isinstance(value, Mapping):
         value = dict(value)
-    path = [
-        part
-        for part in path
-        if not part.startswith(("literal[", "function-", "constrained"))
-    ]
+    path = [part for part in path if not part.startswith(("literal[", "function-", "constrained"))]
     if path and path[-1] in ("int", "float"):
         path = path[:-1]
-    return ConfigError(
-        ".".join(path) or "configuration", value, allowed[0].lower() + allowed[1:]
-    )
+    return ConfigError(".".join(path) or "configuration", value, allowed[0].lower() + allowed[1:])
 
 
 def _names(union: Any) -> list[str]:
-    members = union.__metadata__ and union.__origin__.__args__
-    tags = [member.__metadata__[0].tag for member in members]
+    tags = [member.__metadata__[0].tag for member in _members(union)]
     return [tag for tag in tags if tag != "custom"]
+
+
+def _members(union: Any) -> list[Any]:
+    """The alternatives of a tagged union, each `Annotated[model, Tag]`."""
+    return list(get_args(get_args(union)[0]))
 
 
 def _unknown_key(error: ValidationError, path: list[str]) -> str:
@@ -141,19 +133,15 @@ def _unknown_key(error: ValidationError, path: list[str]) -> str:
     for part in error.errors()[0]["loc"][:-1]:
         model = _child_model(model, str(part))
     names = list(model.model_fields) if model is not None else []
-    return f"unknown key; {path[-1]!r} is not one of {', '.join(names)}" + _suggest(
-        path[-1], names
-    )
+    return f"unknown key; {path[-1]!r} is not one of {', '.join(names)}" + _suggest(path[-1], names)
 
 
 def _child_model(model: Any, part: str) -> Any:
     if isinstance(model, list):  # the members of a union, chosen by their tag
-        return next(
-            (m.__origin__ for m in model if m.__metadata__[0].tag == part), None
-        )
+        return next((m.__origin__ for m in model if m.__metadata__[0].tag == part), None)
     field = getattr(model, "model_fields", {}).get(part)
     if part in _TAGS and field is not None:
-        return list(_TAGS[part].__origin__.__args__)
+        return _members(_TAGS[part])
     annotation = getattr(field, "annotation", None)
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation

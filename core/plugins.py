@@ -30,9 +30,7 @@ def load(key: str, name: str) -> Any:
             f"cannot import {module_name!r} from the current folder or the path: {error}",
         ) from error
     if not hasattr(module, attribute):
-        raise ConfigError(
-            key, name, f"module {module_name!r} has no attribute {attribute!r}"
-        )
+        raise ConfigError(key, name, f"module {module_name!r} has no attribute {attribute!r}")
     return getattr(module, attribute)
 
 
@@ -44,9 +42,7 @@ def build(key: str, name: str, args: Mapping[str, Any]) -> Any:
     try:
         return target(**args)
     except TypeError as error:
-        raise ConfigError(
-            key, name, f"cannot be built with {dict(args)}: {error}"
-        ) from error
+        raise ConfigError(key, name, f"cannot be built with {dict(args)}: {error}") from error
 
 
 def source_digest(key: str, name: str) -> str:
@@ -54,7 +50,5 @@ def source_digest(key: str, name: str) -> str:
     module = inspect.getmodule(load(key, name))
     path = getattr(module, "__file__", None)
     if path is None:
-        raise ConfigError(
-            key, name, "must live in a source file, so that it can be fingerprinted"
-        )
+        raise ConfigError(key, name, "must live in a source file, so that it can be fingerprinted")
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()

@@ -43,8 +43,8 @@ class ModeDistance:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Rewards `(B,)`."""
-        distance = (x - x.new_tensor(self.center)).norm(dim=1)
-        return -(distance - self.r_min).clamp_min(0)
+        distance: Tensor = torch.linalg.vector_norm(x - x.new_tensor(self.center), dim=1)
+        return (self.r_min - distance).clamp_max(0)
 
 
 @dataclass(frozen=True)
@@ -63,20 +63,14 @@ class CheckedReward:
         """
         reward = self.function(x)
         if not isinstance(reward, Tensor) or reward.shape != x.shape[:1]:
-            shape = (
-                tuple(reward.shape)
-                if isinstance(reward, Tensor)
-                else type(reward).__name__
-            )
+            shape = tuple(reward.shape) if isinstance(reward, Tensor) else type(reward).__name__
             raise LoopError(
                 f"reward {self.name} returned {shape} for samples {tuple(x.shape)}; "
                 f"it must return one number a sample, a tensor of shape ({len(x)},)"
             )
         if not reward.isfinite().all():
             bad = int((~reward.isfinite()).sum())
-            raise LoopError(
-                f"reward {self.name} is NaN or infinite on {bad} of {len(x)} samples"
-            )
+            raise LoopError(f"reward {self.name} is NaN or infinite on {bad} of {len(x)} samples")
         if self.supremum is not None:
             highest = float(reward.max())
             if highest > self.supremum + 1e-5 * (1 + abs(self.supremum)):
@@ -102,9 +96,7 @@ def build_reward(config: RewardConfig, dataset: Dataset) -> Reward:
 
 def _center(config: ModeDistanceConfig, dataset: Dataset) -> tuple[float, ...]:
     if len(dataset.shape) != 1:
-        raise ConfigError(
-            "reward.name", config.name, f"needs vectors; data is {dataset.shape}"
-        )
+        raise ConfigError("reward.name", config.name, f"needs vectors; data is {dataset.shape}")
     if config.center is not None:
         if len(config.center) != dataset.shape[0]:
             raise ConfigError(
@@ -115,27 +107,19 @@ def _center(config: ModeDistanceConfig, dataset: Dataset) -> tuple[float, ...]:
         return config.center
     modes: Tensor | None = getattr(dataset, "modes", None)
     if modes is None:
-        raise ConfigError(
-            "reward.center", None, "must be given: this data declares no modes"
-        )
+        raise ConfigError("reward.center", None, "must be given: this data declares no modes")
     if config.mode >= len(modes):
-        raise ConfigError(
-            "reward.mode", config.mode, f"must be at most {len(modes) - 1}"
-        )
+        raise ConfigError("reward.mode", config.mode, f"must be at most {len(modes) - 1}")
     return tuple(modes[config.mode].tolist())
 
 
 def _custom(config: CustomRewardConfig) -> CheckedReward:
     function = plugins.build("reward.name", config.name, config.args)
     if not callable(function):
-        raise ConfigError(
-            "reward.name", config.name, "must be a function of samples (N, ...)"
-        )
+        raise ConfigError("reward.name", config.name, "must be a function of samples (N, ...)")
     supremum = getattr(function, "supremum", None)
     if supremum is not None:
         supremum = float(supremum)
         if not math.isfinite(supremum):
-            raise ConfigError(
-                "reward.name", config.name, f"its supremum {supremum} is not finite"
-            )
+            raise ConfigError("reward.name", config.name, f"its supremum {supremum} is not finite")
     return CheckedReward(config.name, function, supremum)

@@ -53,9 +53,7 @@ def uniform(
     return out
 
 
-def integers(
-    generators: Sequence[torch.Generator], below: Tensor, count: int
-) -> Tensor:
+def integers(generators: Sequence[torch.Generator], below: Tensor, count: int) -> Tensor:
     """Uniform integers `(R, count)`, int64, row r from 0 to `below[r]` - 1, from generator r."""
     return torch.stack(
         [
@@ -78,6 +76,4 @@ def _empty(
     shape: Sequence[int],
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
-    return torch.empty(
-        len(generators), *shape, dtype=dtype, device=generators[0].device
-    )
+    return torch.empty(len(generators), *shape, dtype=dtype, device=generators[0].device)

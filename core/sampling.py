@@ -67,9 +67,7 @@ class Shard:
 
 def cut_into_shards(pool: int, k: int | float, shard_size: int) -> list[Shard]:
     """Cut a pool into shards of about `shard_size` that never divide a group of K candidates."""
-    size = (
-        shard_size if math.isinf(k) else max(int(k), shard_size - shard_size % int(k))
-    )
+    size = shard_size if math.isinf(k) else max(int(k), shard_size - shard_size % int(k))
     starts = range(0, pool, size)
     return [Shard(i, start, min(start + size, pool)) for i, start in enumerate(starts)]
 
@@ -145,9 +143,7 @@ class ShardSampler:
         mask = self._positions(shard) < self.rows.pool[:, None].to(self.device)
         statistics = self._statistics(x, reward, mask)
         watch.lap("score")
-        kept, kept_reward, draws = self._curate(
-            x, reward, mask, iteration, shard, curate
-        )
+        kept, kept_reward, draws = self._curate(x, reward, mask, iteration, shard, curate)
         watch.lap("curate")
         preview = x[:, : max(0, self.config.sampling.preview - shard.start)]
         return ShardResult(
@@ -167,13 +163,9 @@ class ShardSampler:
         if not finite.all():
             pairs = zip(self.rows.seeds, finite.tolist(), strict=True)
             bad = [seed for seed, ok in pairs if not ok]
-            raise LoopError(
-                f"samples are NaN or infinite at iteration {iteration} for seeds {bad}"
-            )
+            raise LoopError(f"samples are NaN or infinite at iteration {iteration} for seeds {bad}")
 
-    def _statistics(
-        self, x: Tensor, reward: Tensor, mask: Tensor
-    ) -> metrics.PoolStatistics:
+    def _statistics(self, x: Tensor, reward: Tensor, mask: Tensor) -> metrics.PoolStatistics:
         classes = None
         if self.dataset.n_classes:
             classes = self.dataset.classify(x.flatten(0, 1)).reshape(reward.shape)
@@ -204,7 +196,7 @@ class ShardSampler:
             return x[:, :0], reward[:, :0], None
         if math.isinf(k):
             draws = curation.draw_weighted(reward, mask, beta, most, generators)
-            drawn, index = draws.index.unique(return_inverse=True)
+            drawn, index = torch.unique(draws.index, return_inverse=True)
             draws = curation.WeightedDraws(index, draws.peak, draws.log_mass).cpu()
             return x[:, drawn], reward[:, drawn], draws
         groups = min(x.shape[1] // int(k), max(0, most - shard.start // int(k)))
@@ -226,9 +218,7 @@ class Pool:
     """Some samples of the pool `(R, P, ...)`."""
 
 
-def gather(
-    results: Sequence[ShardResult], rows: Rows, iteration: int, curate: bool
-) -> Pool:
+def gather(results: Sequence[ShardResult], rows: Rows, iteration: int, curate: bool) -> Pool:
     """Put the shards of a pool together; `results` are in shard order."""
     pool_metrics = metrics.merge([result.statistics for result in results]).metrics()
     most = int(rows.kept.max())
@@ -239,9 +229,7 @@ def gather(
         pool_metrics["kept_reward_mean"] = metrics.Moments.of(kept_reward, mask).mean
     for stage in results[0].seconds:
         spent = sum(result.seconds[stage] for result in results) / len(rows.seeds)
-        pool_metrics[f"seconds/{stage}"] = torch.full(
-            (len(rows.seeds),), spent
-        ).double()
+        pool_metrics[f"seconds/{stage}"] = torch.full((len(rows.seeds),), spent).double()
     preview = torch.cat([result.preview for result in results], 1)
     return Pool(pool_metrics, kept, preview)
 
@@ -256,9 +244,7 @@ def _gather_kept(
         return kept, torch.cat([result.kept_reward for result in results], 1)
     generators = rng.streams(rows.seeds, "choose-shard", iteration)
     source = curation.choose_part(parts, rows.beta, most, generators)
-    first = torch.tensor(
-        [0, *[result.kept.shape[1] for result in results[:-1]]]
-    ).cumsum(0)
+    first = torch.tensor([0, *[result.kept.shape[1] for result in results[:-1]]]).cumsum(0)
     index = torch.stack([part.index for part in parts], 1)  # (R, shards, M)
     position = first[source] + index.gather(1, source[:, None]).squeeze(1)
     row = torch.arange(len(rows.seeds))[:, None]

@@ -35,9 +35,7 @@ def training_sizes(config: Config, data_size: int) -> Sizes:
     lam = config.lam
     n = config.real_size or data_size
     if config.real_size and n > data_size:
-        raise ConfigError(
-            "real_size", n, f"must be at most data.size, which is {data_size}"
-        )
+        raise ConfigError("real_size", n, f"must be at most data.size, which is {data_size}")
     if lam == 0:
         real, kept = n, 0
     elif math.isinf(lam):

@@ -58,7 +58,7 @@ class Ledger:
         for line in whole.splitlines():
             self._apply(json.loads(line))
         if writable:
-            self._file = open(path, "ab", buffering=0)  # noqa: SIM115 - open as long as the sweep
+            self._file = open(path, "ab", buffering=0)
             os.truncate(path, len(whole))
 
     def __getstate__(self) -> dict[str, Any]:
@@ -86,9 +86,7 @@ class Ledger:
         )
         return True
 
-    def end_point(
-        self, index: int, status: Status, reason: str = "", detail: str = ""
-    ) -> bool:
+    def end_point(self, index: int, status: Status, reason: str = "", detail: str = "") -> bool:
         """Record how a point ended; False if that was on record already."""
         if self.points[index].status is not None:
             return False
@@ -98,9 +96,7 @@ class Ledger:
             "status": status,
             "time": time.time_ns() // 10**6,
         }
-        extra = {
-            key: text for key, text in (("reason", reason), ("detail", detail)) if text
-        }
+        extra = {key: text for key, text in (("reason", reason), ("detail", detail)) if text}
         self._append(event | extra)
         return True
 

@@ -38,9 +38,7 @@ def point_name(flat: Mapping[str, Any], searched: list[str]) -> str:
         searched: dotted keys that the sweep varies.
     """
     parts = [f"{symbol}={number(flat[key])}" for key, symbol in SYMBOLS.items()]
-    parts += [
-        f"{key}={number(flat.get(key))}" for key in searched if key not in SYMBOLS
-    ]
+    parts += [f"{key}={number(flat.get(key))}" for key in searched if key not in SYMBOLS]
     return " ".join(parts)
 
 

@@ -40,6 +40,4 @@ def of_point(objective: ObjectiveConfig, point: Point) -> float:
         best = max if objective.mode == "max" else min
         return best(at_iteration(objective, row) for row in rows.values())
     wanted = max(rows) if objective.at == "last" else objective.at
-    return at_iteration(
-        objective, rows[max((i for i in rows if i <= wanted), default=max(rows))]
-    )
+    return at_iteration(objective, rows[max((i for i in rows if i <= wanted), default=max(rows))])

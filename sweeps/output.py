@@ -52,12 +52,7 @@ class SweepFolder:
 
     def preview(self, point: int, iteration: int) -> Path:
         """Some samples of one pool."""
-        return (
-            self.path
-            / "previews"
-            / f"point-{point:04d}"
-            / f"iteration-{iteration:04d}.npz"
-        )
+        return self.path / "previews" / f"point-{point:04d}" / f"iteration-{iteration:04d}.npz"
 
     def config(self) -> Config:
         """The sweep's configuration."""
@@ -89,10 +84,7 @@ class Output:
     @property
     def tracking_uri(self) -> str:
         """`$MLFLOW_TRACKING_URI`, else SQLite in this folder."""
-        return (
-            os.environ.get("MLFLOW_TRACKING_URI")
-            or f"sqlite:///{self.path / 'mlflow.db'}"
-        )
+        return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{self.path / 'mlflow.db'}"
 
     @property
     def is_default_store(self) -> bool:
@@ -101,9 +93,7 @@ class Output:
 
     def create_sweep(self, config: Config, description: str) -> SweepFolder:
         """A new sweep's folder, its configuration written."""
-        identity = (
-            f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(2)}"
-        )
+        identity = f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(2)}"
         folder = SweepFolder(self.path / "sweeps" / identity)
         folder.path.mkdir(parents=True)
         text = yaml.safe_dump(plain(config), sort_keys=False, allow_unicode=True)
@@ -128,18 +118,14 @@ class Output:
             raise ConfigError("SWEEP", wanted, f"there are no sweeps under {self.path}")
         if wanted == "latest":
             return sweeps[-1]
-        by_id = (
-            [sweep for sweep in sweeps if sweep.id.startswith(wanted)] if wanted else []
-        )
+        by_id = [sweep for sweep in sweeps if sweep.id.startswith(wanted)] if wanted else []
         by_name = [sweep for sweep in sweeps if sweep.config().name == wanted]
         if by_name:
             return by_name[-1]
         if len(by_id) == 1:
             return by_id[0]
         known = ", ".join(sweep.id for sweep in (by_id or sweeps)[-5:])
-        reason = (
-            "fits several sweeps" if by_id else "is no sweep's name or start of an id"
-        )
+        reason = "fits several sweeps" if by_id else "is no sweep's name or start of an id"
         raise ConfigError("SWEEP", wanted, f"{reason}; there are {known}")
 
 

@@ -46,17 +46,13 @@ def name_of(config: Config, point: Point) -> str:
     return point_name(at_point(config, point.values).flat(), list(config.search.space))
 
 
-def sweep_table(
-    config: Config, ledger: Ledger, total: int, most: int | None = None
-) -> Table:
+def sweep_table(config: Config, ledger: Ledger, total: int, most: int | None = None) -> Table:
     """All points with their state; of more than `most`, the running and the newest ones."""
     metric = config.search.objective[0].metric
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("point")
     table.add_column("iteration", justify="right")
-    table.add_column(
-        f"{metric} (mean ± std of {len(config.seeds)} seeds)", justify="right"
-    )
+    table.add_column(f"{metric} (mean ± std of {len(config.seeds)} seeds)", justify="right")
     table.add_column("state")
     points = list(ledger.points.values())
     if most is not None and len(points) > most:
@@ -103,9 +99,7 @@ class _Clock:
 class LiveTable:
     """A table that redraws itself."""
 
-    def __init__(
-        self, console: Console, config: Config, ledger: Ledger, total: int
-    ) -> None:
+    def __init__(self, console: Console, config: Config, ledger: Ledger, total: int) -> None:
         self._config, self._ledger, self._total = config, ledger, total
         self._clock = _Clock(config, ledger, total)
         self._console = console
@@ -133,9 +127,7 @@ class LiveTable:
 class PlainLines:
     """A line per iteration, for logs and pipes."""
 
-    def __init__(
-        self, console: Console, config: Config, ledger: Ledger, total: int
-    ) -> None:
+    def __init__(self, console: Console, config: Config, ledger: Ledger, total: int) -> None:
         self._console, self._config = console, config
         self._clock = _Clock(config, ledger, total)
 
@@ -159,9 +151,7 @@ class PlainLines:
         self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
-def build_progress(
-    console: Console, config: Config, ledger: Ledger, total: int
-) -> Progress:
+def build_progress(console: Console, config: Config, ledger: Ledger, total: int) -> Progress:
     """The live table where there is a terminal, else plain lines."""
     kind = LiveTable if console.is_terminal else PlainLines
     return kind(console, config, ledger, total)

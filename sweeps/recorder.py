@@ -45,29 +45,21 @@ class Recorder(Callback):
         """Record a row, or why there is none."""
         index = result["index"]
         if "failed" in result:
-            self._ledger.end_point(
-                index, "failed", result["failed"], result["traceback"]
-            )
+            self._ledger.end_point(index, "failed", result["failed"], result["traceback"])
         else:
             self._save_preview(index, result["iteration"], result.pop("preview"))
-            if not self._ledger.add_iteration(
-                index, result["iteration"], result["metrics"]
-            ):
+            if not self._ledger.add_iteration(index, result["iteration"], result["metrics"]):
                 return
         self._progress.show(self._ledger.points[index])
 
-    def on_trial_complete(
-        self, iteration: int, trials: Any, trial: Any, **info: Any
-    ) -> None:
+    def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         """Record that a point is done, or was stopped early."""
         index = trial.config["index"]
         reason = self._stopped.get(index, "")
         if self._ledger.end_point(index, "stopped" if reason else "done", reason):
             self._progress.show(self._ledger.points[index])
 
-    def on_trial_error(
-        self, iteration: int, trials: Any, trial: Any, **info: Any
-    ) -> None:
+    def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         """Record a point whose process failed beyond its retries."""
         index, error = trial.config["index"], trial.get_pickled_error()
         cause = getattr(error, "cause", None) or error
@@ -76,9 +68,7 @@ class Recorder(Callback):
         if self._ledger.end_point(index, "failed", reason, str(error)):
             self._progress.show(self._ledger.points[index])
 
-    def _save_preview(
-        self, index: int, iteration: int, preview: np.ndarray | None
-    ) -> None:
+    def _save_preview(self, index: int, iteration: int, preview: np.ndarray | None) -> None:
         if preview is None or preview.size == 0:
             return
         path = self._folder.preview(index, iteration)
@@ -102,9 +92,7 @@ class Checkpoints:
         for file in sorted(self._folder.tune.glob(pattern), reverse=True):
             try:
                 read_checkpoint(file.parent)
-            except (
-                Exception
-            ) as error:  # a torn file can fail in any way; the one before serves
+            except Exception as error:  # a torn file can fail in any way; the one before serves
                 logger.warning("skipping unreadable checkpoint %s: %s", file, error)
             else:
                 return str(file.parent)

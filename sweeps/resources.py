@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from ray.tune import PlacementGroupFactory
 
@@ -48,24 +50,28 @@ def allocate(
         shards: shards of a pool; more samplers would idle.
     """
     cpus, gpus = cluster.get("CPU", 1.0), cluster.get("GPU", 0.0)
-    trial_gpus, sampler_gpus = config.trial.gpus, config.sampler.gpus
     share = gpus / max(1, points)
-    if trial_gpus == "auto":
-        trial_gpus = min(1.0, max(share, 1 / MOST_TRIALS_ON_A_GPU)) if gpus else 0.0
-        if 0 < trial_gpus < 1:  # an even fraction of one GPU: 1/2, 1/3, 1/4
-            trial_gpus = 1 / round(1 / trial_gpus)
-    if sampler_gpus == "auto":
-        sampler_gpus = 1.0 if trial_gpus == 1 else 0.0
-    trial_cpus = 1.0 if config.trial.cpus == "auto" else config.trial.cpus
-    sampler_cpus = 1.0 if config.sampler.cpus == "auto" else config.sampler.cpus
-    samplers = config.samplers
-    if samplers == "auto":
-        at_once = max(1, min(points, int(cpus // max(trial_cpus, 1))))
-        spare = int((cpus / at_once - trial_cpus) // max(sampler_cpus, 1))
-        if gpus:
-            spare = min(spare, int(share - 1)) if sampler_gpus else 0
-        samplers = max(0, min(spare, shards, MOST_SAMPLERS))
+    trial_cpus = _given(config.trial.cpus, 1.0)
+    trial_gpus = _given(config.trial.gpus, _even_share(share) if gpus else 0.0)
+    sampler_cpus = _given(config.sampler.cpus, 1.0)
+    sampler_gpus = _given(config.sampler.gpus, 1.0 if trial_gpus == 1 else 0.0)
+    if config.samplers != "auto":
+        return Allocation(trial_cpus, trial_gpus, config.samplers, sampler_cpus, sampler_gpus)
+    at_once = max(1, min(points, int(cpus // max(trial_cpus, 1))))
+    spare = int((cpus / at_once - trial_cpus) // max(sampler_cpus, 1))
+    if gpus:
+        spare = min(spare, int(share - 1)) if sampler_gpus else 0
+    samplers = max(0, min(spare, shards, MOST_SAMPLERS))
     return Allocation(trial_cpus, trial_gpus, samplers, sampler_cpus, sampler_gpus)
+
+
+def _given(value: float | Literal["auto"], otherwise: float) -> float:
+    return otherwise if value == "auto" else value
+
+
+def _even_share(share: float) -> float:
+    """A whole GPU, or an even fraction of one: 1/2, 1/3, 1/4."""
+    return 1.0 if share >= 1 else 1 / min(MOST_TRIALS_ON_A_GPU, math.ceil(1 / share))
 
 
 def _bundle(cpus: float, gpus: float) -> dict[str, float]:

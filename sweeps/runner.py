@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import os
 import platform
 import signal
@@ -30,6 +29,7 @@ from core.loop import Loop
 from core.metrics import metric_names
 from core.parsing import at_point
 from sweeps.ledger import Ledger, Point
+from sweeps.naming import SYMBOLS
 from sweeps.output import Output, SweepFolder, plain
 from sweeps.progress import build_progress
 from sweeps.recorder import Checkpoints, Recorder
@@ -76,15 +76,7 @@ def check(config: Config) -> int:
         if wanted.metric not in names:
             allowed = f"must be one of {', '.join(sorted(names))}"
             raise ConfigError("search.objective.metric", wanted.metric, allowed)
-    return point_count(config)
-
-
-def point_count(config: Config) -> int:
-    """Points of a sweep."""
-    lengths = [
-        len(dimension.values or []) for dimension in config.search.space.values()
-    ]
-    return config.search.trials or math.prod(lengths)
+    return config.point_count
 
 
 def describe(config: Config) -> str:
@@ -94,7 +86,7 @@ def describe(config: Config) -> str:
     for key, dimension in space.items():
         values = dimension.values
         spelled = values if values is not None else f"{list(dimension.bounds)}"
-        parts.append(f"{key} over {spelled}")
+        parts.append(f"{SYMBOLS.get(key, key)} over {spelled}")
     swept = "; ".join(parts) or "a single point"
     seeds = f"{len(config.seeds)} seed{'s' if len(config.seeds) > 1 else ''}"
     prefix = f"{config.description} " if config.description else ""
@@ -134,13 +126,11 @@ def run_sweep(
     if not tracker.undelivered:
         finished = not unfinished
         tracker.with_experiment(
-            lambda e: _log_artifacts(
-                e, folder, environment, finish if finished else None
-            )
+            lambda e: _log_artifacts(e, folder, environment, finish if finished else None)
         )
     ledger.close()
     failed = [point for point in ledger.points.values() if point.status == "failed"]
-    unfinished += point_count(config) - len(ledger.points)
+    unfinished += config.point_count - len(ledger.points)
     return Outcome(folder, failed, unfinished, tracker.undelivered, tracker.error)
 
 
@@ -174,11 +164,9 @@ def _run_trials(
         "TUNE_MAX_PENDING_TRIALS_PG": "4",
         "TUNE_WARN_THRESHOLD_S": "10",
         "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
-        "PYTHONPATH": os.pathsep.join(
-            [str(Path.cwd()), os.environ.get("PYTHONPATH", "")]
-        ),
+        "PYTHONPATH": os.pathsep.join([str(Path.cwd()), os.environ.get("PYTHONPATH", "")]),
     }
-    total = point_count(config)
+    total = config.point_count
     if all(i in ledger.points and ledger.points[i].status for i in range(total)):
         return
     progress = build_progress(console, config, ledger, total)
@@ -194,9 +182,7 @@ def _run_trials(
         if config.search.sampler in ("tpe", "gp") or config.search.early_stop:
             at_once = min(at_once, config.search.concurrency)
         first = Loop(at_point(config, {}))
-        allocation = allocate(
-            config.resources, ray.cluster_resources(), at_once, len(first.shards)
-        )
+        allocation = allocate(config.resources, ray.cluster_resources(), at_once, len(first.shards))
         checkpoints = Checkpoints(folder)
 
         def assign(point: Point) -> Mapping[str, Any]:
@@ -219,17 +205,13 @@ def _run_trials(
                 scheduler=stopper,
                 num_samples=total,
                 reuse_actors=True,
-                trial_dirname_creator=lambda trial: (
-                    f"point-{trial.config['index']:04d}"
-                ),
+                trial_dirname_creator=lambda trial: f"point-{trial.config['index']:04d}",
             ),
             run_config=tune.RunConfig(
                 name=f"attempt-{checkpoints.attempts + 1:04d}",
                 storage_path=str(folder.tune),
                 callbacks=[Recorder(folder, ledger, stopper.reasons, progress)],
-                checkpoint_config=tune.CheckpointConfig(
-                    checkpoint_frequency=1, num_to_keep=2
-                ),
+                checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=1, num_to_keep=2),
                 failure_config=tune.FailureConfig(max_failures=TRIAL_RETRIES),
                 verbose=0,
             ),

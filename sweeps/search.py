@@ -30,9 +30,7 @@ def learns_from(search: SearchConfig, index: int) -> range:
     return range(max(0, index + 1 - search.concurrency) if learning else 0)
 
 
-def falls_behind(
-    search: SearchConfig, ledger: Ledger, point: Point, iteration: int
-) -> str:
+def falls_behind(search: SearchConfig, ledger: Ledger, point: Point, iteration: int) -> str:
     """Why a point should stop after `iteration`, by `search.early_stop`; empty if it should not.
 
     The quantile stopping rule (the median rule of Golovin et al. 2017 at 0.5) on the objective over
@@ -75,8 +73,7 @@ class Grid:
     def __init__(self, search: SearchConfig) -> None:
         listed = [dimension.values or [] for dimension in search.space.values()]
         self._points = [
-            dict(zip(search.space, values, strict=True))
-            for values in itertools.product(*listed)
+            dict(zip(search.space, values, strict=True)) for values in itertools.product(*listed)
         ]
         self.total = len(self._points)
 
@@ -94,9 +91,7 @@ class OptunaSuggestions:
         self._search, self._ledger = search, ledger
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._study = optuna.create_study(
-            directions=[
-                "maximize" if o.mode == "max" else "minimize" for o in search.objective
-            ],
+            directions=["maximize" if o.mode == "max" else "minimize" for o in search.objective],
             sampler=_sampler(search),
         )
         self._asked: list[optuna.Trial] = []
@@ -122,9 +117,7 @@ class OptunaSuggestions:
                 trial.report(objective.at_iteration(single, row), iteration)
             self._study.tell(trial, state=optuna.trial.TrialState.PRUNED)
         else:
-            self._study.tell(
-                trial, [objective.of_point(o, point) for o in self._search.objective]
-            )
+            self._study.tell(trial, [objective.of_point(o, point) for o in self._search.objective])
 
 
 def _sampler(search: SearchConfig) -> optuna.samplers.BaseSampler:
@@ -143,9 +136,7 @@ def _sampler(search: SearchConfig) -> optuna.samplers.BaseSampler:
 def _suggest(trial: optuna.Trial, key: str, dimension: Dimension) -> Any:
     if dimension.values is not None:
         # Optuna's categories are plain scalars; positions serve for values of every kind.
-        return dimension.values[
-            trial.suggest_categorical(key, list(range(len(dimension.values))))
-        ]
+        return dimension.values[trial.suggest_categorical(key, list(range(len(dimension.values))))]
     low, high = dimension.bounds
     if dimension.integers is not None:
         return trial.suggest_int(key, int(low), int(high))
@@ -169,10 +160,7 @@ def check_space(config: Config) -> list[Config]:
     if search.sampler == "grid":
         grid = Grid(search)
         return [at_point(config, grid.get(index)) for index in range(grid.total)]
-    ends = {
-        key: dimension.values or dimension.bounds
-        for key, dimension in search.space.items()
-    }
+    ends = {key: dimension.values or dimension.bounds for key, dimension in search.space.items()}
     middle = {key: values[0] for key, values in ends.items()}
     reached = [at_point(config, middle)]
     for key, values in ends.items():
@@ -232,17 +220,12 @@ class PointSearcher(Searcher):
         """The next trial's configuration; None to wait, FINISHED after the last."""
         while self._index < self._suggestions.total:
             index, ledger = self._index, self._ledger
-            if any(
-                ledger.points[i].status is None
-                for i in learns_from(self._search, index)
-            ):
+            if any(ledger.points[i].status is None for i in learns_from(self._search, index)):
                 return None
             ledger.begin_point(index, self._suggestions.get(index))
             self._index += 1
             point = ledger.points[index]
-            if (
-                point.status is None and point.rows
-            ):  # interrupted: was it about to be stopped?
+            if point.status is None and point.rows:  # interrupted: was it about to be stopped?
                 reason = falls_behind(self._search, ledger, point, point.last)
                 if reason:
                     ledger.end_point(index, "stopped", reason)
@@ -274,9 +257,7 @@ class EarlyStop(FIFOScheduler):
         self.reasons: dict[int, str] = {}
         """Points that were stopped, and why."""
 
-    def on_trial_result(
-        self, tune_controller: Any, trial: Any, result: Mapping[str, Any]
-    ) -> str:
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: Mapping[str, Any]) -> str:
         """Stop or continue. The report is not on record yet, so it is compared as given."""
         if "failed" in result:
             return str(FIFOScheduler.CONTINUE)

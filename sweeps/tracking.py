@@ -45,6 +45,7 @@ def connect(uri: str) -> MlflowClient:
     """A client for a tracking store, which fails at once where MLflow would retry for minutes."""
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
     from mlflow import MlflowClient
@@ -74,9 +75,7 @@ class SweepIdentity:
 class Experiment:
     """The runs of one sweep in a tracking store. Not thread-safe; may raise `MlflowException`."""
 
-    def __init__(
-        self, uri: str, identity: SweepIdentity, artifacts: str | None
-    ) -> None:
+    def __init__(self, uri: str, identity: SweepIdentity, artifacts: str | None) -> None:
         self._client = connect(uri)
         self._identity = identity
         found = self._client.get_experiment_by_name(identity.experiment)
@@ -135,9 +134,7 @@ class Experiment:
         """Runs by kind and key, so that a resumed sweep goes on with them."""
         known, token = {}, None
         while True:
-            page = self._client.search_runs(
-                [self.id], max_results=1000, page_token=token
-            )
+            page = self._client.search_runs([self.id], max_results=1000, page_token=token)
             for run in page:
                 tags = run.data.tags
                 kind, point = (
@@ -176,14 +173,10 @@ class Experiment:
 class Tracker:
     """Follows a ledger and delivers its events from a thread of its own."""
 
-    def __init__(
-        self, output: Output, folder: SweepFolder, identity: SweepIdentity
-    ) -> None:
+    def __init__(self, output: Output, folder: SweepFolder, identity: SweepIdentity) -> None:
         self._output, self._folder, self._identity = output, folder, identity
         self._cursor_file = folder.path / "delivered"
-        self._cursor = (
-            int(self._cursor_file.read_text()) if self._cursor_file.exists() else 0
-        )
+        self._cursor = int(self._cursor_file.read_text()) if self._cursor_file.exists() else 0
         self._experiment: Experiment | None = None
         self._points: dict[int, Config] = {}
         self._ledger: Ledger | None = None
@@ -195,9 +188,7 @@ class Tracker:
     def start(self, ledger: Ledger) -> None:
         """Begin to follow `ledger`."""
         self._ledger = ledger
-        self._thread = threading.Thread(
-            target=self._follow, name="tracking", daemon=True
-        )
+        self._thread = threading.Thread(target=self._follow, name="tracking", daemon=True)
         self._thread.start()
 
     @property
@@ -260,9 +251,7 @@ class Tracker:
                 artifacts = (self._output.artifacts / self._folder.id).as_uri()
             uri = self._output.tracking_uri
             self._experiment = Experiment(uri, self._identity, artifacts)
-            self._experiment.log_file(
-                self._experiment.sweep_run(), self._folder.config_file
-            )
+            self._experiment.log_file(self._experiment.sweep_run(), self._folder.config_file)
         return self._experiment
 
     def _deliver(self, experiment: Experiment, events: Iterable[Event]) -> None:
@@ -286,9 +275,7 @@ class Tracker:
             if event["event"] == "iteration":
                 preview = self._folder.preview(event["point"], event["iteration"])
                 if preview.exists():
-                    run = experiment.point_run(
-                        event["point"], self._point(event["point"])
-                    )
+                    run = experiment.point_run(event["point"], self._point(event["point"]))
                     experiment.log_file(run, preview, "samples")
         for index, event in ended:
             self._end(experiment, index, event)
@@ -309,9 +296,7 @@ class Tracker:
     def _end(self, experiment: Experiment, index: int, event: Event) -> None:
         status = "FAILED" if event["status"] == "failed" else "FINISHED"
         point = self._point(index)
-        experiment.end(
-            experiment.point_run(index, point), status, event.get("reason", "")
-        )
+        experiment.end(experiment.point_run(index, point), status, event.get("reason", ""))
         for seed in point.seeds:
             experiment.end(experiment.seed_run(index, point, seed), status)
 

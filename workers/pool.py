@@ -44,9 +44,7 @@ class SamplerPool:
             while waiting and idle:
                 position, shard = waiting.pop(0)
                 actor = idle.pop()
-                call = actor.generate.remote(
-                    shared_point, weights, iteration, shard, curate
-                )
+                call = actor.generate.remote(shared_point, weights, iteration, shard, curate)
                 running[call] = (position, actor)
             [call], _ = ray.wait(list(running), num_returns=1)
             position, actor = running.pop(call)

@@ -18,11 +18,7 @@ from core.sampling import Shard, ShardResult
 
 def here() -> str:
     """The device this process computes on: the GPU that Ray gave it, else the CPU."""
-    return (
-        "cuda"
-        if os.environ.get("CUDA_VISIBLE_DEVICES") and torch.cuda.is_available()
-        else "cpu"
-    )
+    return "cuda" if os.environ.get("CUDA_VISIBLE_DEVICES") and torch.cuda.is_available() else "cpu"
 
 
 def to_numpy(model: Mapping[str, torch.Tensor]) -> dict[str, np.ndarray]:
@@ -33,12 +29,8 @@ def to_numpy(model: Mapping[str, torch.Tensor]) -> dict[str, np.ndarray]:
 def from_numpy(model: Mapping[str, np.ndarray], device: str) -> dict[str, torch.Tensor]:
     """Weights as tensors; on the CPU they are views of the object store, never written to."""
     with warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", message="The given NumPy array is not writable"
-        )
-        return {
-            name: torch.from_numpy(weight).to(device) for name, weight in model.items()
-        }
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        return {name: torch.from_numpy(weight).to(device) for name, weight in model.items()}
 
 
 class Sampler:
@@ -69,9 +61,7 @@ class Sampler:
         """
         if self._loop is None or point != self._point:
             self._loop, self._point = Loop(parse_config(point), self._device), point
-        return self._loop.sampler(
-            from_numpy(model, self._device), iteration, shard, curate
-        )
+        return self._loop.sampler(from_numpy(model, self._device), iteration, shard, curate)
 
 
 # A restarted actor repeats the calls it was killed in; a shard is the same whoever computes it.

@@ -130,7 +130,5 @@ class Trial(tune.Trainable):
 
 def read_checkpoint(folder: Path) -> dict[str, Any]:
     """What `Trial.save_checkpoint` wrote; nothing is unpickled but tensors and plain types."""
-    content: dict[str, Any] = torch.load(
-        folder / CHECKPOINT, weights_only=True, map_location="cpu"
-    )
+    content: dict[str, Any] = torch.load(folder / CHECKPOINT, weights_only=True, map_location="cpu")
     return content

@@ -75,9 +75,7 @@ class Learner(Protocol):
 def select_row(state: State, row: int) -> dict[str, Any]:
     """The state of one row, its leading axis kept with length 1."""
     return {
-        key: select_row(value, row)
-        if isinstance(value, Mapping)
-        else value[row : row + 1].clone()
+        key: select_row(value, row) if isinstance(value, Mapping) else value[row : row + 1].clone()
         for key, value in state.items()
     }
 
@@ -95,8 +93,6 @@ def stack_rows(states: Sequence[State]) -> dict[str, Any]:
 def to_device(state: State, device: str) -> dict[str, Any]:
     """The same state on another device."""
     return {
-        key: to_device(value, device)
-        if isinstance(value, Mapping)
-        else value.to(device)
+        key: to_device(value, device) if isinstance(value, Mapping) else value.to(device)
         for key, value in state.items()
     }

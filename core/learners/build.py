@@ -10,9 +10,7 @@ from core.learners.empirical import Empirical
 from core.learners.flow_matching import OTCFM
 
 
-def build_learner(
-    config: LearnerConfig, shape: tuple[int, ...], device: str = "cpu"
-) -> Learner:
+def build_learner(config: LearnerConfig, shape: tuple[int, ...], device: str = "cpu") -> Learner:
     """Make the learner for samples of `shape` on `device`.
 
     A custom learner is called with its `args` and `shape` and `device`.
@@ -23,9 +21,7 @@ def build_learner(
     match config:
         case OTCFMConfig():
             if len(shape) != 1:
-                raise ConfigError(
-                    "learner.name", config.name, f"needs vectors; data is {shape}"
-                )
+                raise ConfigError("learner.name", config.name, f"needs vectors; data is {shape}")
             return OTCFM(config, shape, device)
         case EmpiricalConfig():
             return Empirical(device)
@@ -34,7 +30,5 @@ def build_learner(
             learner: Learner = plugins.build("learner.name", config.name, args)
             missing = [m for m in ("fit", "model", "sample") if not hasattr(learner, m)]
             if missing:
-                raise ConfigError(
-                    "learner.name", config.name, f"has no method {missing[0]}"
-                )
+                raise ConfigError("learner.name", config.name, f"has no method {missing[0]}")
             return learner

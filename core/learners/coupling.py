@@ -32,10 +32,7 @@ def couple(x_0: Tensor, x_1: Tensor, ot_batch: int) -> Tensor:
     parts = [slice(0, whole)] if whole else []
     parts += [slice(whole, batch)] if whole < batch else []
     return torch.cat(
-        [
-            _couple_equal(x_0[..., part, :], x_1[..., part, :], ot_batch)
-            for part in parts
-        ],
+        [_couple_equal(x_0[..., part, :], x_1[..., part, :], ot_batch) for part in parts],
         dim=-2,
     )
 

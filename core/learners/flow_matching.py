@@ -40,9 +40,7 @@ class Batch:
 class OTCFM:
     """The learner `otcfm` for vectors."""
 
-    def __init__(
-        self, config: OTCFMConfig, shape: tuple[int, ...], device: str = "cpu"
-    ) -> None:
+    def __init__(self, config: OTCFMConfig, shape: tuple[int, ...], device: str = "cpu") -> None:
         self.config = config
         self.shape = shape
         self.device = device
@@ -73,19 +71,14 @@ class OTCFM:
             name: weight.detach().clone().to(self.device).requires_grad_()
             for name, weight in weights.items()
         }
-        optimizer = torch.optim.Adam(
-            list(parameters.values()), lr=config.lr, fused=True
-        )
+        optimizer = torch.optim.Adam(list(parameters.values()), lr=config.lr, fused=True)
         if state is not None and config.init == "warm" and config.carry_optimizer:
             _restore_moments(optimizer, parameters, state["adam"])
         ema = None
         if config.ema is not None:
             warm = state is not None and config.init == "warm"
             start = state["ema"] if warm and state is not None else weights
-            ema = {
-                name: value.detach().clone().to(self.device)
-                for name, value in start.items()
-            }
+            ema = {name: value.detach().clone().to(self.device) for name, value in start.items()}
         losses = []
         for batch in self._batches(training, steps, seeds, iteration):
             losses.append(self._step(parameters, optimizer, batch))
@@ -167,8 +160,7 @@ class OTCFM:
             path = self._paths(*ends, t.flatten(), noise, shape)
             rows = (chunk, len(seeds), config.batch_size, -1)
             t, x_t, velocity = (
-                part.reshape(rows).to(self.device)
-                for part in (t, path.x_t, path.velocity)
+                part.reshape(rows).to(self.device) for part in (t, path.x_t, path.velocity)
             )
             for step in range(chunk):
                 yield Batch(t[step], x_t[step], velocity[step])
@@ -198,9 +190,7 @@ def clip_rows(gradients: Sequence[Tensor], largest: float) -> None:
         g.mul_(scale.reshape(-1, *[1] * (g.dim() - 1)))
 
 
-def _moments(
-    optimizer: torch.optim.Adam, parameters: Mapping[str, Tensor]
-) -> dict[str, Tensor]:
+def _moments(optimizer: torch.optim.Adam, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Adam's moments and step count, by name, each with its leading R axis."""
     moments = {}
     for name, parameter in parameters.items():
@@ -224,9 +214,7 @@ def _restore_moments(
         }
 
 
-def _check_finite(
-    losses: Sequence[Tensor], seeds: Sequence[int], iteration: int
-) -> None:
+def _check_finite(losses: Sequence[Tensor], seeds: Sequence[int], iteration: int) -> None:
     finite = torch.stack(list(losses)).isfinite().all(0)
     if not finite.all():
         bad = [seed for seed, ok in zip(seeds, finite.tolist(), strict=True) if not ok]

@@ -30,9 +30,7 @@ class Minibatches:
 
     def take(self, batches: int) -> Tensor:
         """The next `batches` batches `(batches, R, batch_size, ...)`."""
-        index = torch.stack(
-            [self._indices(r, batches) for r in range(len(self._sizes))], 1
-        )
+        index = torch.stack([self._indices(r, batches) for r in range(len(self._sizes))], 1)
         return self._flat[index.to(self._flat.device)]
 
     def _indices(self, row: int, batches: int) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ class EnsembleMLP:
     def layers(self) -> list[tuple[int, int]]:
         """(inputs, outputs) of each layer; the input is x and t."""
         sizes = [self.dim + 1, *[self.width] * self.depth, self.dim]
-        return list(zip(sizes[:-1], sizes[1:], strict=True))
+        return list(itertools.pairwise(sizes))
 
     def initialize(self, seeds: Sequence[int], iteration: int) -> dict[str, Tensor]:
         """New weights, uniform on ±1/√inputs as in `torch.nn.Linear`, from each seed's stream."""
@@ -40,14 +41,10 @@ class EnsembleMLP:
         for i, (inputs, outputs) in enumerate(self.layers):
             bound = 1 / math.sqrt(inputs)
             for name, shape in (("weight", (inputs, outputs)), ("bias", (1, outputs))):
-                parameters[f"{name}{i}"] = (
-                    2 * rng.uniform(generators, shape) - 1
-                ) * bound
+                parameters[f"{name}{i}"] = (2 * rng.uniform(generators, shape) - 1) * bound
         return parameters
 
-    def __call__(
-        self, parameters: Mapping[str, Tensor], t: Tensor, x: Tensor
-    ) -> Tensor:
+    def __call__(self, parameters: Mapping[str, Tensor], t: Tensor, x: Tensor) -> Tensor:
         """Velocities `(R, B, d)` at times `t` `(R, B, 1)` or scalar, points `x` `(R, B, d)`."""
         h = torch.cat([x, t.expand(*x.shape[:2], 1)], dim=-1)
         last = len(self.layers) - 1

@@ -1,0 +1,142 @@
+"""Tidy curves of a sweep, read from MLflow alone; any tracking store serves.
+
+The table has one row per value: sweep, point, beta, lam, k, further searched keys, seed, iteration,
+metric, value. Rows without a seed are aggregates over the point's seeds.
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from analysis.statistics import aggregate
+from core.errors import ConfigError
+from sweeps.naming import SYMBOLS
+from sweeps.tracking import connect
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+LEADING = ["sweep", "point", "beta", "lam", "k"]
+TRAILING = ["seed", "iteration", "metric", "value"]
+READERS = 8
+"""Histories read at once."""
+
+
+@dataclass(frozen=True)
+class SweepRuns:
+    """The runs of one sweep in a tracking store."""
+
+    client: MlflowClient
+    sweep: str
+    points: dict[int, Run]
+    """By index."""
+    seeds: list[Run]
+
+    @property
+    def searched(self) -> list[str]:
+        """Dotted keys that differ between the points, in the configuration's order."""
+        params = [run.data.params for run in self.points.values()]
+        keys = list(params[0]) if params else []
+        return [key for key in keys if len({param.get(key) for param in params}) > 1]
+
+
+def find_runs(tracking_uri: str, sweep: str) -> SweepRuns:
+    """The runs of the sweep with this id.
+
+    Raises:
+        ConfigError: if the store has none.
+    """
+    client = connect(tracking_uri)
+    escaped = sweep.replace("'", "")
+    experiments = client.search_experiments(filter_string=f"name LIKE '%/{escaped}'")
+    runs: list[Run] = []
+    for experiment in experiments:
+        token = None
+        while True:
+            page = client.search_runs(
+                [experiment.experiment_id], max_results=1000, page_token=token
+            )
+            runs += page
+            token = page.token
+            if not token:
+                break
+    points, seeds = {}, []
+    for run in runs:
+        match run.data.tags.get("luceloop.kind"):
+            case "point":
+                points[int(run.data.tags["luceloop.point"])] = run
+            case "seed":
+                seeds.append(run)
+    if not points:
+        raise ConfigError("SWEEP", sweep, f"has no runs in MLflow at {tracking_uri}")
+    return SweepRuns(client, sweep, dict(sorted(points.items())), seeds)
+
+
+def load_curves(runs: SweepRuns) -> pd.DataFrame:
+    """The seeds' rows of the tidy table."""
+    searched = [key for key in runs.searched if key not in SYMBOLS]
+    with ThreadPoolExecutor(READERS) as readers:
+        found = readers.map(lambda run: _seed_rows(runs, run, searched), runs.seeds)
+        rows = [row for per_seed in found for row in per_seed]
+    table = pd.DataFrame(rows, columns=[*LEADING, *searched, *TRAILING])
+    table["seed"] = table["seed"].astype("Int64")
+    if not any(isinstance(k, float) for k in table["k"]):
+        table["k"] = table["k"].astype("Int64")
+    else:
+        table["k"] = table["k"].astype(float)
+    order = ["point", "metric", "seed", "iteration"]
+    return table.sort_values(order, ignore_index=True)
+
+
+def load_table(tracking_uri: str, sweep: str) -> pd.DataFrame:
+    """The whole tidy table: every seed's rows, then the aggregates over seeds."""
+    curves = load_curves(find_runs(tracking_uri, sweep))
+    return pd.concat([curves, aggregate(curves)], ignore_index=True)
+
+
+def write_table(table: pd.DataFrame, file: Path) -> None:
+    """Write CSV (full precision, empty seed for aggregates) or Parquet, by the file's ending."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    if file.suffix == ".parquet":
+        table.to_parquet(file, index=False)
+    else:
+        table.to_csv(file, index=False)
+
+
+def _seed_rows(runs: SweepRuns, run: Run, searched: Sequence[str]) -> list[tuple[Any, ...]]:
+    params, tags = run.data.params, run.data.tags
+    point = int(tags["luceloop.point"])
+    leading = (
+        runs.sweep,
+        point,
+        float(params["curation.beta"]),
+        float(params["lam"]),
+        _number(params["curation.k"]),
+        *(_number(params.get(key, "")) for key in searched),
+        int(tags["luceloop.seed"]),
+    )
+    return [
+        (*leading, row.step, metric, row.value)
+        for metric in run.data.metrics
+        for row in runs.client.get_metric_history(run.info.run_id, metric)
+    ]
+
+
+def _number(text: str) -> Any:
+    """A parameter as MLflow keeps it, back to a number where it was one."""
+    if text in ("inf", "nan"):
+        return math.inf if text == "inf" else math.nan
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+    return value if isinstance(value, int | float) else text
