@@ -53,22 +53,14 @@ def find_runs(tracking_uri: str, sweep: str) -> SweepRuns:
     """The runs of the sweep with this id.
 
     Raises:
-        ConfigError: if the store has none.
+        ConfigError: if the store does not answer or has no such sweep.
     """
-    client = connect(tracking_uri)
-    escaped = sweep.replace("'", "")
-    experiments = client.search_experiments(filter_string=f"name LIKE '%/{escaped}'")
-    runs: list[Run] = []
-    for experiment in experiments:
-        token = None
-        while True:
-            page = client.search_runs(
-                [experiment.experiment_id], max_results=1000, page_token=token
-            )
-            runs += page
-            token = page.token
-            if not token:
-                break
+    try:
+        client = connect(tracking_uri)
+        runs = _all_runs(client, sweep)
+    except Exception as error:  # stores raise what they like: HTTP, SQL, files
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ConfigError("MLFLOW_TRACKING_URI", tracking_uri, f"no answer: {reason}") from error
     points, seeds = {}, []
     for run in runs:
         match run.data.tags.get("luceloop.kind"):
@@ -79,6 +71,22 @@ def find_runs(tracking_uri: str, sweep: str) -> SweepRuns:
     if not points:
         raise ConfigError("SWEEP", sweep, f"has no runs in MLflow at {tracking_uri}")
     return SweepRuns(client, sweep, dict(sorted(points.items())), seeds)
+
+
+def _all_runs(client: MlflowClient, sweep: str) -> list[Run]:
+    escaped = sweep.replace("'", "")
+    runs: list[Run] = []
+    for experiment in client.search_experiments(filter_string=f"name LIKE '%/{escaped}'"):
+        token = None
+        while True:
+            page = client.search_runs(
+                [experiment.experiment_id], max_results=1000, page_token=token
+            )
+            runs += page
+            token = page.token
+            if not token:
+                break
+    return runs
 
 
 def load_curves(runs: SweepRuns) -> pd.DataFrame:

@@ -52,6 +52,8 @@ def at_point(config: Config, values: Mapping[str, Any]) -> Config:
 def override(plain: dict[str, Any], assignments: list[str]) -> dict[str, Any]:
     """Apply `key=value` assignments, values in YAML, to plain configuration values.
 
+    A key that is set this way is no longer searched: `beta=3` beats `search.beta`.
+
     Raises:
         ConfigError: for an assignment without `=` or a value that is not YAML.
     """
@@ -64,6 +66,10 @@ def override(plain: dict[str, Any], assignments: list[str]) -> dict[str, Any]:
         except yaml.YAMLError:
             raise ConfigError(key, text, "is not a YAML value") from None
         set_dotted(plain, key, value)
+        searched = plain.get("search")
+        if isinstance(searched, dict):
+            for spelling in (key, SHORT_KEYS.get(key, key), key.removeprefix("curation.")):
+                searched.pop(spelling, None)
     return plain
 
 

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, NoReturn
 
-import typer
+import click
 from rich.console import Console
 from rich.table import Table
 
@@ -25,57 +25,62 @@ if TYPE_CHECKING:
     from core.config import Config
     from sweeps.output import Output, SweepFolder
 
-app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    help="Distributed sweeps of self-consuming generative loops with curated data.",
-)
 console = Console()
 
-ConfigArgument = Annotated[str, typer.Argument(metavar="CONFIG", help="A preset or a YAML file.")]
-OverridesArgument = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="[KEY=VALUE]...", help="Dotted keys, values in YAML."),
-]
-SweepArgument = Annotated[
-    str, typer.Argument(metavar="SWEEP", help="A name, the start of an id, or latest.")
-]
-OutputOption = Annotated[
-    Path | None,
-    typer.Option("--output", help="Folder of all results. [default: $LUCELOOP_OUTPUT]"),
-]
+config_argument = click.argument("config", metavar="CONFIG")
+overrides_argument = click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+sweep_argument = click.argument("sweep", metavar="SWEEP")
+output_option = click.option(
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    envvar="LUCELOOP_OUTPUT",
+    help="Folder of all results.  [$LUCELOOP_OUTPUT, else luceloop-out]",
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="luceloop")
+def app() -> None:
+    """Distributed sweeps of self-consuming generative loops with curated data.
+
+    CONFIG is a preset's name or a YAML file; KEY=VALUE sets dotted keys, values in YAML.
+    SWEEP is a sweep's name, an unambiguous start of its id, or latest.
+    """
 
 
 @app.command()
-def run(
-    config: ConfigArgument,
-    overrides: OverridesArgument = None,
-    output: OutputOption = None,
-) -> None:
+@config_argument
+@overrides_argument
+@output_option
+def run(config: str, overrides: tuple[str, ...], output: Path | None) -> None:
     """Run a sweep."""
     from sweeps.presets import read_config
 
-    _start(read_config(config, overrides or []), _output(output))
+    _start(read_config(config, list(overrides)), _output(output))
 
 
 @app.command()
-def demo(overrides: OverridesArgument = None, output: OutputOption = None) -> None:
+@overrides_argument
+@output_option
+def demo(overrides: tuple[str, ...], output: Path | None) -> None:
     """Run the two-minute demo and draw its figures."""
     from sweeps.presets import read_config
 
-    _start(read_config("demo", overrides or []), _output(output))
+    _start(read_config("demo", list(overrides)), _output(output))
 
 
 @app.command()
-def resume(sweep: SweepArgument, output: OutputOption = None) -> None:
-    """Go on with an interrupted sweep, to the numbers it would have had."""
+@sweep_argument
+@output_option
+def resume(sweep: str, output: Path | None) -> None:
+    """Go on with an interrupted sweep."""
     found = _output(output)
     _run(found.find(sweep), found)
 
 
 @app.command("list")
-def list_sweeps(output: OutputOption = None) -> None:
+@output_option
+def list_sweeps(output: Path | None) -> None:
     """List all sweeps."""
     from sweeps.ledger import Ledger
 
@@ -103,18 +108,26 @@ def list_sweeps(output: OutputOption = None) -> None:
 
 
 @app.command()
-def show(sweep: SweepArgument, output: OutputOption = None) -> None:
+@sweep_argument
+@output_option
+def show(sweep: str, output: Path | None) -> None:
     """Show a sweep's points and how they stand."""
     _show(_output(output).find(sweep))
 
 
 @app.command()
-def export(
-    sweep: SweepArgument,
-    file: Annotated[Path, typer.Option("-o", "--to", help="A .csv or .parquet file.")],
-    output: OutputOption = None,
-) -> None:
-    """Write the tidy table of a sweep: a row per value, seeds and their aggregates."""
+@sweep_argument
+@click.option(
+    "-o",
+    "--to",
+    "file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    required=True,
+    help="A .csv or .parquet file.",
+)
+@output_option
+def export(sweep: str, file: Path, output: Path | None) -> None:
+    """Write a sweep's tidy table: seeds, then aggregates."""
     from analysis.curves import write_table
 
     if file.suffix not in (".csv", ".parquet"):
@@ -125,11 +138,10 @@ def export(
 
 
 @app.command()
-def plot(
-    sweep: SweepArgument,
-    to: Annotated[Path | None, typer.Option("--to", help="Another folder.")] = None,
-    output: OutputOption = None,
-) -> None:
+@sweep_argument
+@click.option("--to", type=click.Path(path_type=Path, file_okay=False), help="Another folder.")
+@output_option
+def plot(sweep: str, to: Path | None, output: Path | None) -> None:
     """Draw a sweep's figures, PNG and PDF."""
     found = _output(output)
     folder = found.find(sweep)
@@ -148,22 +160,29 @@ def presets() -> None:
 
 
 @app.command()
-def validate(config: ConfigArgument, overrides: OverridesArgument = None) -> None:
-    """Check a configuration and every point it can reach; run nothing."""
+@config_argument
+@overrides_argument
+def validate(config: str, overrides: tuple[str, ...]) -> None:
+    """Check a configuration and all its points."""
     from sweeps.presets import read_config
     from sweeps.runner import check, describe
 
-    parsed = read_config(config, overrides or [])
+    parsed = read_config(config, list(overrides))
     points = check(parsed)
     console.print(f"ok: {points} points. {describe(parsed)}", highlight=False)
 
 
 @app.command()
-def ui(
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Port on 127.0.0.1.")] = 5000,
-    output: OutputOption = None,
-) -> None:
-    """Serve MLflow's pages of all sweeps, and print the address of the newest one's charts."""
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65535),
+    default=5000,
+    show_default=True,
+    help="Port on 127.0.0.1.",
+)
+@output_option
+def ui(port: int, output: Path | None) -> None:
+    """Serve MLflow; print the newest sweep's address."""
     from sweeps.ui import serve
 
     serve(_output(output), port, console)
@@ -173,10 +192,21 @@ def main() -> None:
     """Entry point of the console script."""
     sys.path.insert(0, str(Path.cwd()))  # custom code lives beside the user's configuration
     try:
-        app(standalone_mode=True)
+        sys.exit(app(standalone_mode=False))
     except ConfigError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
+        _fail(str(error), 2)
+    except click.exceptions.NoArgsIsHelpError as error:
+        _fail(error.format_message(), 2)
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx else "luceloop"
+        _fail(f"{error.format_message()} See: {command} --help", 2)
+    except (KeyboardInterrupt, click.Abort):
+        _fail("interrupted", 130)
+
+
+def _fail(line: str, code: int) -> NoReturn:
+    print(line, file=sys.stderr)
+    sys.exit(code)
 
 
 def _output(given: Path | None) -> Output:
@@ -213,15 +243,15 @@ def _run(folder: SweepFolder, output: Output) -> None:
         )
     if outcome.unfinished:
         console.print(f"go on with: luceloop resume {folder.id}", highlight=False)
-        raise typer.Exit(130)
+        sys.exit(130)
     if outcome.undelivered:
-        raise typer.Exit(1)
+        sys.exit(1)
     if outcome.store_error:
         console.print(f"figures were not drawn: {outcome.store_error}", highlight=False)
     _print_figures(sorted(folder.figures.glob("*.png")))
     console.print("compare the points in MLflow with: luceloop ui", highlight=False)
     if outcome.failed or outcome.store_error:
-        raise typer.Exit(1)
+        sys.exit(1)
 
 
 def _show(folder: SweepFolder) -> None:

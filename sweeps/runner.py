@@ -12,12 +12,11 @@ import os
 import platform
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import ray
 from ray import tune
@@ -117,8 +116,7 @@ def run_sweep(
     environment = folder.path / "environment.json"
     environment.write_text(json.dumps(_environment(), indent=2))
     try:
-        with _interruptible():
-            _run_trials(config, folder, output, ledger, console)
+        _run_trials(config, folder, output, ledger, console)
     except KeyboardInterrupt:
         console.print("interrupted; everything on record is kept", highlight=False)
     tracker.close(STORE_PATIENCE)
@@ -177,6 +175,7 @@ def _run_trials(
         logging_level=logging.ERROR,
         include_dashboard=False if address == "local" else None,
     )
+    before = signal.signal(signal.SIGTERM, _interrupt)  # after ray.init, which sets its own
     try:
         at_once = total
         if config.search.sampler in ("tpe", "gp") or config.search.early_stop:
@@ -220,20 +219,12 @@ def _run_trials(
     finally:
         progress.close()
         ray.shutdown()
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """SIGTERM (a cluster's polite kill) ends a run as Ctrl-C does."""
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _interrupt(*_: object) -> NoReturn:
+    """SIGTERM, a cluster's polite kill, ends a run as Ctrl-C does."""
+    raise KeyboardInterrupt
 
 
 def _environment() -> dict[str, Any]:

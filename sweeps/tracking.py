@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
+import tempfile
 import threading
 import time
 from collections import defaultdict
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from filelock import FileLock
 
 from core.config import Config
 from core.parsing import at_point
@@ -46,11 +48,34 @@ def connect(uri: str) -> MlflowClient:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
     from mlflow import MlflowClient
 
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    if uri.startswith("sqlite:///"):
+        _create_whole(Path(uri.removeprefix("sqlite:///")))
     return MlflowClient(uri)
+
+
+def _create_whole(database: Path) -> None:
+    """Create MLflow's SQLite file unless it is there: all of it, or none.
+
+    MLflow builds a new database by a hundred migrations; a process killed among them would leave a
+    file that no process can open again.
+    """
+    from mlflow import MlflowClient
+
+    if database.exists():
+        return
+    database.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{database}.lock"):
+        if database.exists():
+            return
+        with tempfile.TemporaryDirectory(dir=database.parent, prefix=".mlflow-") as folder:
+            new = Path(folder) / database.name
+            MlflowClient(f"sqlite:///{new}")
+            new.replace(database)
 
 
 @dataclass(frozen=True)
@@ -204,11 +229,9 @@ class Tracker:
 
     def with_experiment(self, use: Callable[[Experiment], None]) -> bool:
         """Call `use` with the experiment after `close`; False, with `error` set, if that failed."""
-        from mlflow.exceptions import MlflowException
-
         try:
             use(self._connected())
-        except (MlflowException, OSError) as error:
+        except Exception as error:  # whatever a store may raise, the sweep itself is done
             self.error = _one_line(error)
             return False
         return True
@@ -227,15 +250,13 @@ class Tracker:
                 self._closing.wait(pause)
 
     def _try_deliver(self) -> bool:
-        from mlflow.exceptions import MlflowException
-
         assert self._ledger is not None
         try:
             events = self._ledger.events[self._cursor :]
             self._deliver(self._connected(), events)
-        except (MlflowException, OSError) as error:
+        except Exception as error:  # whatever a store may raise, rows are kept and tried again
             if not self.error:
-                logger.warning("MLflow does not answer; keeping rows until it does")
+                logger.warning("MLflow takes no rows, which are kept until it does: %s", error)
             self.error = _one_line(error)
             self._experiment = None
             return False

@@ -1,0 +1,1 @@
+"""Benchmarks: what a sweep costs, each against what a user would otherwise run."""

@@ -1,0 +1,43 @@
+"""Run the benchmarks: `python -m benchmarks [NAME...] [--quick]`."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+
+from rich.console import Console
+
+from benchmarks.measure import Options, machine
+
+NAMES = ("curation", "trial_overhead", "loop")
+
+
+def main() -> None:
+    """Run the named benchmarks, or all, one after another."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"any of {', '.join(NAMES)}")
+    parser.add_argument("--quick", action="store_true", help="reduced sizes: only a check")
+    parser.add_argument("--seeds", type=int, default=5, help="seeds of our loop (5)")
+    parser.add_argument(
+        "--reference-seeds", type=int, help="seeds of the reference loop (2; 1 with --quick)"
+    )
+    given = parser.parse_args()
+    for name in given.names:
+        if name not in NAMES:
+            parser.error(f"{name!r} is not one of {', '.join(NAMES)}")
+    options = Options(
+        quick=given.quick,
+        seeds=given.seeds,
+        reference_seeds=given.reference_seeds or (1 if given.quick else 2),
+    )
+    console = Console(highlight=False, width=100)
+    console.print(machine())
+    if options.quick:
+        console.print("QUICK: reduced sizes; these figures are no results", style="bold")
+    for name in given.names or NAMES:
+        console.print()
+        importlib.import_module(f"benchmarks.{name}").main(options, console)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""What a Tune trial costs beyond its own work: scheduling, ledger, checkpoints, MLflow.
+
+The slope between a short and a long sweep of points that do almost nothing, so that starting Ray
+drops out; MLflow's store is the default one, as for a user.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import statistics
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from benchmarks.measure import Options, in_child, new_table, show
+from core.config import Config
+from core.loop import Loop
+from core.parsing import at_point, parse_config
+
+TARGET = 0.2
+"""Seconds of overhead a trial, at most."""
+
+
+@dataclass(frozen=True)
+class SweepTimes:
+    """Seconds of one sweep."""
+
+    wall: float
+    starting: float
+    """Until the first iteration is on record."""
+    running: float
+    """From there until the last is."""
+
+    @property
+    def ending(self) -> float:
+        """What is left: delivering the rest to MLflow, stopping Ray."""
+        return self.wall - self.starting - self.running
+
+
+def main(options: Options, console: Console) -> None:
+    """Run a short and a long sweep, and the same trials without Tune."""
+    few, many = (10, 30) if options.quick else (10, 60)
+    _sweep(1)  # the first start of Ray on a machine reads everything from disk
+    short, long = _sweep(few), _sweep(many)
+    own: float = in_child("benchmarks.trial_overhead", "own_work", many).result
+    table = new_table("points", "in all", "to the first row", "to the last row", "rest")
+    for points, times in ((few, short), (many, long)):
+        stages = times.wall, times.starting, times.running, times.ending
+        table.add_row(str(points), *(f"{seconds:.2f}" for seconds in stages))
+    show(console, "Sweeps of trials that do almost nothing: wall seconds", table)
+    trial = (long.wall - short.wall) / (many - few)
+    console.print(
+        f"a further trial: {trial:.3f} s; its own work: {own:.3f} s; "
+        f"overhead: {trial - own:.3f} s a trial (target: {TARGET:g} or less)"
+    )
+
+
+def _sweep(points: int) -> SweepTimes:
+    times: SweepTimes = in_child("benchmarks.trial_overhead", "run", points).result
+    return times
+
+
+def run(points: int) -> SweepTimes:
+    """Run a sweep in a new output folder."""
+    from sweeps.ledger import Ledger
+    from sweeps.output import Output
+    from sweeps.runner import describe, run_sweep
+
+    for name in ("MLFLOW_TRACKING_URI", "RAY_ADDRESS"):
+        os.environ.pop(name, None)
+    config = _config(points)
+    with tempfile.TemporaryDirectory(prefix="luceloop-benchmark-") as temporary:
+        output = Output.of(Path(temporary))
+        folder = output.create_sweep(config, describe(config))
+        began, start = time.time(), time.perf_counter()
+        outcome = run_sweep(folder, output, Console(file=io.StringIO()), lambda sweep: [])
+        wall = time.perf_counter() - start
+        ledger = Ledger(folder.ledger, writable=False)
+        assert not (outcome.failed or outcome.unfinished or outcome.undelivered), outcome
+        recorded = [event["time"] / 1000 for event in ledger.events if "time" in event]
+    return SweepTimes(wall, recorded[0] - began, recorded[-1] - recorded[0])
+
+
+def own_work(points: int) -> float:
+    """Median seconds of a trial's loop run directly, p_0 from a cache as in a sweep."""
+    config, seconds = _config(points), []
+    with tempfile.TemporaryDirectory(prefix="luceloop-benchmark-") as cache:
+        for beta in config.search.space["curation.beta"].values or []:
+            start = time.perf_counter()
+            for _ in Loop(at_point(config, {"beta": beta}), cache=Path(cache)).run():
+                pass
+            seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds)
+
+
+def _config(points: int) -> Config:
+    return parse_config(
+        {
+            "name": "benchmark",
+            "data": {"name": "eight_gaussians", "size": 64},
+            "learner": {"name": "empirical"},
+            "iterations": 2,
+            "seeds": 1,
+            "search": {"beta": {"grid": [point / 10 for point in range(points)]}},
+        }
+    )
