@@ -108,6 +108,8 @@ def load_curves(runs: SweepRuns) -> pd.DataFrame:
 def load_table(tracking_uri: str, sweep: str) -> pd.DataFrame:
     """The whole tidy table: every seed's rows, then the aggregates over seeds."""
     curves = load_curves(find_runs(tracking_uri, sweep))
+    if curves.empty:
+        return curves
     return pd.concat([curves, aggregate(curves)], ignore_index=True)
 
 

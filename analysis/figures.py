@@ -159,13 +159,15 @@ def draw_all(tracking_uri: str, sweep: str, folder: Path) -> list[Path]:
     """Draw every figure of a sweep.
 
     Returns:
-        The files written, a PNG and a PDF for each figure.
+        The files written, a PNG and a PDF for each figure; none if no point has a row.
 
     Raises:
         ConfigError: if the tracking store does not have the sweep.
     """
     runs = find_runs(tracking_uri, sweep)
     curves = load_curves(runs)
+    if curves.empty:
+        return []
     points = _points(runs, curves, aggregate(curves))
     metrics = [m for m in curves["metric"].unique() if not m.startswith(("class_fraction/", "sec"))]
     folder.mkdir(parents=True, exist_ok=True)

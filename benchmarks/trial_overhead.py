@@ -1,7 +1,8 @@
 """What a Tune trial costs beyond its own work: scheduling, ledger, checkpoints, MLflow.
 
-The slope between a short and a long sweep of points that do almost nothing, so that starting Ray
-drops out; MLflow's store is the default one, as for a user.
+The slope between a short and a long sweep of points that do almost nothing, from the first row on
+record to the end of `run_sweep`: starting Ray, which takes seconds more or less from one time to
+the next, drops out. MLflow's store is the default one, as for a user.
 """
 
 from __future__ import annotations
@@ -35,6 +36,9 @@ class SweepTimes:
     running: float
     """From there until the last is."""
 
+    driver_cpu: float
+    """CPU-seconds of the driver, its MLflow thread included."""
+
     @property
     def ending(self) -> float:
         """What is left: delivering the rest to MLflow, stopping Ray."""
@@ -47,14 +51,19 @@ def main(options: Options, console: Console) -> None:
     _sweep(1)  # the first start of Ray on a machine reads everything from disk
     short, long = _sweep(few), _sweep(many)
     own: float = in_child("benchmarks.trial_overhead", "own_work", many).result
-    table = new_table("points", "in all", "to the first row", "to the last row", "rest")
+    columns = ("in all", "to first row", "to last row", "to the end", "driver CPU s")
+    table = new_table("points", *columns)
     for points, times in ((few, short), (many, long)):
-        stages = times.wall, times.starting, times.running, times.ending
+        stages = times.wall, times.starting, times.running, times.ending, times.driver_cpu
         table.add_row(str(points), *(f"{seconds:.2f}" for seconds in stages))
     show(console, "Sweeps of trials that do almost nothing: wall seconds", table)
-    trial = (long.wall - short.wall) / (many - few)
+    more = many - few
+    trial = (long.running + long.ending - short.running - short.ending) / more
     console.print(
-        f"a further trial: {trial:.3f} s; its own work: {own:.3f} s; "
+        f"a further trial: {trial:.3f} s from the first row on "
+        f"({(long.wall - short.wall) / more:.3f} s with the start), "
+        f"{(long.driver_cpu - short.driver_cpu) / more:.3f} CPU s of the driver\n"
+        f"its own work: {own:.3f} s; "
         f"overhead: {trial - own:.3f} s a trial (target: {TARGET:g} or less)"
     )
 
@@ -76,13 +85,13 @@ def run(points: int) -> SweepTimes:
     with tempfile.TemporaryDirectory(prefix="luceloop-benchmark-") as temporary:
         output = Output.of(Path(temporary))
         folder = output.create_sweep(config, describe(config))
-        began, start = time.time(), time.perf_counter()
+        began, start, cpu = time.time(), time.perf_counter(), time.process_time()
         outcome = run_sweep(folder, output, Console(file=io.StringIO()), lambda sweep: [])
-        wall = time.perf_counter() - start
+        wall, cpu = time.perf_counter() - start, time.process_time() - cpu
         ledger = Ledger(folder.ledger, writable=False)
         assert not (outcome.failed or outcome.unfinished or outcome.undelivered), outcome
         recorded = [event["time"] / 1000 for event in ledger.events if "time" in event]
-    return SweepTimes(wall, recorded[0] - began, recorded[-1] - recorded[0])
+    return SweepTimes(wall, recorded[0] - began, recorded[-1] - recorded[0], cpu)
 
 
 def own_work(points: int) -> float:

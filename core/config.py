@@ -126,17 +126,17 @@ class OTCFMConfig(_Strict):
     """Largest gradient norm of a seed's network; no clipping if not given."""
     ema: Finite | None = Field(None, gt=0, lt=1)
     """Decay of the moving average of the weights that is sampled; none if not given."""
-    width: PositiveInt = 64
-    """Hidden units of a layer."""
+    width: Annotated[PositiveInt, Field(multiple_of=32)] = 64
+    """Hidden units of a layer; whole SIMD vectors, so that a seed's bits ignore its neighbours."""
     depth: PositiveInt = 3
     """Hidden layers."""
     sigma: Finite = Field(0.0, ge=0)
     """Standard deviation around the straight paths."""
-    ot_batch: PositiveInt = 32
+    ot_batch: PositiveInt = 16
     """Samples coupled by one exact transport plan; 1 couples independently."""
-    solver: Literal["euler", "midpoint", "rk4", "dopri5"] = "midpoint"
+    solver: Literal["euler", "midpoint", "rk4", "dopri5"] = "rk4"
     """ODE solver; dopri5 is adaptive, the others take `nfe` evaluations."""
-    nfe: PositiveInt = 20
+    nfe: PositiveInt = 12
     """Network evaluations of a fixed-step solver."""
     tolerance: Finite = Field(1e-5, gt=0)
     """Relative and absolute tolerance of dopri5."""
@@ -237,7 +237,7 @@ class ResourcesConfig(_Strict):
 class SamplingConfig(_Strict):
     """How a pool is generated."""
 
-    shard_size: PositiveInt = 2048
+    shard_size: PositiveInt = 1024
     """Samples a sampler generates at a time; names random streams, so it determines results."""
     preview: int = Field(500, ge=0)
     """Samples per seed and iteration that are kept for figures."""
@@ -310,6 +310,11 @@ class SearchConfig(_Strict):
     seed: int = Field(0, ge=0)
     """Seed of the sampler."""
     early_stop: EarlyStopConfig | None = None
+
+    @property
+    def learns(self) -> bool:
+        """Whether results of earlier points influence later ones."""
+        return self.sampler in ("tpe", "gp") or self.early_stop is not None
 
     @model_validator(mode="before")
     @classmethod

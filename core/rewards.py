@@ -61,7 +61,11 @@ class CheckedReward:
         Raises:
             LoopError: saying which part of the contract the function broke.
         """
-        reward = self.function(x)
+        try:
+            reward = self.function(x)
+        except Exception as error:  # user code may raise anything; the trial fails with its words
+            kind = type(error).__name__
+            raise LoopError(f"reward {self.name} raised {kind}: {error}") from error
         if not isinstance(reward, Tensor) or reward.shape != x.shape[:1]:
             shape = tuple(reward.shape) if isinstance(reward, Tensor) else type(reward).__name__
             raise LoopError(

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from core.config import Config
     from sweeps.output import Output, SweepFolder
 
-console = Console()
+console = Console(width=None if sys.stdout.isatty() else 120)
 
 config_argument = click.argument("config", metavar="CONFIG")
 overrides_argument = click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
@@ -256,12 +256,14 @@ def _run(folder: SweepFolder, output: Output) -> None:
 
 def _show(folder: SweepFolder) -> None:
     from sweeps.ledger import Ledger
-    from sweeps.progress import sweep_table
+    from sweeps.progress import remarks, sweep_table
 
     config = folder.config()
     ledger = Ledger(folder.ledger, writable=False)
     console.print(f"{config.name}  {folder.id}", style="bold", highlight=False)
     console.print(sweep_table(config, ledger, config.point_count))
+    for line in remarks(config, ledger):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def _table(sweep: str, output: Output) -> pd.DataFrame:

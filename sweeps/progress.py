@@ -13,6 +13,7 @@ from rich.text import Text
 
 from core.config import Config
 from core.parsing import at_point
+from sweeps import objective
 from sweeps.ledger import Ledger, Point
 from sweeps.naming import point_name
 
@@ -61,16 +62,38 @@ def sweep_table(config: Config, ledger: Ledger, total: int, most: int | None = N
     for point in points:
         state = point.status or ("running" if point.rows else "starting")
         style = {"failed": "red", "done": "green", "stopped": "yellow"}.get(state, "")
-        reason = f": {point.reason}" if point.status == "failed" else ""
         table.add_row(
             name_of(config, point),
             f"{max(point.last, 0)}/{config.iterations}",
             spread(config, point),
-            Text(state + reason, style),
+            Text(state, style),
         )
     if total > len(ledger.points):
         table.add_row(f"{total - len(ledger.points)} more to come", "", "", "")
     return table
+
+
+def remarks(config: Config, ledger: Ledger) -> list[str]:
+    """Lines beneath the table: why points failed, and which a search found best."""
+    ended = [point for point in ledger.points.values() if point.status]
+    lines = [f"{name_of(config, p)} failed: {p.reason}" for p in ended if p.status == "failed"]
+    done = [point for point in ended if point.status == "done"]
+    wanted = config.search.objective
+    if config.search.sampler == "grid":
+        return lines
+    scores = {p.index: [objective.of_point(o, p) for o in wanted] for p in done}
+    signs = np.array([1 if o.mode == "max" else -1 for o in wanted])
+    for point in done:
+        signed = signs * np.array(scores[point.index])
+        rivals = [signs * np.array(scores[other.index]) for other in done]
+        if any((rival >= signed).all() and (rival > signed).any() for rival in rivals):
+            continue
+        values = ", ".join(
+            f"{o.metric} {value:.4g} ({o.mode} of the {o.over_seeds} over seeds)"
+            for o, value in zip(wanted, scores[point.index], strict=True)
+        )
+        lines.append(f"best: {name_of(config, point)}  {values}")
+    return lines
 
 
 class _Clock:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -61,11 +62,12 @@ class Recorder(Callback):
 
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         """Record a point whose process failed beyond its retries."""
-        index, error = trial.config["index"], trial.get_pickled_error()
-        cause = getattr(error, "cause", None) or error
-        first_line = (str(cause).strip() or type(cause).__name__).splitlines()[0]
-        reason = f"{type(cause).__name__}: {first_line}"
-        if self._ledger.end_point(index, "failed", reason, str(error)):
+        index, text = trial.config["index"], ""
+        if trial.error_file and Path(trial.error_file).exists():
+            text = Path(trial.error_file).read_text()
+        lines = [line.strip() for line in text.splitlines() if line.strip()]
+        reason = lines[-1] if lines else "the trial's process failed and left no reason"
+        if self._ledger.end_point(index, "failed", reason, text):
             self._progress.show(self._ledger.points[index])
 
     def _save_preview(self, index: int, iteration: int, preview: np.ndarray | None) -> None:

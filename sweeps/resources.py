@@ -10,6 +10,7 @@ from typing import Literal
 from ray.tune import PlacementGroupFactory
 
 from core.config import ResourcesConfig
+from core.errors import ConfigError
 
 MOST_TRIALS_ON_A_GPU = 4
 """Trials of small networks that `auto` lets share a GPU."""
@@ -41,7 +42,8 @@ def allocate(
 
     With GPUs, each is shared evenly: several trials to a GPU where there are more points than GPUs,
     else a whole GPU for the trial and one for each sampler. Without, a trial takes one CPU, and
-    CPUs that no trial would use become samplers. On a laptop that is a trial per core.
+    CPUs that no trial would use become samplers. On a laptop that is a trial per core. More
+    samplers than fit are given fractions of a CPU.
 
     Args:
         config: what was asked for.
@@ -51,18 +53,36 @@ def allocate(
     """
     cpus, gpus = cluster.get("CPU", 1.0), cluster.get("GPU", 0.0)
     share = gpus / max(1, points)
-    trial_cpus = _given(config.trial.cpus, 1.0)
     trial_gpus = _given(config.trial.gpus, _even_share(share) if gpus else 0.0)
-    sampler_cpus = _given(config.sampler.cpus, 1.0)
     sampler_gpus = _given(config.sampler.gpus, 1.0 if trial_gpus == 1 else 0.0)
-    if config.samplers != "auto":
-        return Allocation(trial_cpus, trial_gpus, config.samplers, sampler_cpus, sampler_gpus)
-    at_once = max(1, min(points, int(cpus // max(trial_cpus, 1))))
-    spare = int((cpus / at_once - trial_cpus) // max(sampler_cpus, 1))
-    if gpus:
-        spare = min(spare, int(share - 1)) if sampler_gpus else 0
-    samplers = max(0, min(spare, shards, MOST_SAMPLERS))
+    trial_cpus, sampler_cpus = _given(config.trial.cpus, 1.0), _given(config.sampler.cpus, 1.0)
+    if config.samplers == "auto":
+        at_once = max(1, min(points, int(cpus // max(trial_cpus, 1))))
+        spare = int((cpus / at_once - trial_cpus) // max(sampler_cpus, 1))
+        if gpus:
+            spare = min(spare, int(share - 1)) if sampler_gpus else 0
+        samplers = max(0, min(spare, shards, MOST_SAMPLERS))
+    else:
+        samplers = config.samplers
+        if trial_cpus + samplers * sampler_cpus > cpus:  # more actors than CPUs share them
+            even = math.floor(100 * cpus / (1 + samplers)) / 100
+            trial_cpus = _given(config.trial.cpus, even)
+            sampler_cpus = _given(config.sampler.cpus, even)
     return Allocation(trial_cpus, trial_gpus, samplers, sampler_cpus, sampler_gpus)
+
+
+def check_fits(allocation: Allocation, cluster: Mapping[str, float]) -> None:
+    """Refuse a trial that this machine could never start.
+
+    Raises:
+        ConfigError: naming what is missing.
+    """
+    needs = allocation.bundles().required_resources
+    for kind in ("CPU", "GPU"):
+        wanted, there = needs.get(kind, 0.0), cluster.get(kind, 0.0)
+        if wanted > there:
+            line = f"a trial and its {allocation.samplers} samplers need {wanted:g} {kind}s; "
+            raise ConfigError("resources", f"{wanted:g} {kind}", f"{line}there are {there:g}")
 
 
 def _given(value: float | Literal["auto"], otherwise: float) -> float:

@@ -12,6 +12,7 @@ import os
 import platform
 import signal
 import sys
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import ray
+import torch
 from ray import tune
 from rich.console import Console
 
@@ -32,7 +34,7 @@ from sweeps.naming import SYMBOLS
 from sweeps.output import Output, SweepFolder, plain
 from sweeps.progress import build_progress
 from sweeps.recorder import Checkpoints, Recorder
-from sweeps.resources import allocate
+from sweeps.resources import Allocation, allocate, check_fits
 from sweeps.search import EarlyStop, PointSearcher, check_objectives, check_space
 from sweeps.tracking import Experiment, SweepIdentity, Tracker
 from workers.trial import Trial
@@ -71,6 +73,9 @@ def check(config: Config) -> int:
     for point in reached:
         loop = Loop(point)
         names |= set(metric_names(loop.dataset.n_classes, loop.sampler.reward.supremum))
+    if not ray.is_initialized() and "RAY_ADDRESS" not in os.environ:
+        machine = {"CPU": float(os.cpu_count() or 1), "GPU": float(torch.cuda.device_count())}
+        check_fits(_allocate(config, machine, len(Loop(reached[0]).shards)), machine)
     for wanted in config.search.objective:
         if wanted.metric not in names:
             allowed = f"must be one of {', '.join(sorted(names))}"
@@ -106,7 +111,8 @@ def run_sweep(
         console: where progress is shown.
         finish: draws figures from a tracking URI, given the sweep's id; they become artifacts.
 
-    Ctrl-C and SIGTERM end the run at once; nothing on record is lost.
+    Ctrl-C and SIGTERM end the run at once; nothing on record is lost. Ray is started and ended
+    here, unless the caller has started it.
     """
     config = folder.config()
     identity = SweepIdentity(folder.id, config, describe(config))
@@ -168,20 +174,16 @@ def _run_trials(
     if all(i in ledger.points and ledger.points[i].status for i in range(total)):
         return
     progress = build_progress(console, config, ledger, total)
-    address = os.environ.get("RAY_ADDRESS", "local")
-    ray.init(
-        address=address,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        include_dashboard=False if address == "local" else None,
-    )
-    before = signal.signal(signal.SIGTERM, _interrupt)  # after ray.init, which sets its own
+    owner = not ray.is_initialized()
+    if owner:
+        _start_ray()
+    main = threading.current_thread() is threading.main_thread()
+    if main:
+        before = signal.signal(signal.SIGTERM, _interrupt)  # after ray.init, which sets its own
+    logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)  # failed points are on record
     try:
-        at_once = total
-        if config.search.sampler in ("tpe", "gp") or config.search.early_stop:
-            at_once = min(at_once, config.search.concurrency)
         first = Loop(at_point(config, {}))
-        allocation = allocate(config.resources, ray.cluster_resources(), at_once, len(first.shards))
+        allocation = _allocate(config, ray.cluster_resources(), len(first.shards))
         checkpoints = Checkpoints(folder)
 
         def assign(point: Point) -> Mapping[str, Any]:
@@ -218,8 +220,28 @@ def _run_trials(
         tuner.fit()
     finally:
         progress.close()
-        ray.shutdown()
-        signal.signal(signal.SIGTERM, before)
+        if owner:
+            ray.shutdown()
+        if main:
+            signal.signal(signal.SIGTERM, before)
+
+
+def _allocate(config: Config, cluster: Mapping[str, float], shards: int) -> Allocation:
+    at_once = config.point_count
+    if config.search.learns:
+        at_once = min(at_once, config.search.concurrency)
+    return allocate(config.resources, cluster, at_once, shards)
+
+
+def _start_ray() -> None:
+    """Join the cluster of `$RAY_ADDRESS` (set inside a Ray job), else start one in this process."""
+    address = os.environ.get("RAY_ADDRESS", "local")
+    ray.init(
+        address=address,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        include_dashboard=False if address == "local" else None,
+    )
 
 
 def _interrupt(*_: object) -> NoReturn:

@@ -26,8 +26,7 @@ from sweeps.ledger import Ledger, Point
 
 def learns_from(search: SearchConfig, index: int) -> range:
     """The points whose results may influence point `index`, its values or its stopping."""
-    learning = search.sampler in ("tpe", "gp") or search.early_stop is not None
-    return range(max(0, index + 1 - search.concurrency) if learning else 0)
+    return range(max(0, index + 1 - search.concurrency) if search.learns else 0)
 
 
 def falls_behind(search: SearchConfig, ledger: Ledger, point: Point, iteration: int) -> str:

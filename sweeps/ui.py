@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 from rich.console import Console
 
@@ -59,10 +61,13 @@ def serve(output: Output, port: int, console: Console) -> None:
             ) from None
     command = [sys.executable, "-m", "mlflow", "server", "--workers", "1"]
     command += ["--backend-store-uri", output.tracking_uri, "--host", "127.0.0.1"]
-    server = subprocess.Popen([*command, "--port", str(port)], stdout=subprocess.DEVNULL)
+    log = output.path / "mlflow-server.log"
+    with log.open("w") as file:
+        server = subprocess.Popen([*command, "--port", str(port)], stdout=file, stderr=file)
     base = f"http://127.0.0.1:{port}"
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the server ends with us
     try:
-        _wait(base, server)
+        _wait(base, server, log)
         console.print(chart_page(base, experiment), highlight=False, soft_wrap=True)
         console.print("Ctrl-C ends the server", style="dim")
         server.wait()
@@ -73,14 +78,14 @@ def serve(output: Output, port: int, console: Console) -> None:
         server.wait(10)
 
 
-def _wait(base: str, server: subprocess.Popen[bytes]) -> None:
+def _wait(base: str, server: subprocess.Popen[bytes], log: Path) -> None:
     deadline = time.monotonic() + START
     while time.monotonic() < deadline:
         if server.poll() is not None:
-            raise ConfigError("ui", base, f"mlflow server ended with code {server.returncode}")
+            raise ConfigError("ui", base, f"mlflow server did not start; see {log}")
         try:
             with urllib.request.urlopen(f"{base}/health", timeout=5):
                 return
         except (urllib.error.URLError, OSError):
             time.sleep(0.3)
-    raise ConfigError("ui", base, f"mlflow server did not answer within {START:.0f} s")
+    raise ConfigError("ui", base, f"mlflow server did not answer in {START:.0f} s; see {log}")

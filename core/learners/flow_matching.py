@@ -8,8 +8,11 @@ Axes: C steps of a chunk, R rows, B batch, d coordinates.
 
 from __future__ import annotations
 
+import functools
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -67,35 +70,33 @@ class OTCFM:
         steps = config.steps
         if state is None:
             steps = config.initial_steps or 2 * config.steps
-        parameters = {
-            name: weight.detach().clone().to(self.device).requires_grad_()
-            for name, weight in weights.items()
-        }
-        optimizer = torch.optim.Adam(list(parameters.values()), lr=config.lr, fused=True)
+        parameters = FlatParameters(weights, self.device)
+        optimizer = torch.optim.Adam([parameters.flat], lr=config.lr, fused=True)
         if state is not None and config.init == "warm" and config.carry_optimizer:
             _restore_moments(optimizer, parameters, state["adam"])
         ema = None
         if config.ema is not None:
             warm = state is not None and config.init == "warm"
             start = state["ema"] if warm and state is not None else weights
-            ema = {name: value.detach().clone().to(self.device) for name, value in start.items()}
+            ema = FlatParameters(start, self.device)
         losses = []
         for batch in self._batches(training, steps, seeds, iteration):
             losses.append(self._step(parameters, optimizer, batch))
             if ema is not None and config.ema is not None:
-                trained = [p.detach() for p in parameters.values()]
-                torch._foreach_lerp_(list(ema.values()), trained, 1 - config.ema)
+                ema.flat.lerp_(parameters.flat, 1 - config.ema)
             if len(losses) % CHUNK == 0:
                 _check_finite(losses[-CHUNK:], seeds, iteration)
         _check_finite(losses, seeds, iteration)
-        new_state = {
-            "weights": {name: p.detach() for name, p in parameters.items()},
+        new_state: dict[str, Any] = {
+            "weights": parameters.copy(),
             "adam": _moments(optimizer, parameters),
         }
         if ema is not None:
-            new_state["ema"] = ema
-        tail = torch.stack(losses[-max(1, steps // 10) :])
-        return Fitted(new_state, tail.mean(0).double().cpu())
+            new_state["ema"] = ema.copy()
+        tail = torch.stack(losses[-max(1, steps // 10) :]).T.tolist()
+        # Summed exactly, so in no order that could depend on the number of rows.
+        loss = torch.tensor([math.fsum(row) / len(row) for row in tail], dtype=torch.float64)
+        return Fitted(new_state, loss)
 
     def model(self, state: State) -> dict[str, Tensor]:
         """The weights that are sampled: the moving average where there is one."""
@@ -123,21 +124,15 @@ class OTCFM:
             )
 
     def _step(
-        self,
-        parameters: Mapping[str, Tensor],
-        optimizer: torch.optim.Adam,
-        batch: Batch,
+        self, parameters: FlatParameters, optimizer: torch.optim.Adam, batch: Batch
     ) -> Tensor:
         """One step of all rows; the sum over rows keeps their gradients apart. Loss `(R,)`."""
-        error = self.network(parameters, batch.t, batch.x_t) - batch.velocity
+        parameters.gradient.zero_()
+        error = self.network(parameters.named, batch.t, batch.x_t) - batch.velocity
         loss = error.square().mean((1, 2))
-        optimizer.zero_grad(set_to_none=True)
         loss.sum().backward()  # type: ignore[no-untyped-call]
         if self.config.clip is not None:
-            clip_rows(
-                [p.grad for p in parameters.values() if p.grad is not None],
-                self.config.clip,
-            )
+            clip_rows(list(parameters.gradients.values()), self.config.clip)
         optimizer.step()
         return loss.detach()
 
@@ -182,36 +177,84 @@ class OTCFM:
         return Batch(t, x_t, self._matcher.compute_conditional_flow(x_0, x_1, t, x_t))
 
 
+class FlatParameters:
+    """The weights of R networks in one vector, and by name as `(R, ...)` views of it.
+
+    One vector takes one kernel to update. Every part of it is padded to whole SIMD vectors: a
+    kernel's scalar tail may round otherwise, and a row must not depend on how many rows there are.
+    """
+
+    def __init__(self, weights: Mapping[str, Tensor], device: str) -> None:
+        self._shapes = {name: weight.shape for name, weight in weights.items()}
+        self.flat = torch.zeros(
+            sum(_padded(shape.numel()) for shape in self._shapes.values()), device=device
+        )
+        self.gradient = torch.zeros_like(self.flat)
+        """Where `backward` adds up gradients, laid out as `flat`."""
+        self.flat.grad = self.gradient
+        self.named = self.views(self.flat)
+        self.gradients = self.views(self.gradient)
+        for name, view in self.named.items():
+            view.copy_(weights[name])
+            view.requires_grad_().grad = self.gradients[name]
+
+    def views(self, flat: Tensor) -> dict[str, Tensor]:
+        """Parts of a vector laid out as `flat`, by name."""
+        parts, first = {}, 0
+        for name, shape in self._shapes.items():
+            parts[name] = flat.detach()[first : first + shape.numel()].view(shape)
+            first += _padded(shape.numel())
+        return parts
+
+    def pack(self, named: Mapping[str, Tensor]) -> Tensor:
+        """A vector laid out as `flat` from its parts, the inverse of `views`."""
+        flat = torch.zeros_like(self.flat)
+        for name, view in self.views(flat).items():
+            view.copy_(named[name])
+        return flat
+
+    def copy(self) -> dict[str, Tensor]:
+        """The weights by name, apart from this."""
+        return _cloned(self.views(self.flat))
+
+
 def clip_rows(gradients: Sequence[Tensor], largest: float) -> None:
-    """Scale each row of gradients `(R, ...)` to a norm, over all tensors, of `largest` at most."""
-    squares = torch.stack([g.flatten(1).square().sum(1) for g in gradients]).sum(0)
+    """Scale each row's gradient, over tensors `(R, ...)` together, to norm `largest` at most."""
+    # One after another: a single reduction would add in an order that depends on the rows.
+    squares = functools.reduce(torch.add, (g.flatten(1).square().sum(1) for g in gradients))
     scale = (largest / squares.sqrt()).clamp_max(1)
     for g in gradients:
         g.mul_(scale.reshape(-1, *[1] * (g.dim() - 1)))
 
 
-def _moments(optimizer: torch.optim.Adam, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Adam's moments and step count, by name, each with its leading R axis."""
-    moments = {}
-    for name, parameter in parameters.items():
-        state = optimizer.state[parameter]
-        moments[f"exp_avg.{name}"] = state["exp_avg"]
-        moments[f"exp_avg_sq.{name}"] = state["exp_avg_sq"]
-        moments["step"] = state["step"].reshape(1).expand(len(parameter)).clone()
-    return moments
+def _moments(optimizer: torch.optim.Adam, parameters: FlatParameters) -> dict[str, Any]:
+    """Adam's moments by name and its step count `(R,)`."""
+    state = optimizer.state[parameters.flat]
+    rows = len(next(iter(parameters.named.values())))
+    return {
+        "exp_avg": _cloned(parameters.views(state["exp_avg"])),
+        "exp_avg_sq": _cloned(parameters.views(state["exp_avg_sq"])),
+        "step": state["step"].reshape(1).expand(rows).clone(),
+    }
 
 
 def _restore_moments(
-    optimizer: torch.optim.Adam,
-    parameters: Mapping[str, Tensor],
-    moments: Mapping[str, Tensor],
+    optimizer: torch.optim.Adam, parameters: FlatParameters, moments: Mapping[str, Any]
 ) -> None:
-    for name, parameter in parameters.items():
-        optimizer.state[parameter] = {
-            "step": moments["step"][0].clone(),
-            "exp_avg": moments[f"exp_avg.{name}"].clone().to(parameter.device),
-            "exp_avg_sq": moments[f"exp_avg_sq.{name}"].clone().to(parameter.device),
-        }
+    """The inverse of `_moments`; Adam keeps one count, since all rows step together."""
+    optimizer.state[parameters.flat] = {
+        "step": moments["step"][0].clone(),
+        "exp_avg": parameters.pack(moments["exp_avg"]),
+        "exp_avg_sq": parameters.pack(moments["exp_avg_sq"]),
+    }
+
+
+def _cloned(named: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in named.items()}
+
+
+def _padded(length: int) -> int:
+    return 32 * math.ceil(length / 32)
 
 
 def _check_finite(losses: Sequence[Tensor], seeds: Sequence[int], iteration: int) -> None:

@@ -51,5 +51,5 @@ class EnsembleMLP:
         for i in range(last + 1):
             h = torch.baddbmm(parameters[f"bias{i}"], h, parameters[f"weight{i}"])
             if i < last:
-                h = functional.selu(h)
+                h = functional.selu(h, inplace=True)
         return h

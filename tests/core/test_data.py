@@ -328,9 +328,7 @@ class NoDataset:
 
 def test_a_custom_dataset_is_built_with_its_size_and_arguments(write_module):
     module = write_module(CUSTOM)
-    dataset = build_dataset(
-        CustomDataConfig(name=f"{module}:Ring", size=30, args={"radius": 2.0})
-    )
+    dataset = build_dataset(CustomDataConfig(name=f"{module}:Ring", size=30, args={"radius": 2.0}))
     assert dataset.size == 30
     x = dataset.draw(10, rng.stream(0, "test"))
     assert x.norm(dim=1).tolist() == pytest.approx([2.0] * 10, rel=1e-6)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -41,7 +42,7 @@ def test_metrics_of_merged_shards_equal_numpy_on_the_pool(cuts):
     beta = torch.tensor([0.5, 2.0, 10.0], dtype=torch.float64)
     edges = [0, *cuts, POOL]
     shards = []
-    for start, stop in zip(edges[:-1], edges[1:], strict=True):
+    for start, stop in itertools.pairwise(edges):
         # An empty part stands for a shard all of whose samples lie outside a row's pool.
         part = slice(start, stop) if start < stop else slice(0, 1)
         inside = mask[:, part] & (start < stop)

@@ -54,7 +54,9 @@ def test_a_row_walks_the_same_whatever_its_neighbours():
 
 def test_orders_are_uniform_and_differ_between_epochs_seeds_and_iterations():
     seeds = list(range(3000))
-    training = TrainingSet(torch.arange(4.0).expand(len(seeds), 4)[..., None], torch.full((3000,), 4))
+    training = TrainingSet(
+        torch.arange(4.0).expand(len(seeds), 4)[..., None], torch.full((3000,), 4)
+    )
     epochs = Minibatches(training, 4, seeds, 0).take(2)[..., 0].long().numpy()
     names = epochs @ np.array([64, 16, 4, 1])  # a number for each order
     for epoch in names:

@@ -47,11 +47,11 @@ def test_the_velocity_is_evaluated_nfe_times(solver, steps):
 @pytest.mark.parametrize(("velocity", "factor"), PROBLEMS.values(), ids=PROBLEMS)
 def test_errors_shrink_with_the_order_of_the_solver(solver, velocity, factor):
     errors = []
-    for steps in (4, 8):
+    for steps in (32, 64):
         x_1 = solve(velocity, X_0.double(), solver, steps * STAGES[solver], 1e-5)
         errors.append(float((x_1 / X_0 - factor).abs().max()))
-    # Half the step, 2^-order of the error; at these steps the next order adds less than half.
-    assert math.log2(errors[0] / errors[1]) == pytest.approx(ORDERS[solver], abs=0.5)
+    # Half the step, 2^-order of the error; the next order bends the slope a little.
+    assert math.log2(errors[0] / errors[1]) == pytest.approx(ORDERS[solver], abs=0.25)
 
 
 @pytest.mark.parametrize(("velocity", "factor"), PROBLEMS.values(), ids=PROBLEMS)

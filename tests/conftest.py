@@ -1,0 +1,89 @@
+"""One real local Ray for the whole session, and one finished sweep that many tests read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+import ray
+import torch
+
+from tests.support import SMALL, Cli, Finished, Ran, run_main
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def local_ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A Ray of more logical CPUs than any machine here has, so that actors never queue."""
+    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
+    code = tmp_path_factory.mktemp("code")
+    (code / "users_own.py").write_text(USERS_OWN)
+    os.environ["PYTHONPATH"] = str(code)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(code))
+        ray.init(address="local", num_cpus=8, include_dashboard=False, log_to_driver=False)
+        yield
+        ray.shutdown()
+
+
+USERS_OWN = '''
+"""A module as a user would write it beside a configuration."""
+import torch
+
+
+def right(x):
+    return x[:, 0]
+
+
+def bounded(x):
+    return torch.tanh(x[:, 0])
+
+
+bounded.supremum = 1.0
+
+
+def wrong_shape(x):
+    return x
+
+
+def nan(x):
+    return x[:, 0] * float("nan")
+
+
+def raises(x):
+    raise KeyError("a key of the user's")
+'''
+
+
+@pytest.fixture
+def cli(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Cli:
+    """Runs `luceloop` in this process, by its entry point."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+    def run(*arguments: str) -> Ran:
+        capfd.readouterr()
+        code = run_main(*arguments)
+        captured = capfd.readouterr()
+        return Ran(code, captured.out, captured.err)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def finished(local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """`mog` with other seeds, K, β and λ, on less data."""
+    output = tmp_path_factory.mktemp("output")
+    table = output / "table.csv"
+    where = ["--output", str(output)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        arguments = ["iterations=3", "seeds=[7,8,9]", "curation.k=4"]
+        arguments += ["search.beta.grid=[0,10]", "search.lam.grid=[0.5,.inf]", *SMALL]
+        assert run_main("run", "mog", *arguments, *where) == 0
+        assert run_main("export", "latest", "-o", str(table), *where) == 0
+    return Finished(output, table)

@@ -1,0 +1,324 @@
+"""The cache of trained p_0: nothing trained twice, nothing shared that differs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from core.cache import InitialModels, fingerprint, save_atomically
+from core.config import Config
+from core.learners.base import Fitted
+from core.loop import Loop
+
+OTCFM = {
+    "name": "otcfm",
+    "steps": 4,
+    "initial_steps": 12,
+    "batch_size": 16,
+    "width": 16,
+    "depth": 1,
+    "nfe": 4,
+    "ot_batch": 4,
+    "ema": 0.9,
+}
+
+
+def _model(seeds: list[int]) -> Fitted:
+    """A stand-in for a training: what it returns says which seed it was for."""
+    values = torch.tensor(seeds, dtype=torch.float64)
+    return Fitted({"weights": {"w": values[:, None]}, "step": values}, loss=values / 10)
+
+
+class Trainer:
+    """Counts the trainings of each seed."""
+
+    def __init__(self, seeds: list[int], seconds: float = 0.0) -> None:
+        self.seeds, self.seconds = seeds, seconds
+        self.trained: list[int] = []
+
+    def __call__(self, rows: list[int]) -> Fitted:
+        time.sleep(self.seconds)
+        self.trained += [self.seeds[row] for row in rows]
+        return _model([self.seeds[row] for row in rows])
+
+
+def _get(folder: Path, seeds: list[int], key: str = "key") -> tuple[Fitted, list[int]]:
+    trainer = Trainer(seeds)
+    return InitialModels(folder).get(key, seeds, trainer), trainer.trained
+
+
+# --- what is trained
+
+
+def test_only_missing_seeds_are_trained(tmp_path):
+    assert _get(tmp_path, [4, 2])[1] == [4, 2]
+    assert _get(tmp_path, [2, 4])[1] == []
+    found, trained = _get(tmp_path, [9, 4, 1, 2])
+    assert trained == [9, 1]
+    # Each row is that of its own seed, whoever trained it and in whatever order.
+    assert found.state["weights"]["w"].tolist() == [[9.0], [4.0], [1.0], [2.0]]
+    assert found.loss.tolist() == [0.9, 0.4, 0.1, 0.2]
+
+
+def test_models_of_another_fingerprint_are_not_used(tmp_path):
+    _get(tmp_path, [1], key="one")
+    assert _get(tmp_path, [1], key="other")[1] == [1]
+
+
+def test_a_learner_without_loss_is_cached_too(tmp_path):
+    for _ in range(2):
+        found = InitialModels(tmp_path).get(
+            "key", [1, 2], lambda rows: Fitted({"x": torch.zeros(len(rows), 1)}, None)
+        )
+        assert found.loss is None and found.state["x"].shape == (2, 1)
+
+
+@pytest.mark.parametrize("workers", [2, 8])
+def test_threads_that_ask_at_once_train_exactly_once(tmp_path, workers):
+    seeds = [1, 2, 3]
+    trainer, barrier = Trainer(seeds, seconds=0.1), threading.Barrier(workers)
+    found: list[Fitted] = []
+
+    def ask() -> None:
+        barrier.wait()
+        found.append(InitialModels(tmp_path).get("key", seeds, trainer))
+
+    threads = [threading.Thread(target=ask) for _ in range(workers)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert trainer.trained == seeds
+    assert [model.state["step"].tolist() for model in found] == [[1.0, 2.0, 3.0]] * workers
+
+
+def test_requests_that_overlap_train_each_seed_once(tmp_path):
+    requests = [[1, 2], [2, 3], [3, 1], [4]]
+    trainers = [Trainer(seeds, seconds=0.05) for seeds in requests]
+    barrier = threading.Barrier(len(requests))
+
+    def ask(trainer: Trainer) -> None:
+        barrier.wait()
+        InitialModels(tmp_path).get("key", trainer.seeds, trainer)
+
+    threads = [threading.Thread(target=ask, args=(trainer,)) for trainer in trainers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(seed for trainer in trainers for seed in trainer.trained) == [1, 2, 3, 4]
+
+
+PROCESS = """
+import sys, time
+from pathlib import Path
+import torch
+from core.cache import InitialModels
+from core.learners.base import Fitted
+
+folder, log, ready = map(Path, sys.argv[1:4])
+name = sys.argv[4]
+
+def train(rows):
+    with log.open("a") as file:
+        file.write(f"{name} {rows}\\n")
+    time.sleep(0.3)
+    return Fitted({"w": torch.ones(len(rows), 1)}, None)
+
+(ready / name).touch()
+while len(list(ready.iterdir())) < 3:
+    time.sleep(0.01)
+print(InitialModels(folder).get("key", [5, 6], train).state["w"].tolist())
+"""
+
+
+@pytest.mark.slow
+def test_processes_that_ask_at_once_train_exactly_once(tmp_path):
+    ready = tmp_path / "ready"
+    ready.mkdir()
+    places = [str(tmp_path / "cache"), str(tmp_path / "log"), str(ready)]
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", PROCESS, *places, str(number)],
+            cwd=Path(__file__).parents[2],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(3)
+    ]
+    outputs = [process.communicate(timeout=120)[0].strip() for process in processes]
+    assert outputs == ["[[1.0], [1.0]]"] * 3
+    assert len((tmp_path / "log").read_text().splitlines()) == 1
+
+
+# --- the same bits
+
+
+def _first(config: Config, cache: Path | None) -> dict[str, torch.Tensor]:
+    result = next(Loop(config, cache=cache).run())
+    state = result.state.learner
+    found = {f"{part}.{k}": v for part, leaves in state.items() for k, v in leaves.items()}
+    kept = {"kept": result.state.kept, "loss": result.metrics["loss"]}
+    return found | kept
+
+
+def test_a_cached_model_has_the_bits_of_an_uncached_one(make_config, tmp_path):
+    config = make_config(learner=OTCFM, seeds=[1, 2, 3])
+    expected = _first(config, None)
+    for _ in range(2):  # trained, then read
+        found = _first(config, tmp_path)
+        for name, value in expected.items():
+            assert torch.equal(found[name], value), name
+
+
+@pytest.mark.parametrize("earlier", [[4], [2, 3, 4], [1, 5]], ids=str)
+def test_a_model_has_the_same_bits_whichever_seeds_it_was_trained_beside(
+    make_config, tmp_path, earlier
+):
+    network = {"name": "otcfm", "steps": 2, "initial_steps": 40}  # the default one
+    config = make_config(learner=network, seeds=[1, 2, 3, 4, 5])
+    expected = _first(config, None)
+    _first(make_config(learner=network, seeds=earlier), tmp_path)
+    found = _first(config, tmp_path)
+    for name, value in expected.items():
+        assert torch.equal(found[name], value), name
+
+
+# --- fingerprints
+
+
+Change = dict[str, Any]
+BASE: Change = {"learner": OTCFM}
+
+
+def _fingerprint(make_config: Callable[..., Config], change: Change) -> str:
+    return fingerprint(make_config(**BASE | change), "cpu")
+
+
+IGNORED: list[Change] = [
+    {"curation": {"beta": 7}},
+    {"curation": {"k": 5}},
+    {"curation": {"k": "inf", "beta": "inf"}},
+    {"lam": 0.5},
+    {"iterations": 9},
+    {"reward": {"mode": 3}},
+    {"reward": {"name": "some.module:attribute"}},
+    {"seeds": [8, 9]},
+    {"real_size": 20},
+    {"kept_size": 20},
+    {"pool_size": 500},
+    {"name": "other", "description": "words"},
+    {"search": {"beta": {"grid": [1, 2]}}},
+    {"sampling": {"shard_size": 10, "preview": 3}},
+    {"resources": {"samplers": 3, "trial": {"cpus": 2}}},
+    {"learner": OTCFM | {"steps": 99}},
+    {"learner": OTCFM | {"init": "scratch"}},
+    {"learner": OTCFM | {"nfe": 8}},
+    {"learner": OTCFM | {"solver": "dopri5", "tolerance": 1e-3}},
+    {"learner": OTCFM | {"carry_optimizer": True}},
+]
+
+
+@pytest.mark.parametrize("change", IGNORED, ids=str)
+def test_what_does_not_train_p_0_does_not_change_its_fingerprint(make_config, change):
+    assert _fingerprint(make_config, change) == _fingerprint(make_config, {})
+
+
+DETERMINING: list[Change] = [
+    {"data": {"name": "eight_gaussians", "size": 61}},
+    {"data": {"name": "eight_gaussians", "size": 60, "std": 0.5}},
+    {"data": {"name": "eight_gaussians", "size": 60, "radius": 4.0}},
+    {"data": {"name": "two_moons", "size": 60}},
+    {"learner": {"name": "empirical"}},
+    {"resources": {"threads": 2}},
+] + [
+    {"learner": OTCFM | {key: value}}
+    for key, value in {
+        "initial_steps": 13,
+        "batch_size": 17,
+        "lr": 2e-3,
+        "clip": 1.0,
+        "ema": 0.8,
+        "width": 17,
+        "depth": 2,
+        "sigma": 0.1,
+        "ot_batch": 8,
+    }.items()
+]
+
+
+def test_what_trains_p_0_changes_its_fingerprint(make_config):
+    found = {str(change): _fingerprint(make_config, change) for change in [{}, *DETERMINING]}
+    assert len(set(found.values())) == len(found)
+
+
+def test_steps_count_where_they_set_those_of_p_0(make_config):
+    implicit = {key: value for key, value in OTCFM.items() if key != "initial_steps"}
+    six = _fingerprint(make_config, {"learner": implicit | {"steps": 6}})
+    assert six != _fingerprint(make_config, {"learner": implicit | {"steps": 7}})
+    assert six == _fingerprint(make_config, {"learner": OTCFM | {"initial_steps": 12}})
+
+
+def test_the_kind_of_device_counts_but_not_its_number(make_config):
+    config = make_config()
+    assert fingerprint(config, "cuda:0") == fingerprint(config, "cuda:1")
+    assert fingerprint(config, "cuda") != fingerprint(config, "cpu")
+
+
+def test_a_files_content_counts_and_its_place_does_not(make_config, tmp_path):
+    found = []
+    for name, offset in (("a.npz", 0), ("b.npz", 0), ("c.npz", 1)):
+        np.savez(tmp_path / name, x=np.arange(20.0).reshape(10, 2) + offset)
+        data = {"name": "npz", "path": str(tmp_path / name)}
+        found.append(_fingerprint(make_config, {"data": data}))
+    assert found[0] == found[1] != found[2]
+
+
+def test_the_source_of_custom_code_counts(make_config, write_module):
+    source = "class Thing:\n    pass\n"
+    modules = [write_module(source), write_module(source + "# changed\n")]
+    for part in ("data", "learner"):
+        before, after = (
+            _fingerprint(make_config, {part: {"name": f"{module}:Thing"}}) for module in modules
+        )
+        args = {part: {"name": f"{modules[0]}:Thing", "args": {"a": 1}}}
+        assert len({before, after, _fingerprint(make_config, args)}) == 3
+
+
+# --- files
+
+
+def test_a_failing_save_leaves_the_folder_as_it_was(tmp_path):
+    path = tmp_path / "file.pt"
+    save_atomically({"x": torch.ones(3)}, path)
+    with pytest.raises(Exception, match="pickle"):
+        save_atomically({"x": lambda: None}, path)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file.pt"]
+    assert torch.load(path, weights_only=True)["x"].tolist() == [1.0, 1.0, 1.0]
+
+
+def test_a_save_replaces_the_whole_file(tmp_path):
+    path = tmp_path / "file.pt"
+    for count in (1000, 2):
+        save_atomically({"x": torch.ones(count)}, path)
+    assert torch.load(path, weights_only=True)["x"].tolist() == [1.0, 1.0]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file.pt"]
+
+
+def test_a_failing_training_leaves_no_model_and_no_lock(tmp_path):
+    def fail(rows: list[int]) -> Fitted:
+        raise RuntimeError("diverged")
+
+    with pytest.raises(RuntimeError, match="diverged"):
+        InitialModels(tmp_path).get("key", [1], fail)
+    assert not list(tmp_path.glob("*.pt"))
+    assert _get(tmp_path, [1])[1] == [1]
