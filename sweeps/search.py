@@ -9,6 +9,7 @@ interrupted one is replayed from the ledger.
 from __future__ import annotations
 
 import itertools
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
@@ -128,7 +129,11 @@ def _sampler(search: SearchConfig) -> optuna.samplers.BaseSampler:
         case "gp":
             return optuna.samplers.GPSampler(seed=search.seed)
         case "qmc":
-            return optuna.samplers.QMCSampler(seed=search.seed, scramble=True)
+            with warnings.catch_warnings():  # experimental since Optuna 3.0, and unchanged
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                return optuna.samplers.QMCSampler(
+                    seed=search.seed, scramble=True, warn_independent_sampling=False
+                )
     raise AssertionError(search.sampler)
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import ray
@@ -72,6 +74,25 @@ def cli(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> C
         return Ran(code, captured.out, captured.err)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MLflow's database without a sweep; making one takes several seconds."""
+    from sweeps.tracking import connect
+
+    database = tmp_path_factory.mktemp("store") / "mlflow.db"
+    connect(f"sqlite:///{database}")
+    return database
+
+
+@pytest.fixture
+def output(empty_store: Path, tmp_path: Path) -> Path:
+    """An output folder without a sweep."""
+    folder = tmp_path / "output"
+    folder.mkdir()
+    shutil.copy(empty_store, folder / "mlflow.db")
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ OTCFM = {
     "steps": 4,
     "initial_steps": 12,
     "batch_size": 16,
-    "width": 16,
+    "width": 32,
     "depth": 1,
     "nfe": 4,
     "ot_batch": 4,
@@ -163,12 +163,19 @@ def test_processes_that_ask_at_once_train_exactly_once(tmp_path):
 # --- the same bits
 
 
+def _tensors(state: Mapping[str, Any], prefix: str = "") -> dict[str, torch.Tensor]:
+    found: dict[str, torch.Tensor] = {}
+    for key, value in state.items():
+        nested = isinstance(value, Mapping)
+        found |= _tensors(value, f"{prefix}{key}.") if nested else {prefix + key: value}
+    return found
+
+
 def _first(config: Config, cache: Path | None) -> dict[str, torch.Tensor]:
+    """All that p_0 leaves, by name."""
     result = next(Loop(config, cache=cache).run())
-    state = result.state.learner
-    found = {f"{part}.{k}": v for part, leaves in state.items() for k, v in leaves.items()}
     kept = {"kept": result.state.kept, "loss": result.metrics["loss"]}
-    return found | kept
+    return _tensors(result.state.learner) | kept
 
 
 def test_a_cached_model_has_the_bits_of_an_uncached_one(make_config, tmp_path):
@@ -248,7 +255,7 @@ DETERMINING: list[Change] = [
         "lr": 2e-3,
         "clip": 1.0,
         "ema": 0.8,
-        "width": 17,
+        "width": 64,
         "depth": 2,
         "sigma": 0.1,
         "ot_batch": 8,

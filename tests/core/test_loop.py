@@ -24,7 +24,7 @@ OTCFM = {
     "steps": 4,
     "initial_steps": 10,
     "batch_size": 16,
-    "width": 16,
+    "width": 32,
     "depth": 1,
     "nfe": 4,
     "ot_batch": 4,

@@ -1,0 +1,76 @@
+"""The ledger: everything once, and nothing lost but a line that was being written."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+
+from sweeps.ledger import Ledger
+
+ROW = {"reward_mean": [0.1, 1 / 3], "reward_max": [float("inf"), 2.0]}
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "ledger.jsonl"
+
+
+def fill(path) -> None:
+    ledger = Ledger(path)
+    ledger.begin_point(0, {"curation.beta": 0.5, "lam": float("inf")})
+    assert ledger.add_iteration(0, 0, ROW)
+    assert ledger.add_iteration(0, 1, ROW)
+    ledger.close()
+
+
+def test_what_was_recorded_is_read_back_to_the_bit(path):
+    fill(path)
+    point = Ledger(path, writable=False).points[0]
+    assert point.values == {"curation.beta": 0.5, "lam": float("inf")}
+    assert point.rows == {0: ROW, 1: ROW}
+    assert point.last == 1 and point.status is None
+
+
+def test_an_iteration_is_recorded_once(path):
+    fill(path)
+    ledger = Ledger(path)
+    before = path.read_bytes()
+    assert not ledger.add_iteration(0, 1, {"reward_mean": [9.0, 9.0]})
+    ledger.begin_point(0, {"curation.beta": 7})
+    assert path.read_bytes() == before
+    assert ledger.points[0].rows[1] == ROW
+
+
+def test_a_point_ends_once_and_takes_no_rows_after(path):
+    fill(path)
+    ledger = Ledger(path)
+    assert ledger.end_point(0, "failed", "why")
+    assert not ledger.end_point(0, "done")
+    assert not ledger.add_iteration(0, 2, ROW)
+    again = Ledger(path, writable=False).points[0]
+    assert (again.status, again.reason, again.last) == ("failed", "why", 1)
+
+
+def test_every_cut_of_the_file_opens_with_whole_lines_only(path, tmp_path):
+    """A driver killed at any byte leaves a ledger that goes on from its last whole line."""
+    fill(path)
+    content = path.read_bytes()
+    for length in range(len(content) + 1):
+        cut = tmp_path / "cut.jsonl"
+        cut.write_bytes(content[:length])
+        ledger = Ledger(cut)
+        ledger.begin_point(0, {})
+        for iteration in range(3):
+            ledger.add_iteration(0, iteration, ROW)
+        ledger.close()
+        assert Ledger(cut, writable=False).points[0].rows == {0: ROW, 1: ROW, 2: ROW}
+        assert cut.read_bytes().count(b'"event": "iteration"') == 3
+
+
+def test_a_pickled_ledger_can_be_read_but_not_written(path):
+    fill(path)
+    copy = pickle.loads(pickle.dumps(Ledger(path)))
+    assert copy.points[0].rows == {0: ROW, 1: ROW}
+    with pytest.raises(AssertionError):
+        copy.add_iteration(0, 2, ROW)

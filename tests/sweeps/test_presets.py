@@ -1,0 +1,37 @@
+"""The presets are valid, and are the paper's where they say so."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from core.sizes import training_sizes
+from sweeps.output import Output, plain
+from sweeps.presets import preset_names, read_config
+from sweeps.runner import check
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_every_preset_runs_as_far_as_can_be_checked(name):
+    assert check(read_config(name, [])) >= 2
+
+
+@pytest.mark.parametrize(("name", "iterations"), [("mog", 8), ("moons", 5)])
+def test_the_papers_sizes(name, iterations):
+    config = read_config(name, [])
+    assert config.iterations == iterations and len(config.seeds) == 5
+    assert config.search.space["lam"].values == [1, math.inf]
+    sizes = training_sizes(read_config(name, ["lam=inf"]), 5000)
+    assert (sizes.real, sizes.kept, sizes.pool) == (0, 5000, 10_000)
+    sizes = training_sizes(read_config(name, ["lam=1"]), 5000)
+    assert (sizes.real, sizes.kept, sizes.pool) == (5000, 5000, 10_000)
+    assert config.k == 2 and config.beta == 10
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_a_written_configuration_reads_back_the_same(name, tmp_path):
+    config = read_config(name, ["seeds=[5,6]", "k=inf"])
+    folder = Output(tmp_path).create_sweep(config, "why")
+    assert folder.config() == config
+    assert plain(folder.config()) == plain(config)

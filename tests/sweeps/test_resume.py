@@ -1,0 +1,111 @@
+"""Real processes killed at real moments: the resumed sweep equals the undisturbed one."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import psutil
+import pytest
+from mlflow import MlflowClient
+
+from tests.support import SMALL
+
+SWEEP = ["run", "demo", "seeds=[1,2]", "iterations=3", "lam=1", *SMALL, "learner.steps=80"]
+
+
+def luceloop(output: Path, *arguments: str) -> subprocess.Popen:
+    environment = dict(os.environ, LUCELOOP_OUTPUT=str(output))
+    for name in ("MLFLOW_TRACKING_URI", "RAY_ADDRESS", "PYTHONPATH"):
+        environment.pop(name, None)
+    command = [sys.executable, "-c", "from sweeps.cli import main; main()", *arguments]
+    return subprocess.Popen(
+        command,
+        cwd=Path(__file__).parents[2],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def finish(process: subprocess.Popen, code: int) -> str:
+    out, _ = process.communicate(timeout=240)
+    assert process.returncode == code, out
+    return out
+
+
+def rows(output: Path) -> list[dict]:
+    ledgers = list((output / "sweeps").glob("*/ledger.jsonl"))
+    if not ledgers:
+        return []
+    events = [json.loads(line) for line in ledgers[0].read_text().splitlines() if line]
+    return [event for event in events if event["event"] == "iteration"]
+
+
+def curves(output: Path) -> pd.DataFrame:
+    """The exported table without what may differ: the sweep's id and how long things took."""
+    finish(luceloop(output, "export", "latest", "-o", str(output / "table.parquet")), 0)
+    table = pd.read_parquet(output / "table.parquet").drop(columns="sweep")
+    return table[~table["metric"].str.startswith("seconds/")].reset_index(drop=True)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory, empty_store) -> pd.DataFrame:
+    output = tmp_path_factory.mktemp("undisturbed")
+    shutil.copy(empty_store, output / "mlflow.db")
+    out = finish(luceloop(output, *SWEEP), 0)
+    assert "iteration 3/3" in out  # plain lines where there is no terminal
+    return curves(output)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("how", "after", "code"),
+    [
+        (signal.SIGKILL, 1, -signal.SIGKILL),
+        (signal.SIGKILL, 5, -signal.SIGKILL),
+        (signal.SIGINT, 3, 130),
+        (signal.SIGTERM, 2, 130),
+    ],
+    ids=lambda value: value.name if isinstance(value, signal.Signals) else str(value),
+)
+def test_a_killed_driver_is_resumed_to_the_same_table(
+    how, after, code, undisturbed, output, empty_store
+):
+    process = luceloop(output, *SWEEP)
+    deadline = time.monotonic() + 120
+    while len(rows(output)) < after and time.monotonic() < deadline:
+        time.sleep(0.05)
+    children = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(how)
+    out = finish(process, code)
+    if code == 130:
+        assert "luceloop resume" in out and "Traceback" not in out
+    done = len(rows(output))
+    assert after <= done < 8
+    wait_for_end(children)
+    out = finish(luceloop(output, "resume", "latest"), 0)
+    assert out.count("  iteration ") == 8 - done  # nothing that was on record ran again
+    pd.testing.assert_frame_equal(curves(output), undisturbed, check_exact=True)
+    client = MlflowClient(f"sqlite:///{output / 'mlflow.db'}")
+    [experiment] = [e for e in client.search_experiments() if "/" in e.name]
+    runs = client.search_runs([experiment.experiment_id])
+    assert len(runs) == 1 + 2 + 2 * 2
+    for run in runs:
+        for metric in list(run.data.metrics)[:3]:
+            steps = [r.step for r in client.get_metric_history(run.info.run_id, metric)]
+            assert len(steps) == len(set(steps))
+
+
+def wait_for_end(children: list[psutil.Process]) -> None:
+    """No process of a killed driver outlives it."""
+    _, alive = psutil.wait_procs(children, timeout=60)
+    assert not alive, [child.cmdline() for child in alive]
