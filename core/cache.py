@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import tempfile
 from collections.abc import Callable, Sequence
@@ -21,6 +22,8 @@ from filelock import FileLock
 from core import plugins
 from core.config import Config, CustomDataConfig, NpzConfig
 from core.learners.base import Fitted, select_row, stack_rows
+
+logger = logging.getLogger(__name__)
 
 FORMAT = 1
 """Raised whenever the same configuration would train to other bits."""
@@ -68,27 +71,37 @@ class InitialModels:
             train: trains p_0 of the rows (positions in `seeds`) it is given.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
+        paths = [self._path(key, seed) for seed in seeds]
         with FileLock(self.folder / f"p0-{key}.lock"):
-            missing = [row for row, seed in enumerate(seeds) if not self._path(key, seed).exists()]
+            contents = [_read(path) for path in paths]
+            missing = [row for row, content in enumerate(contents) if content is None]
             if missing:
                 fitted = train(missing)
                 for position, row in enumerate(missing):
                     loss = None if fitted.loss is None else fitted.loss[position : position + 1]
-                    content = {
-                        "state": select_row(fitted.state, position),
-                        "loss": loss,
-                    }
-                    save_atomically(content, self._path(key, seeds[row]))
-        return self._load([self._path(key, seed) for seed in seeds])
+                    content = {"state": select_row(fitted.state, position), "loss": loss}
+                    save_atomically(content, paths[row])
+                    contents[row] = _read(paths[row])
+        found = [content for content in contents if content is not None]
+        assert len(found) == len(seeds)
+        losses = [content["loss"] for content in found]
+        loss = None if losses[0] is None else torch.cat(losses)
+        return Fitted(stack_rows([content["state"] for content in found]), loss)
 
     def _path(self, key: str, seed: int) -> Path:
         return self.folder / f"p0-{key}-seed{seed}.pt"
 
-    def _load(self, paths: Sequence[Path]) -> Fitted:
-        contents = [torch.load(path, weights_only=True, map_location="cpu") for path in paths]
-        losses = [content["loss"] for content in contents]
-        loss = None if losses[0] is None else torch.cat(losses)
-        return Fitted(stack_rows([content["state"] for content in contents]), loss)
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """A cached p_0; None if there is none, or none that can be read, which is trained again."""
+    if not path.exists():
+        return None
+    try:
+        content: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
+    except Exception as error:  # a damaged file can fail in any way
+        logger.warning("training p_0 again, %s cannot be read: %s", path, error)
+        return None
+    return content
 
 
 def save_atomically(content: Any, path: Path) -> None:
@@ -97,6 +110,8 @@ def save_atomically(content: Any, path: Path) -> None:
     try:
         with os.fdopen(handle, "wb") as file:
             torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)

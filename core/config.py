@@ -6,6 +6,7 @@ configuration of each of its points; `core.sizes` works out the sizes of its tra
 
 from __future__ import annotations
 
+import difflib
 import math
 import re
 from collections.abc import Mapping
@@ -351,6 +352,12 @@ def _dimensions(given: Mapping[str, Any], prefix: str = "") -> list[tuple[str, A
         nested = isinstance(value, Mapping) and not set(value) & set(Dimension.model_fields)
         if nested and value:
             found += _dimensions(value, f"{path}.")
+        elif not isinstance(value, Mapping | Dimension):
+            allowed = [*SearchConfig.model_fields, *Dimension.model_fields]
+            close = difflib.get_close_matches(key, allowed, n=1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            fields = ", ".join(Dimension.model_fields)
+            raise ValueError(f"{path}={value!r}: a searched key takes one of {fields}{hint}")
         else:
             found.append((SHORT_KEYS.get(path, path), value))
     return found

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -148,17 +149,15 @@ class ArrayData:
 def _load_npz(config: NpzConfig) -> ArrayData:
     if not Path(config.path).is_file():
         raise ConfigError("data.path", config.path, "no such file")
-    try:
-        with np.load(config.path, allow_pickle=False) as file:
-            arrays = {key: file[key] for key in file.files}
-    except (ValueError, OSError, AttributeError) as error:
-        raise ConfigError("data.path", config.path, f"not a readable .npz file: {error}") from error
+    arrays = _read_arrays(config.path)
     if "x" not in arrays:
         raise ConfigError("data.path", config.path, f"needs an array 'x'; it holds {list(arrays)}")
-    x = arrays["x"]
-    if x.ndim < 2 or not np.issubdtype(x.dtype, np.number) or not np.isfinite(x).all():
+    x, labels = arrays["x"], arrays.get("y")
+    real = np.issubdtype(x.dtype, np.integer) or np.issubdtype(x.dtype, np.floating)
+    with np.errstate(over="ignore"):  # an overflow is refused as infinite
+        x = x.astype(np.float32) if real else x
+    if not real or x.ndim < 2 or not len(x) or not np.isfinite(x).all():
         raise ConfigError("data.path", config.path, "'x' must be finite numbers of shape (N, ...)")
-    labels = arrays.get("y")
     if labels is not None:
         whole = np.issubdtype(labels.dtype, np.integer) and labels.shape == x.shape[:1]
         if not whole or labels.min() < 0:
@@ -167,7 +166,16 @@ def _load_npz(config: NpzConfig) -> ArrayData:
     size = config.size or len(x)
     if size > len(x):
         raise ConfigError("data.size", size, f"must be at most {len(x)}, the samples in the file")
-    return ArrayData(torch.from_numpy(x.astype(np.float32)), labels, size)
+    return ArrayData(torch.from_numpy(x), labels, size)
+
+
+def _read_arrays(path: str) -> dict[str, np.ndarray]:
+    unreadable = (ValueError, OSError, AttributeError, TypeError, EOFError, BadZipFile)
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {key: file[key] for key in file.files}
+    except unreadable as error:
+        raise ConfigError("data.path", path, f"not a readable .npz file: {error}") from error
 
 
 def build_dataset(config: DataConfig) -> Dataset:

@@ -109,7 +109,11 @@ class Loop:
 
         Raises:
             LoopError: if losses or samples become NaN or infinite.
+            ValueError: if `start` was the end of a shorter loop, where nothing was kept to go on.
         """
+        if start is not None and start.kept is None and int(self.rows.kept.max()):
+            if start.iteration < self.config.iterations:
+                raise ValueError(f"a loop of {start.iteration} iterations cannot be prolonged")
         run_shards = run_shards or self.run_shards_here
         real = self._real_data()
         first = 0 if start is None else start.iteration + 1

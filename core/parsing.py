@@ -44,8 +44,8 @@ def at_point(config: Config, values: Mapping[str, Any]) -> Config:
         ConfigError: naming the first key that does not fit.
     """
     plain = config.model_dump(exclude={"search"})
-    for key, value in values.items():
-        set_dotted(plain, key, value)
+    for key in sorted(values, key=_after_names):
+        set_dotted(plain, key, values[key])
     return parse_config(plain)
 
 
@@ -57,7 +57,7 @@ def override(plain: dict[str, Any], assignments: list[str]) -> dict[str, Any]:
     Raises:
         ConfigError: for an assignment without `=` or a value that is not YAML.
     """
-    for assignment in assignments:
+    for assignment in sorted(assignments, key=lambda a: _after_names(a.partition("=")[0])):
         key, equals, text = assignment.partition("=")
         if not (equals and key):
             raise ConfigError("override", assignment, "must read key=value")
@@ -73,6 +73,15 @@ def override(plain: dict[str, Any], assignments: list[str]) -> dict[str, Any]:
     return plain
 
 
+def _after_names(key: str) -> bool:
+    """Sorts a part's name before its settings, which choosing another name would drop."""
+    return not key.endswith(".name")
+
+
+_DEFAULTS = {"learner": "otcfm", "reward": "mode_distance"}
+"""Names of the parts that a configuration may leave unnamed."""
+
+
 def set_dotted(plain: dict[str, Any], key: str, value: Any) -> None:
     """Set `value` at dotted `key`, making the mappings on the way.
 
@@ -85,7 +94,7 @@ def set_dotted(plain: dict[str, Any], key: str, value: Any) -> None:
         if not isinstance(target.setdefault(parent, {}), dict):
             raise ConfigError(".".join(parents[: depth + 1]), target[parent], f"has no key {key!r}")
         target = target[parent]
-    renames = last == "name" and parents and target.get("name", value) != value
+    renames = last == "name" and parents and target.get("name", _DEFAULTS.get(parents[0])) != value
     if renames or (parents[:1] == ["search"] and last in Dimension.model_fields):
         target.clear()
     target[last] = value
@@ -113,7 +122,7 @@ def _config_error(error: ValidationError) -> ConfigError:
         value = value.get("name") if isinstance(value, Mapping) else value
         allowed = f"must be one of {', '.join(names)}, or package.module:attribute"
         return ConfigError(f"{path[0]}.name", value, allowed + _suggest(str(value), names))
-    nested = re.match(r"(\w+)=(\S+): (.*)", allowed)
+    nested = re.match(r"([\w.]+)=(.+?): (.*)", allowed)
     if nested:  # a check over several fields that names its own key
         return ConfigError(".".join([*path, nested[1]]), yaml.safe_load(nested[2]), nested[3])
     if isinstance(value, Mapping):
@@ -139,6 +148,8 @@ def _unknown_key(error: ValidationError, path: list[str]) -> str:
     for part in error.errors()[0]["loc"][:-1]:
         model = _child_model(model, str(part))
     names = list(model.model_fields) if model is not None else []
+    if len(path) == 1 and path[0] in SHORT_KEYS:
+        return f"unknown key; did you mean {SHORT_KEYS[path[0]]}?"
     return f"unknown key; {path[-1]!r} is not one of {', '.join(names)}" + _suggest(path[-1], names)
 
 

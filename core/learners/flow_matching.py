@@ -60,9 +60,10 @@ class OTCFM:
         """Train by Adam; see `core.learners.base.Learner`.
 
         Raises:
-            LoopError: naming the seeds whose loss became NaN or infinite.
+            LoopError: naming the seeds whose samples or loss are NaN or infinite.
         """
         config = self.config
+        _check_samples(training, seeds, iteration)
         if state is None or config.init == "scratch":
             weights = self.network.initialize(seeds, iteration)
         else:
@@ -114,14 +115,21 @@ class OTCFM:
         generators = rng.streams(seeds, "generate", iteration, shard, self.device)
         x_0 = rng.normal(generators, (count, *self.shape))
         config = self.config
+        rows = [slice(None)]
+        if config.solver == "dopri5":  # its steps adapt to all it is given, so a row goes alone
+            rows = [slice(row, row + 1) for row in range(len(seeds))]
         with torch.no_grad():
-            return solvers.solve(
-                lambda t, x: self.network(model, t, x),
-                x_0,
-                config.solver,
-                config.nfe,
-                config.tolerance,
-            )
+            return torch.cat([self._transport(model, x_0, part) for part in rows])
+
+    def _transport(self, model: Mapping[str, Tensor], x_0: Tensor, rows: slice) -> Tensor:
+        config, part = self.config, {name: weight[rows] for name, weight in model.items()}
+        return solvers.solve(
+            lambda t, x: self.network(part, t, x),
+            x_0[rows],
+            config.solver,
+            config.nfe,
+            config.tolerance,
+        )
 
     def _step(
         self, parameters: FlatParameters, optimizer: torch.optim.Adam, batch: Batch
@@ -255,6 +263,15 @@ def _cloned(named: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _padded(length: int) -> int:
     return 32 * math.ceil(length / 32)
+
+
+def _check_samples(training: TrainingSet, seeds: Sequence[int], iteration: int) -> None:
+    rows = zip(seeds, training.samples, training.sizes.tolist(), strict=True)
+    bad = [seed for seed, samples, size in rows if not samples[:size].isfinite().all()]
+    if bad:
+        raise LoopError(
+            f"training samples are NaN or infinite at iteration {iteration} for seeds {bad}"
+        )
 
 
 def _check_finite(losses: Sequence[Tensor], seeds: Sequence[int], iteration: int) -> None:

@@ -30,8 +30,12 @@ class EnsembleMLP:
 
     @property
     def layers(self) -> list[tuple[int, int]]:
-        """(inputs, outputs) of each layer; the input is x and t."""
-        sizes = [self.dim + 1, *[self.width] * self.depth, self.dim]
+        """(inputs, outputs) of each layer; the input is x and t.
+
+        A single output would be computed by another kernel for one row than for several, so there
+        are two at least, of which `dim` are used.
+        """
+        sizes = [self.dim + 1, *[self.width] * self.depth, max(2, self.dim)]
         return list(itertools.pairwise(sizes))
 
     def initialize(self, seeds: Sequence[int], iteration: int) -> dict[str, Tensor]:
@@ -52,4 +56,4 @@ class EnsembleMLP:
             h = torch.baddbmm(parameters[f"bias{i}"], h, parameters[f"weight{i}"])
             if i < last:
                 h = functional.selu(h, inplace=True)
-        return h
+        return h[..., : self.dim]

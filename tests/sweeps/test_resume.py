@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -70,8 +71,7 @@ def undisturbed(tmp_path_factory, empty_store) -> pd.DataFrame:
 @pytest.mark.parametrize(
     ("how", "after", "code"),
     [
-        (signal.SIGKILL, 1, -signal.SIGKILL),
-        (signal.SIGKILL, 5, -signal.SIGKILL),
+        (signal.SIGKILL, 4, -signal.SIGKILL),
         (signal.SIGINT, 3, 130),
         (signal.SIGTERM, 2, 130),
     ],
@@ -93,7 +93,7 @@ def test_a_killed_driver_is_resumed_to_the_same_table(
     assert after <= done < 8
     wait_for_end(children)
     out = finish(luceloop(output, "resume", "latest"), 0)
-    assert out.count("  iteration ") == 8 - done  # nothing that was on record ran again
+    assert len(re.findall(r"  iteration \d", out)) == 8 - done  # nothing on record ran again
     pd.testing.assert_frame_equal(curves(output), undisturbed, check_exact=True)
     client = MlflowClient(f"sqlite:///{output / 'mlflow.db'}")
     [experiment] = [e for e in client.search_experiments() if "/" in e.name]

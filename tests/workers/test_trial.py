@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import signal
 from pathlib import Path
@@ -112,7 +113,7 @@ def test_a_resumed_trial_reports_exactly_what_is_not_on_record(
 def test_a_reused_actor_starts_the_next_point_afresh(undisturbed, tmp_path):
     trial = Trial(given(tmp_path))
     steps(trial, 2)
-    other = plain(parse_config(override(dict(POINT), ["beta=0"])))
+    other = plain(parse_config(override(copy.deepcopy(POINT), ["beta=0"])))
     assert trial.reset_config(given(tmp_path, index=5, point=other))
     reports = steps(trial)
     assert {report["index"] for report in reports} == {5}
@@ -131,7 +132,7 @@ def test_checkpoints_hold_plain_types_only(tmp_path):
 
 
 def test_an_error_of_the_loop_is_the_points_result(tmp_path):
-    point = plain(parse_config(override(dict(POINT), ["learner.lr=1e30"])))
+    point = plain(parse_config(override(copy.deepcopy(POINT), ["learner.lr=1e30"])))
     report = Trial(given(tmp_path, point=point)).train()
     assert report["done"] and report["index"] == 4
     assert "NaN or infinite" in report["failed"] and "LoopError" in report["traceback"]
@@ -170,7 +171,7 @@ def test_shards_come_back_in_order_and_equal_those_computed_here(local_ray, loop
 def test_one_sampler_serves_points_and_models_in_any_order(loop):
     """A call carries all it needs: nothing of the call before it is left."""
     model, point = model_of(loop), plain(loop.config)
-    other_point = plain(parse_config(override(dict(POINT), ["beta=0", "seeds=[8,9]"])))
+    other_point = plain(parse_config(override(copy.deepcopy(POINT), ["beta=0", "seeds=[8,9]"])))
     other_model = {name: weight + 1 for name, weight in model.items()}
     shard = loop.shards[1]
     fresh = Sampler(1).generate(point, to_numpy(model), 0, shard, True)
