@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 
+from core.config import ObjectiveConfig, SearchConfig
 from core.sizes import training_sizes
 from sweeps.output import Output, plain
 from sweeps.presets import preset_names, read_config
@@ -35,3 +37,16 @@ def test_a_written_configuration_reads_back_the_same(name, tmp_path):
     folder = Output(tmp_path).create_sweep(config, "why")
     assert folder.config() == config
     assert plain(folder.config()) == plain(config)
+
+
+def test_the_documentation_names_every_key():
+    documented = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()
+    every = ["demo", "moons"]
+    keys = {key for name in every for key in read_config(name, []).flat()}
+    keys |= set(read_config("demo", ["data.name=npz", "data.path=x.npz"]).flat())
+    keys -= {"data.name", "learner.name", "reward.name"}  # headings there
+    keys -= {"resources.sampler.cpus", "resources.sampler.gpus"}  # as those of resources.trial
+    missing = {key for key in keys if f"`{key}`" not in documented}
+    options = SearchConfig.model_fields.keys() | ObjectiveConfig.model_fields.keys()
+    missing |= {key for key in options - {"space"} if f"{key}`" not in documented}
+    assert not missing
