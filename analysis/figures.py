@@ -307,4 +307,5 @@ def _save(figure: Figure, stem: Path) -> list[Path]:
     files = [stem.with_suffix(suffix) for suffix in (".png", ".pdf")]
     for file in files:
         figure.savefig(file)
+        figure.set_layout_engine("none")  # laid out once, for both files
     return files

@@ -38,6 +38,13 @@ output_option = click.option(
 )
 
 
+figures_option = click.option(
+    "--figures/--no-figures",
+    default=True,
+    help="Draw figures when the sweep is done.  [default: on]",
+)
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="luceloop")
 def app() -> None:
@@ -51,12 +58,13 @@ def app() -> None:
 @app.command()
 @config_argument
 @overrides_argument
+@figures_option
 @output_option
-def run(config: str, overrides: tuple[str, ...], output: Path | None) -> None:
+def run(config: str, overrides: tuple[str, ...], figures: bool, output: Path | None) -> None:
     """Run a sweep."""
     from sweeps.presets import read_config
 
-    _start(read_config(config, list(overrides)), _output(output))
+    _start(read_config(config, list(overrides)), _output(output), figures)
 
 
 @app.command()
@@ -66,16 +74,17 @@ def demo(overrides: tuple[str, ...], output: Path | None) -> None:
     """Run the two-minute demo and draw its figures."""
     from sweeps.presets import read_config
 
-    _start(read_config("demo", list(overrides)), _output(output))
+    _start(read_config("demo", list(overrides)), _output(output), figures=True)
 
 
 @app.command()
 @sweep_argument
+@figures_option
 @output_option
-def resume(sweep: str, output: Path | None) -> None:
+def resume(sweep: str, figures: bool, output: Path | None) -> None:
     """Go on with an interrupted sweep."""
     found = _output(output)
-    _run(found.find(sweep), found)
+    _run(found.find(sweep), found, figures)
 
 
 @app.command("list")
@@ -215,25 +224,23 @@ def _output(given: Path | None) -> Output:
     return Output.of(given)
 
 
-def _start(config: Config, output: Output) -> None:
+def _start(config: Config, output: Output, figures: bool) -> None:
     from sweeps.runner import check, describe
 
     points = check(config)
     folder = output.create_sweep(config, describe(config))
     console.print(f"sweep {folder.id}  {config.name}: {points} points", highlight=False)
     console.print(describe(config), style="dim", highlight=False)
-    _run(folder, output)
+    _run(folder, output, figures)
 
 
-def _run(folder: SweepFolder, output: Output) -> None:
+def _run(folder: SweepFolder, output: Output, figures: bool) -> None:
     from sweeps.runner import run_sweep
 
-    outcome = run_sweep(
-        folder,
-        output,
-        console,
-        lambda sweep: _draw(output.tracking_uri, sweep, folder.figures),
-    )
+    def draw(sweep: str) -> list[Path]:
+        return _draw(output.tracking_uri, sweep, folder.figures) if figures else []
+
+    outcome = run_sweep(folder, output, console, draw)
     _show(folder)
     if outcome.undelivered:
         console.print(

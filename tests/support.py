@@ -12,6 +12,9 @@ SMALL = ["data.size=300", "learner.steps=40", "learner.batch_size=64", "sampling
 """Overrides that make a sweep with the real learner take seconds."""
 
 
+QUICK = "--no-figures"
+
+
 @dataclass(frozen=True)
 class Ran:
     """What a command printed, and its exit code."""

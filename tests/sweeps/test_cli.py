@@ -28,7 +28,7 @@ BAD = [
     (["run", "demo", "resources.trial.cpus=4096"], "resources=", "4096 CPUs"),
     (["run", "demo", "search.objective.metric=reward"], "search.objective.metric='reward'"),
     (["run", "demo", "search.nope.grid=[1]"], "nope=1: unknown key"),
-    (["validate", "demo", "learner.nfe=7"], "learner.nfe=7", "multiple of 2"),
+    (["validate", "demo", "learner.nfe=7"], "learner.nfe=7", "multiple of 4"),
     (["export", "latest", "-o", "table.txt"], "-o='table.txt'", ".csv or .parquet"),
     (["show", "latest"], "SWEEP='latest'", "there are no sweeps"),
     (["ui", "--port", "0"], "'--port'"),

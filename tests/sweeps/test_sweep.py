@@ -10,7 +10,7 @@ import pytest
 from mlflow import MlflowClient
 
 from sweeps.output import Output
-from tests.support import SMALL, Cli, Finished
+from tests.support import QUICK, SMALL, Cli, Finished
 
 CURATED = {"kept_reward_mean"}
 EVERY = {
@@ -158,8 +158,8 @@ def test_the_number_of_samplers_changes_no_bit(local_ray: None, cli: Cli, output
     tables = {}
     where = ["--output", str(output)]
     for samplers in (0, 1, 2, 3):
-        arguments = ["seeds=[1,2]", "iterations=2", "beta=5", "lam=1", f"name=with{samplers}"]
-        ran = cli("run", "mog", *arguments, *SMALL, f"resources.samplers={samplers}", *where)
+        arguments = ["seeds=[1,2]", "iterations=1", "beta=5", "lam=1", f"name=with{samplers}"]
+        ran = cli("run", "mog", *arguments, *SMALL, f"resources.samplers={samplers}", *where, QUICK)
         assert ran.code == 0, ran.out + ran.err
         file = tmp_path / f"{samplers}.parquet"
         assert cli("export", f"with{samplers}", "-o", str(file), *where).code == 0
@@ -183,7 +183,7 @@ def test_a_bad_reward_fails_its_trial_with_the_reason(
 ):
     where = ["--output", str(output)]
     small = ["learner.name=empirical", "data.size=50", "seeds=1", "iterations=1", "lam=1"]
-    ran = cli("run", "demo", *small, f"reward.name=users_own:{reward}", *where)
+    ran = cli("run", "demo", *small, f"reward.name=users_own:{reward}", *where, QUICK)
     assert ran.code == 1
     assert ran.out.count(f"failed: reward users_own:{reward}") >= 2  # both points say why
     assert reason in ran.out
@@ -200,7 +200,7 @@ def test_a_reward_of_the_users_own_runs(local_ray: None, cli: Cli, output, tmp_p
     small = ["learner.name=empirical", "data.size=50", "seeds=2", "iterations=1", "lam=1", "beta=1"]
     for reward in ("right", "bounded"):
         arguments = ["demo", *small, f"reward.name=users_own:{reward}", f"name={reward}"]
-        assert cli("run", *arguments, *where).code == 0
+        assert cli("run", *arguments, *where, QUICK).code == 0
         assert cli("export", reward, "-o", str(tmp_path / f"{reward}.csv"), *where).code == 0
     without = set(pd.read_csv(tmp_path / "right.csv")["metric"])
     with_supremum = set(pd.read_csv(tmp_path / "bounded.csv")["metric"])
