@@ -7,6 +7,7 @@ metric, value. Rows without a seed are aggregates over the point's seeds.
 from __future__ import annotations
 
 import ast
+import json
 import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -43,10 +44,9 @@ class SweepRuns:
 
     @property
     def searched(self) -> list[str]:
-        """Dotted keys that differ between the points, in the configuration's order."""
-        params = [run.data.params for run in self.points.values()]
-        keys = list(params[0]) if params else []
-        return [key for key in keys if len({param.get(key) for param in params}) > 1]
+        """Dotted keys that the sweep varies."""
+        tags = next(iter(self.points.values())).data.tags
+        return list(json.loads(tags["luceloop.searched"]))
 
 
 def find_runs(tracking_uri: str, sweep: str) -> SweepRuns:
@@ -135,10 +135,15 @@ def _seed_rows(runs: SweepRuns, run: Run, searched: Sequence[str]) -> list[tuple
         int(tags["luceloop.seed"]),
     )
     return [
-        (*leading, row.step, metric, row.value)
+        (*leading, step, metric, value)
         for metric in run.data.metrics
-        for row in runs.client.get_metric_history(run.info.run_id, metric)
+        for step, value in _curve(runs.client, run, metric).items()
     ]
+
+
+def _curve(client: MlflowClient, run: Run, metric: str) -> dict[int, float]:
+    """Values by step, one each; a store that appends may hold a row that was delivered twice."""
+    return {row.step: row.value for row in client.get_metric_history(run.info.run_id, metric)}
 
 
 def _number(text: str) -> Any:

@@ -19,8 +19,7 @@ def aggregate(curves: pd.DataFrame) -> pd.DataFrame:
     """
     keys = [name for name in curves.columns if name not in ("seed", "value")]
     pieces = []
-    wide = curves.pivot_table(index=keys, columns="seed", values="value", dropna=False, sort=True)
-    wide = wide.dropna(how="all")
+    wide = curves.set_index([*keys, "seed"])["value"].unstack("seed")
     present = wide.notna()
     for _, rows in wide.groupby(present.apply(tuple, axis=1)):
         values = rows.dropna(axis=1).to_numpy(dtype=np.float64)

@@ -29,6 +29,9 @@ from core import plugins
 SHORT_KEYS = {"beta": "curation.beta", "k": "curation.k"}
 """Names that searches and overrides may use for the keys every sweep varies."""
 
+STAGES = {"euler": 1, "midpoint": 2, "rk4": 4}
+"""Network evaluations in one step of the fixed-step solvers."""
+
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 PositiveInt = Annotated[int, Field(ge=1, strict=True)]
 
@@ -146,7 +149,7 @@ class OTCFMConfig(_Strict):
 
     @model_validator(mode="after")
     def _whole_steps(self) -> OTCFMConfig:
-        stages = {"euler": 1, "midpoint": 2, "rk4": 4}.get(self.solver, 1)
+        stages = STAGES.get(self.solver, 1)
         if self.nfe % stages:
             raise ValueError(
                 f"nfe={self.nfe}: must be a multiple of {stages}, the evaluations of a step "
@@ -227,7 +230,7 @@ class ActorResources(_Strict):
 
 
 class ResourcesConfig(_Strict):
-    """What a trial and its samplers may use; never changes a result."""
+    """What a trial and its samplers may use; but for `threads`, it changes no result."""
 
     samplers: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
     """Sampler actors of a trial; with 0 the trial samples itself."""
@@ -334,15 +337,15 @@ class SearchConfig(_Strict):
     def _consistent(self) -> SearchConfig:
         for key, dimension in self.space.items():
             if key.split(".")[0] in ("search", "seeds", "name", "resources"):
-                raise ValueError(f"{key} cannot be searched; it is the same for every point")
+                raise ValueError(f"{key}=null: cannot be searched; every point has the same")
             if self.sampler == "grid" and dimension.values is None:
-                raise ValueError(f"sampler=grid needs {key} as a grid or choice of values")
+                raise ValueError(f"sampler=grid: needs {key} as a grid or choice of values")
         if self.sampler != "grid" and self.trials is None:
-            raise ValueError(f"trials must be given with sampler={self.sampler}")
+            raise ValueError(f"trials=null: must be given with sampler={self.sampler}")
         if self.sampler == "grid" and self.trials is not None:
-            raise ValueError("trials is for samplers other than grid, which runs every point")
+            raise ValueError(f"trials={self.trials}: a grid runs every point; drop it")
         if self.early_stop and len(self.objective) > 1:
-            raise ValueError("early_stop works with one objective")
+            raise ValueError("early_stop=null: works with one objective")
         return self
 
 

@@ -23,6 +23,9 @@ from core.config import (
 )
 from core.errors import ConfigError
 
+MOST_CLASSES = 1000
+"""Each class is a metric of every seed and iteration."""
+
 
 @runtime_checkable
 class Dataset(Protocol):
@@ -160,8 +163,9 @@ def _load_npz(config: NpzConfig) -> ArrayData:
         raise ConfigError("data.path", config.path, "'x' must be finite numbers of shape (N, ...)")
     if labels is not None:
         whole = np.issubdtype(labels.dtype, np.integer) and labels.shape == x.shape[:1]
-        if not whole or labels.min() < 0:
-            raise ConfigError("data.path", config.path, "'y' must be integers from 0, one a sample")
+        if not whole or not 0 <= labels.min() <= labels.max() < MOST_CLASSES:
+            allowed = f"'y' must be integers from 0 to {MOST_CLASSES - 1}, one a sample"
+            raise ConfigError("data.path", config.path, allowed)
         labels = labels.astype(np.int64)
     size = config.size or len(x)
     if size > len(x):

@@ -186,5 +186,9 @@ class Loop:
 
 
 def run_loop(config: Config, device: str = "cpu") -> Iterator[IterationResult]:
-    """Run the loop of one point in this process; see `Loop.run`."""
+    """Run the loop of one point in this process; see `Loop.run`.
+
+    Sets torch's number of CPU threads to the configuration's, on which the last bits depend.
+    """
+    torch.set_num_threads(config.resources.threads)
     return Loop(config, device).run()

@@ -66,11 +66,21 @@ def override(plain: dict[str, Any], assignments: list[str]) -> dict[str, Any]:
         except yaml.YAMLError:
             raise ConfigError(key, text, "is not a YAML value") from None
         set_dotted(plain, key, value)
-        searched = plain.get("search")
-        if isinstance(searched, dict):
-            for spelling in (key, SHORT_KEYS.get(key, key), key.removeprefix("curation.")):
-                searched.pop(spelling, None)
+        if isinstance(plain.get("search"), dict):
+            _drop_searched(plain["search"], SHORT_KEYS.get(key, key))
     return plain
+
+
+def _drop_searched(searched: dict[str, Any], key: str, prefix: str = "") -> None:
+    """Remove `key` from a search, however its keys are nested and spelled."""
+    for name, value in list(searched.items()):
+        path = f"{prefix}{name}"
+        if SHORT_KEYS.get(path, path) == key:
+            del searched[name]
+        elif isinstance(value, dict) and key.startswith(f"{path}."):
+            _drop_searched(value, key, f"{path}.")
+            if not value:
+                del searched[name]
 
 
 def _after_names(key: str) -> bool:
@@ -119,7 +129,9 @@ def _config_error(error: ValidationError) -> ConfigError:
         return ConfigError(".".join(path), None, "is required")
     if kind.startswith("union_tag"):
         names = _names(_TAGS[path[0]])
-        value = value.get("name") if isinstance(value, Mapping) else value
+        if not isinstance(value, Mapping):
+            return ConfigError(path[0], value, "must be a mapping with a name")
+        value = value.get("name")
         allowed = f"must be one of {', '.join(names)}, or package.module:attribute"
         return ConfigError(f"{path[0]}.name", value, allowed + _suggest(str(value), names))
     nested = re.match(r"([\w.]+)=(.+?): (.*)", allowed)

@@ -23,11 +23,11 @@ def load(key: str, name: str) -> Any:
     module_name, _, attribute = name.partition(":")
     try:
         module = importlib.import_module(module_name)
-    except ImportError as error:
+    except Exception as error:  # importing runs the user's code
         raise ConfigError(
             key,
             name,
-            f"cannot import {module_name!r} from the current folder or the path: {error}",
+            f"{module_name!r} cannot be imported from the folder or path: {_one_line(error)}",
         ) from error
     if not hasattr(module, attribute):
         raise ConfigError(key, name, f"module {module_name!r} has no attribute {attribute!r}")
@@ -41,8 +41,10 @@ def build(key: str, name: str, args: Mapping[str, Any]) -> Any:
         return target
     try:
         return target(**args)
-    except TypeError as error:
-        raise ConfigError(key, name, f"cannot be built with {dict(args)}: {error}") from error
+    except Exception as error:  # the user's code may raise anything
+        raise ConfigError(
+            key, name, f"cannot be built with {dict(args)}: {_one_line(error)}"
+        ) from error
 
 
 def source_digest(key: str, name: str) -> str:
@@ -52,3 +54,7 @@ def source_digest(key: str, name: str) -> str:
     if path is None:
         raise ConfigError(key, name, "must live in a source file, so that it can be fingerprinted")
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+def _one_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"

@@ -62,7 +62,7 @@ class CheckedReward:
             LoopError: saying which part of the contract the function broke.
         """
         try:
-            reward = self.function(x)
+            reward = self.function(x.clone())  # it may work in place
         except Exception as error:  # user code may raise anything; the trial fails with its words
             kind = type(error).__name__
             raise LoopError(f"reward {self.name} raised {kind}: {error}") from error
@@ -72,6 +72,7 @@ class CheckedReward:
                 f"reward {self.name} returned {shape} for samples {tuple(x.shape)}; "
                 f"it must return one number a sample, a tensor of shape ({len(x)},)"
             )
+        reward = reward.detach().to(torch.float32)
         if not reward.isfinite().all():
             bad = int((~reward.isfinite()).sum())
             raise LoopError(f"reward {self.name} is NaN or infinite on {bad} of {len(x)} samples")
@@ -82,7 +83,7 @@ class CheckedReward:
                     f"reward {self.name} reached {highest:g}, above its supremum {self.supremum:g}"
                 )
             reward = reward.clamp_max(self.supremum)
-        return reward.detach().to(torch.float32)
+        return reward
 
 
 def build_reward(config: RewardConfig, dataset: Dataset) -> Reward:
@@ -123,7 +124,7 @@ def _custom(config: CustomRewardConfig) -> CheckedReward:
         raise ConfigError("reward.name", config.name, "must be a function of samples (N, ...)")
     supremum = getattr(function, "supremum", None)
     if supremum is not None:
-        supremum = float(supremum)
-        if not math.isfinite(supremum):
+        if not isinstance(supremum, int | float) or not math.isfinite(supremum):
             raise ConfigError("reward.name", config.name, f"its supremum {supremum} is not finite")
+        supremum = float(supremum)
     return CheckedReward(config.name, function, supremum)

@@ -36,6 +36,8 @@ def training_sizes(config: Config, data_size: int) -> Sizes:
     n = config.real_size or data_size
     if config.real_size and n > data_size:
         raise ConfigError("real_size", n, f"must be at most data.size, which is {data_size}")
+    if config.real_size and config.kept_size and 0 < lam < math.inf:
+        raise ConfigError("real_size", n, f"follows from kept_size and lam={lam}; give one of them")
     if lam == 0:
         real, kept = n, 0
     elif math.isinf(lam):

@@ -41,7 +41,7 @@ output_option = click.option(
 figures_option = click.option(
     "--figures/--no-figures",
     default=True,
-    help="Draw figures when the sweep is done.  [default: on]",
+    help="Draw figures at the end.  [on]",
 )
 
 
@@ -204,6 +204,10 @@ def main() -> None:
         sys.exit(app(standalone_mode=False))
     except ConfigError as error:
         _fail(str(error), 2)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        _fail(f"{error.filename}: {error.strerror}", 2)
     except click.exceptions.NoArgsIsHelpError as error:
         _fail(error.format_message(), 2)
     except click.UsageError as error:

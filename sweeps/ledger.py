@@ -1,10 +1,11 @@
 """The append-only record of a sweep, which resuming trusts and tracking is delivered from.
 
-One JSON object a line, one writer (the driver). Three kinds:
+One JSON object a line, one writer (the driver). Four kinds:
 
     {"event": "point", "point": 0, "values": {...}}
     {"event": "iteration", "point": 0, "iteration": 3, "time": ms, "metrics": {name: [R floats]}}
-    {"event": "end", "point": 0, "status": "done" | "stopped" | "failed", "reason": ...}
+    {"event": "end", "point": 0, "status": "done" | "stopped" | "failed" | "lost", ...}
+    {"event": "reopen", "point": 0}
 
 Whatever is on record happened; repeating it is refused, so a recovered trial that computes an
 iteration twice leaves one row. A line cut short by a killed driver is dropped on opening.
@@ -23,7 +24,8 @@ from typing import Any, BinaryIO, Literal
 Event = Mapping[str, Any]
 Row = Mapping[str, Sequence[float]]
 """Metrics of one iteration: name to R values, one per seed."""
-Status = Literal["done", "stopped", "failed"]
+Status = Literal["done", "stopped", "failed", "lost"]
+"""`failed` is what the point came to; `lost` is a process that died again and again."""
 
 
 @dataclass
@@ -100,6 +102,12 @@ class Ledger:
         self._append(event | extra)
         return True
 
+    def reopen_lost(self) -> None:
+        """Take lost points as running again."""
+        for point in self.points.values():
+            if point.status == "lost":
+                self._append({"event": "reopen", "point": point.index})
+
     def close(self) -> None:
         """Close the file."""
         if self._file is not None:
@@ -109,6 +117,7 @@ class Ledger:
     def _append(self, event: Event) -> None:
         assert self._file is not None, "the ledger was opened for reading"
         self._file.write(json.dumps(event).encode() + b"\n")
+        os.fsync(self._file.fileno())  # a power cut takes nothing that was shown
         self._apply(event)
 
     def _apply(self, event: Event) -> None:
@@ -121,6 +130,8 @@ class Ledger:
             case "end":
                 self.points[index].status = event["status"]
                 self.points[index].reason = event.get("reason", "")
+            case "reopen":
+                self.points[index].status, self.points[index].reason = None, ""
         self.events.append(event)
 
 

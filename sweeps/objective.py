@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from core.config import ObjectiveConfig
@@ -28,6 +30,12 @@ def at_iteration(objective: ObjectiveConfig, row: Row) -> float:
             return float(getattr(np, objective.over_seeds)(values))
         case statistic:
             return float(over_seeds(values)[statistic])
+
+
+def is_measured(objectives: Iterable[ObjectiveConfig], point: Point) -> bool:
+    """Whether a point has every objective's metric at some iteration."""
+    rows = point.rows.values()
+    return all(any(objective.metric in row for row in rows) for objective in objectives)
 
 
 def of_point(objective: ObjectiveConfig, point: Point) -> float:

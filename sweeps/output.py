@@ -93,7 +93,9 @@ class Output:
 
     def create_sweep(self, config: Config, description: str) -> SweepFolder:
         """A new sweep's folder, its configuration written."""
-        identity = f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(2)}"
+        now = time.time()
+        moment = time.strftime("%Y%m%d-%H%M%S", time.gmtime(now)) + f"{int(now % 1 * 1000):03d}"
+        identity = f"{moment}-{secrets.token_hex(2)}"
         folder = SweepFolder(self.path / "sweeps" / identity)
         folder.path.mkdir(parents=True)
         text = yaml.safe_dump(plain(config), sort_keys=False, allow_unicode=True)

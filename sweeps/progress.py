@@ -13,9 +13,12 @@ from rich.text import Text
 
 from core.config import Config
 from core.parsing import at_point
+from core.statistics import over_seeds
 from sweeps import objective
 from sweeps.ledger import Ledger, Point
 from sweeps.naming import point_name
+
+STYLES = {"done": "green", "stopped": "yellow", "failed": "red", "lost": "red"}
 
 
 class Progress(Protocol):
@@ -36,10 +39,8 @@ def spread(config: Config, point: Point) -> str:
     rows = [row for _, row in sorted(point.rows.items()) if metric in row]
     if not rows:
         return ""
-    values = np.array(rows[-1][metric])
-    if len(values) == 1:
-        return f"{values[0]:.4g}"
-    return f"{values.mean():.4g} ± {values.std(ddof=1):.2g}"
+    over = over_seeds(np.array(rows[-1][metric]))
+    return f"{over['mean']:.4g}" + (f" ± {over['std']:.2g}" if "std" in over else "")
 
 
 def name_of(config: Config, point: Point) -> str:
@@ -61,7 +62,9 @@ def sweep_table(config: Config, ledger: Ledger, total: int, most: int | None = N
         points.sort(key=lambda p: p.index)
     for point in points:
         state = point.status or ("running" if point.rows else "starting")
-        style = {"failed": "red", "done": "green", "stopped": "yellow"}.get(state, "")
+        style = {"failed": "red", "lost": "red", "done": "green", "stopped": "yellow"}.get(
+            state, ""
+        )
         table.add_row(
             name_of(config, point),
             f"{max(point.last, 0)}/{config.iterations}",
@@ -76,9 +79,10 @@ def sweep_table(config: Config, ledger: Ledger, total: int, most: int | None = N
 def remarks(config: Config, ledger: Ledger) -> list[str]:
     """Lines beneath the table: why points failed, and which a search found best."""
     ended = [point for point in ledger.points.values() if point.status]
-    lines = [f"{name_of(config, p)} failed: {p.reason}" for p in ended if p.status == "failed"]
-    done = [point for point in ended if point.status == "done"]
+    bad = [point for point in ended if point.status in ("failed", "lost")]
+    lines = [f"{name_of(config, point)} {point.status}: {point.reason}" for point in bad]
     wanted = config.search.objective
+    done = [p for p in ended if p.status == "done" and objective.is_measured(wanted, p)]
     if config.search.sampler == "grid":
         return lines
     scores = {p.index: [objective.of_point(o, p) for o in wanted] for p in done}
@@ -109,13 +113,13 @@ class _Clock:
         everything = self._total * (self._config.iterations + 1)
         new = finished - self._before
         left = _duration(elapsed / new * (everything - finished)) if new else "?"
-        ended = sum(point.status is not None for point in self._ledger.points.values())
+        ended = sum(point.status is not None for point in list(self._ledger.points.values()))
         return f"{ended}/{self._total} points done, {_duration(elapsed)} elapsed, ETA {left}"
 
     def _finished(self) -> int:
         """Iterations on record; a point that ended early counts in full."""
         whole = self._config.iterations + 1
-        points = self._ledger.points.values()
+        points = list(self._ledger.points.values())
         return sum(whole if point.status else len(point.rows) for point in points)
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -61,13 +62,13 @@ class Recorder(Callback):
             self._progress.show(self._ledger.points[index])
 
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-        """Record a point whose process failed beyond its retries."""
+        """Record a point whose process failed beyond its retries; resuming tries it again."""
         index, text = trial.config["index"], ""
         if trial.error_file and Path(trial.error_file).exists():
             text = Path(trial.error_file).read_text()
         lines = [line.strip() for line in text.splitlines() if line.strip()]
         reason = lines[-1] if lines else "the trial's process failed and left no reason"
-        if self._ledger.end_point(index, "failed", reason, text):
+        if self._ledger.end_point(index, "lost", reason, text):
             self._progress.show(self._ledger.points[index])
 
     def _save_preview(self, index: int, iteration: int, preview: np.ndarray | None) -> None:
@@ -99,3 +100,9 @@ class Checkpoints:
             else:
                 return str(file.parent)
         return None
+
+    def remove(self, points: Iterable[int]) -> None:
+        """Delete the checkpoints of points that have ended."""
+        for index in points:
+            for folder in self._folder.tune.glob(f"attempt-*/point-{index:04d}/checkpoint_*"):
+                shutil.rmtree(folder)

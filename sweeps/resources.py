@@ -55,6 +55,11 @@ def allocate(
     share = gpus / max(1, points)
     trial_gpus = _given(config.trial.gpus, _even_share(share) if gpus else 0.0)
     sampler_gpus = _given(config.sampler.gpus, 1.0 if trial_gpus == 1 else 0.0)
+    if gpus and config.samplers != "auto" and config.samplers:
+        # All of a trial's actors compute on one kind of device, or their bits would differ.
+        each = min(1.0, max(share, 1 / MOST_TRIALS_ON_A_GPU) / (1 + config.samplers))
+        trial_gpus = _given(config.trial.gpus, _hundredths(each))
+        sampler_gpus = _given(config.sampler.gpus, _hundredths(each))
     trial_cpus, sampler_cpus = _given(config.trial.cpus, 1.0), _given(config.sampler.cpus, 1.0)
     if config.samplers == "auto":
         at_once = max(1, min(points, int(cpus // max(trial_cpus, 1))))
@@ -65,7 +70,7 @@ def allocate(
     else:
         samplers = config.samplers
         if trial_cpus + samplers * sampler_cpus > cpus:  # more actors than CPUs share them
-            even = math.floor(100 * cpus / (1 + samplers)) / 100
+            even = _hundredths(cpus / (1 + samplers))
             trial_cpus = _given(config.trial.cpus, even)
             sampler_cpus = _given(config.sampler.cpus, even)
     return Allocation(trial_cpus, trial_gpus, samplers, sampler_cpus, sampler_gpus)
@@ -87,6 +92,10 @@ def check_fits(allocation: Allocation, cluster: Mapping[str, float]) -> None:
 
 def _given(value: float | Literal["auto"], otherwise: float) -> float:
     return otherwise if value == "auto" else value
+
+
+def _hundredths(share: float) -> float:
+    return math.floor(100 * share) / 100
 
 
 def _even_share(share: float) -> float:

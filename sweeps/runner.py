@@ -21,6 +21,7 @@ from typing import Any, NoReturn
 
 import ray
 import torch
+from filelock import FileLock, Timeout
 from ray import tune
 from rich.console import Console
 
@@ -69,10 +70,8 @@ def check(config: Config) -> int:
     """
     reached = check_space(config)
     check_objectives(config, single_seed=len(config.seeds) == 1)
-    names: set[str] = set()
-    for point in reached:
-        loop = Loop(point)
-        names |= set(metric_names(loop.dataset.n_classes, loop.sampler.reward.supremum))
+    measured = [_metric_names(Loop(point)) for point in reached]
+    names = set.intersection(*measured)
     if not ray.is_initialized() and "RAY_ADDRESS" not in os.environ:
         machine = {"CPU": float(os.cpu_count() or 1), "GPU": float(torch.cuda.device_count())}
         check_fits(_allocate(config, machine, len(Loop(reached[0]).shards)), machine)
@@ -81,6 +80,15 @@ def check(config: Config) -> int:
             allowed = f"must be one of {', '.join(sorted(names))}"
             raise ConfigError("search.objective.metric", wanted.metric, allowed)
     return config.point_count
+
+
+def _metric_names(loop: Loop) -> set[str]:
+    names = set(metric_names(loop.dataset.n_classes, loop.sampler.reward.supremum))
+    if not (loop.config.iterations and int(loop.rows.kept.max())):
+        names.discard("kept_reward_mean")
+    if loop.config.learner.name == "empirical":
+        names.discard("loss")
+    return names
 
 
 def describe(config: Config) -> str:
@@ -116,25 +124,31 @@ def run_sweep(
     """
     config = folder.config()
     identity = SweepIdentity(folder.id, config, describe(config))
+    lock = FileLock(folder.path / "lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise ConfigError("SWEEP", folder.id, "is being run by another process") from None
     ledger = Ledger(folder.ledger)
     tracker = Tracker(output, folder, identity)
-    tracker.start(ledger)
     environment = folder.path / "environment.json"
     environment.write_text(json.dumps(_environment(), indent=2))
     try:
+        tracker.start(ledger)
         _run_trials(config, folder, output, ledger, console)
     except KeyboardInterrupt:
         console.print("interrupted; everything on record is kept", highlight=False)
-    tracker.close(STORE_PATIENCE)
-    unfinished = sum(point.status is None for point in ledger.points.values())
+    finally:
+        tracker.close(STORE_PATIENCE)
+        ledger.close()
+        lock.release()
+    points = ledger.points.values()
+    unfinished = config.point_count - sum(point.status is not None for point in points)
     if not tracker.undelivered:
-        finished = not unfinished
         tracker.with_experiment(
-            lambda e: _log_artifacts(e, folder, environment, finish if finished else None)
+            lambda e: _log_artifacts(e, folder, environment, None if unfinished else finish)
         )
-    ledger.close()
-    failed = [point for point in ledger.points.values() if point.status == "failed"]
-    unfinished += config.point_count - len(ledger.points)
+    failed = [point for point in points if point.status in ("failed", "lost")]
     return Outcome(folder, failed, unfinished, tracker.undelivered, tracker.error)
 
 
@@ -170,6 +184,8 @@ def _run_trials(
         "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
         "PYTHONPATH": os.pathsep.join([str(Path.cwd()), os.environ.get("PYTHONPATH", "")]),
     }
+    if not config.search.learns:  # a search that learned from the loss has gone on without
+        ledger.reopen_lost()
     total = config.point_count
     if all(i in ledger.points and ledger.points[i].status for i in range(total)):
         return
@@ -182,9 +198,12 @@ def _run_trials(
         before = signal.signal(signal.SIGTERM, _interrupt)  # after ray.init, which sets its own
     logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)  # failed points are on record
     try:
-        first = Loop(at_point(config, {}))
+        first = Loop(check_space(config)[0])
         allocation = _allocate(config, ray.cluster_resources(), len(first.shards))
         checkpoints = Checkpoints(folder)
+
+        def length(point: Point) -> int:
+            return at_point(config, point.values).iterations
 
         def assign(point: Point) -> Mapping[str, Any]:
             return {
@@ -202,7 +221,7 @@ def _run_trials(
         tuner = tune.Tuner(
             tune.with_resources(Trial, allocation.bundles()),
             tune_config=tune.TuneConfig(
-                search_alg=PointSearcher(config.search, ledger, assign),
+                search_alg=PointSearcher(config.search, ledger, assign, length),
                 scheduler=stopper,
                 num_samples=total,
                 reuse_actors=True,
@@ -218,6 +237,7 @@ def _run_trials(
             ),
         )
         tuner.fit()
+        checkpoints.remove(point.index for point in ledger.points.values() if point.status)
     finally:
         progress.close()
         if owner:

@@ -37,13 +37,13 @@ def falls_behind(search: SearchConfig, ledger: Ledger, point: Point, iteration: 
     seeds, against earlier points only, so that it does not depend on which trial was faster.
     """
     rule, first = search.early_stop, search.objective[0]
-    if rule is None or iteration < rule.after:
+    if rule is None or iteration < rule.after or first.metric not in point.rows[iteration]:
         return ""
     sign = 1 if first.mode == "max" else -1
     rivals = [
         sign * objective.at_iteration(first, ledger.points[index].rows[iteration])
         for index in learns_from(search, point.index)
-        if iteration in ledger.points[index].rows
+        if first.metric in ledger.points[index].rows.get(iteration, {})
     ]
     if len(rivals) < rule.min_trials:
         return ""
@@ -109,11 +109,14 @@ class OptunaSuggestions:
         return {key: _suggest(trial, key, d) for key, d in self._search.space.items()}
 
     def _tell(self, trial: optuna.Trial, point: Point) -> None:
-        if point.status == "failed":
+        measured = objective.is_measured(self._search.objective, point)
+        if point.status in ("failed", "lost") or not measured:
             self._study.tell(trial, state=optuna.trial.TrialState.FAIL)
         elif point.status == "stopped":
             [single] = self._search.objective
             for iteration, row in sorted(point.rows.items()):
+                if single.metric not in row:
+                    continue
                 trial.report(objective.at_iteration(single, row), iteration)
             self._study.tell(trial, state=optuna.trial.TrialState.PRUNED)
         else:
@@ -196,7 +199,11 @@ def check_objectives(config: Config, single_seed: bool) -> None:
 class PointSearcher(Searcher):
     """Hands Tune the points that are not on record as ended, in order.
 
-    A trial's configuration is what `assign(point)` makes of it.
+    Args:
+        search: what is searched.
+        ledger: what is on record, written as points begin.
+        assign: makes a trial's configuration of its point.
+        length: the last iteration of a point, T.
     """
 
     def __init__(
@@ -204,9 +211,11 @@ class PointSearcher(Searcher):
         search: SearchConfig,
         ledger: Ledger,
         assign: Callable[[Point], Mapping[str, Any]],
+        length: Callable[[Point], int],
     ) -> None:
         super().__init__()
-        self._search, self._ledger, self._assign = search, ledger, assign
+        self._search, self._ledger = search, ledger
+        self._assign, self._length = assign, length
         self._suggestions = build_suggestions(search, ledger)
         self._index = 0
 
@@ -229,13 +238,20 @@ class PointSearcher(Searcher):
             ledger.begin_point(index, self._suggestions.get(index))
             self._index += 1
             point = ledger.points[index]
-            if point.status is None and point.rows:  # interrupted: was it about to be stopped?
-                reason = falls_behind(self._search, ledger, point, point.last)
-                if reason:
-                    ledger.end_point(index, "stopped", reason)
+            if point.status is None and point.rows:
+                self._end_what_was_about_to(point)
             if point.status is None:
                 return dict(self._assign(point))
         return str(Searcher.FINISHED)
+
+    def _end_what_was_about_to(self, point: Point) -> None:
+        """The driver may have died between a point's last row and the record of its end."""
+        if point.last >= self._length(point):
+            self._ledger.end_point(point.index, "done")
+            return
+        reason = falls_behind(self._search, self._ledger, point, point.last)
+        if reason:
+            self._ledger.end_point(point.index, "stopped", reason)
 
     def on_trial_complete(
         self,

@@ -8,6 +8,7 @@ key, step, time and value. What the store does not take now is tried again, and 
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import tempfile
@@ -39,6 +40,8 @@ INTERVAL = 1.0
 """Seconds between deliveries, in which rows of the same run gather into one call."""
 RETRY_AT_MOST = 30.0
 """Seconds between attempts while the store is down."""
+CHUNK = 50
+"""Events delivered before that is noted."""
 BATCH = 1000
 """MLflow's limit on metrics in a call."""
 
@@ -113,6 +116,8 @@ class Experiment:
                 tags={"mlflow.note.content": identity.description},
             )
         )
+        self._params: dict[str, int] = {}
+        """Parameters of known runs: a process may have died before it had logged them all."""
         self._runs = self._known_runs()
 
     def sweep_run(self) -> str:
@@ -168,6 +173,7 @@ class Experiment:
                 )
                 key = f"{point}/{tags['luceloop.seed']}" if kind == "seed" else point
                 known[kind, key] = run.info.run_id
+                self._params[run.info.run_id] = len(run.data.params)
             token = page.token
             if not token:
                 return known
@@ -181,11 +187,18 @@ class Experiment:
         key: str = "",
     ) -> str:
         if (kind, key) not in self._runs:
-            own = {"luceloop.kind": kind, "luceloop.sweep": self._identity.sweep}
+            own = {
+                "luceloop.kind": kind,
+                "luceloop.sweep": self._identity.sweep,
+                "luceloop.searched": json.dumps(self._identity.searched),
+            }
             created = self._client.create_run(self.id, tags=own | tags, run_name=name)
-            self._log_params(created.info.run_id, params)
             self._runs[kind, key] = created.info.run_id
-        return self._runs[kind, key]
+        run = self._runs[kind, key]
+        if self._params.get(run, 0) < len(params):
+            self._log_params(run, params)
+            self._params[run] = len(params)
+        return run
 
     def _log_params(self, run: str, params: dict[str, Any]) -> None:
         from mlflow.entities import Param
@@ -201,11 +214,13 @@ class Tracker:
     def __init__(self, output: Output, folder: SweepFolder, identity: SweepIdentity) -> None:
         self._output, self._folder, self._identity = output, folder, identity
         self._cursor_file = folder.path / "delivered"
-        self._cursor = int(self._cursor_file.read_text()) if self._cursor_file.exists() else 0
+        self._cursor = 0
+        """Events that the store has; unsure, it is too low, and they are delivered again."""
         self._experiment: Experiment | None = None
         self._points: dict[int, Config] = {}
         self._ledger: Ledger | None = None
         self._closing = threading.Event()
+        self._progress = time.monotonic()
         self._thread: threading.Thread | None = None
         self.error: str = ""
         """Why the store did not take the last delivery; empty once it did."""
@@ -213,6 +228,8 @@ class Tracker:
     def start(self, ledger: Ledger) -> None:
         """Begin to follow `ledger`."""
         self._ledger = ledger
+        noted = self._cursor_file.read_text() if self._cursor_file.exists() else ""
+        self._cursor = int(noted) if noted.isdigit() and int(noted) <= len(ledger.events) else 0
         self._thread = threading.Thread(target=self._follow, name="tracking", daemon=True)
         self._thread.start()
 
@@ -221,11 +238,14 @@ class Tracker:
         """Events on record that the store does not have."""
         return 0 if self._ledger is None else len(self._ledger.events) - self._cursor
 
-    def close(self, timeout: float) -> None:
-        """Deliver what is left, giving a store that is down `timeout` seconds to come back."""
+    def close(self, patience: float) -> None:
+        """Deliver what is left; give up when the store has taken nothing for `patience` seconds."""
         self._closing.set()
-        if self._thread is not None:
-            self._thread.join(timeout)
+        self._progress = time.monotonic()
+        while self._thread is not None and self._thread.is_alive():
+            self._thread.join(0.1)
+            if time.monotonic() - self._progress > patience:
+                return
 
     def with_experiment(self, use: Callable[[Experiment], None]) -> bool:
         """Call `use` with the experiment after `close`; False, with `error` set, if that failed."""
@@ -252,18 +272,25 @@ class Tracker:
     def _try_deliver(self) -> bool:
         assert self._ledger is not None
         try:
-            events = self._ledger.events[self._cursor :]
-            self._deliver(self._connected(), events)
+            while self.undelivered:
+                events = self._ledger.events[self._cursor :][:CHUNK]
+                self._deliver(self._connected(), events)
+                self._cursor += len(events)
+                self._progress = time.monotonic()
+                self._note_cursor()
         except Exception as error:  # whatever a store may raise, rows are kept and tried again
             if not self.error:
                 logger.warning("MLflow takes no rows, which are kept until it does: %s", error)
             self.error = _one_line(error)
             self._experiment = None
             return False
-        self._cursor += len(events)
-        self._cursor_file.write_text(str(self._cursor))
         self.error = ""
         return True
+
+    def _note_cursor(self) -> None:
+        temporary = self._cursor_file.with_suffix(".new")
+        temporary.write_text(str(self._cursor))
+        temporary.replace(self._cursor_file)
 
     def _connected(self) -> Experiment:
         if self._experiment is None:
@@ -315,7 +342,7 @@ class Tracker:
             )
 
     def _end(self, experiment: Experiment, index: int, event: Event) -> None:
-        status = "FAILED" if event["status"] == "failed" else "FINISHED"
+        status = "FINISHED" if event["status"] in ("done", "stopped") else "FAILED"
         point = self._point(index)
         experiment.end(experiment.point_run(index, point), status, event.get("reason", ""))
         for seed in point.seeds:

@@ -25,7 +25,8 @@ class Empirical:
         iteration: int,
     ) -> Fitted:
         """Store `training`; there is no loss."""
-        stored = {"samples": training.samples.clone(), "sizes": training.sizes.clone()}
+        samples = training.samples.to(self.device, copy=True)
+        stored = {"samples": samples, "sizes": training.sizes.clone()}
         return Fitted(stored, loss=None)
 
     def model(self, state: State) -> dict[str, Tensor]:

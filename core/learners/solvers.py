@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torchdiffeq import odeint
 
+from core.config import STAGES
+
 Solver = Literal["euler", "midpoint", "rk4", "dopri5"]
-STAGES = {"euler": 1, "midpoint": 2, "rk4": 4}
-"""Evaluations of v in one step of the fixed-step solvers."""
 
 
 def solve(

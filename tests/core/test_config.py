@@ -262,14 +262,14 @@ BAD_SEARCHES = [
     ({"beta": {"grid": [1], "uniform": [0, 1]}}, "exactly one"),
     ({"beta": {}}, "exactly one"),
     ({"beta": {"grid": []}}, "at least 1"),
-    ({"beta": {"uniform": [0, 1]}}, "sampler=grid needs curation.beta as a grid"),
+    ({"beta": {"uniform": [0, 1]}}, "sampler='grid': needs curation.beta as a grid"),
     ({"sampler": "tpe", "trials": 3, "beta": {"uniform": [1, 0]}}, "low < high"),
     ({"sampler": "tpe", "trials": 3, "beta": {"uniform": [1, 1]}}, "low < high"),
     ({"sampler": "tpe", "trials": 3, "beta": {"loguniform": [0, 1]}}, "low > 0"),
     ({"sampler": "tpe", "trials": 3, "beta": {"uniform": [0, math.inf]}}, "finite"),
-    ({"sampler": "tpe", "beta": {"uniform": [0, 1]}}, "trials must be given"),
-    ({"trials": 3, "beta": {"grid": [0, 1]}}, "trials is for samplers other than grid"),
-    ({"seeds": {"grid": [1, 2]}}, "seeds cannot be searched"),
+    ({"sampler": "tpe", "beta": {"uniform": [0, 1]}}, "must be given with sampler=tpe"),
+    ({"trials": 3, "beta": {"grid": [0, 1]}}, "a grid runs every point"),
+    ({"seeds": {"grid": [1, 2]}}, "cannot be searched"),
     ({"resources.threads": {"grid": [1, 2]}}, "cannot be searched"),
     ({"sampler": "annealing", "beta": {"grid": [1]}}, "tpe"),
 ]
@@ -279,7 +279,7 @@ BAD_SEARCHES = [
 def test_a_search_that_cannot_be_is_refused(search, complaint):
     error = _refusal(search=search)
     assert error.key.startswith("search")
-    assert complaint in error.allowed
+    assert complaint in str(error)
 
 
 def test_early_stopping_needs_one_objective():
@@ -395,3 +395,19 @@ def test_sizes_that_cannot_be_are_refused(keys, key, value, allowed):
         training_sizes(_parse(**keys), 100)
     assert (error.value.key, error.value.value) == (key, value)
     assert allowed in error.value.allowed
+
+
+@pytest.mark.parametrize(
+    "search",
+    [
+        {"learner.lr": {"grid": [0.1, 0.2]}, "beta": {"grid": [1, 2]}},
+        {"learner": {"lr": {"grid": [0.1, 0.2]}}, "beta": {"grid": [1, 2]}},
+        {"learner": {"lr": {"grid": [0.1]}}, "curation": {"beta": {"grid": [1, 2]}}},
+    ],
+    ids=str,
+)
+def test_a_key_set_on_the_command_line_is_no_longer_searched(search):
+    given = {"name": "x", "data": {"name": "two_moons"}, "search": search}
+    config = parse_config(override(given, ["learner.lr=0.5"]))
+    assert list(config.search.space) == ["curation.beta"]
+    assert config.learner.lr == 0.5

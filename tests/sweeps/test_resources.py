@@ -50,6 +50,15 @@ def test_auto_always_fits(cluster, points):
         assert allocation.samplers == samplers or samplers == "auto"
 
 
+@pytest.mark.parametrize("cluster", [NODE, {"CPU": 8.0, "GPU": 1.0}])
+@pytest.mark.parametrize("points", [1, 4, 100])
+@pytest.mark.parametrize("samplers", [1, 2, 3])
+def test_samplers_of_a_gpu_trial_are_on_gpus_too(cluster, points, samplers):
+    allocation = allocate(ResourcesConfig(samplers=samplers), cluster, points, shards=9)
+    assert allocation.trial_gpus > 0 and allocation.sampler_gpus > 0
+    check_fits(allocation, cluster)
+
+
 def test_what_is_given_is_kept_and_refused_where_it_can_never_fit():
     config = ResourcesConfig.model_validate(
         {"samplers": 2, "trial": {"cpus": 0.5, "gpus": 0.5}, "sampler": {"cpus": 1, "gpus": 0.25}}

@@ -24,6 +24,14 @@ def config(**search: Any) -> Config:
     )
 
 
+def assigned(point: Point) -> dict[str, Any]:
+    return {"index": point.index}
+
+
+def length(point: Point) -> int:
+    return 3
+
+
 def reward(values: dict[str, Any], iteration: int) -> float:
     """A smooth stand-in for a loop: best at β=4, improving with t."""
     return -((values["curation.beta"] - 4) ** 2) - 2.0 ** (-iteration)
@@ -32,7 +40,7 @@ def reward(values: dict[str, Any], iteration: int) -> float:
 def play(search: Config, path, order: random.Random, stop_after: int | None = None) -> Ledger:
     """Run a search with trials of random speed, as Tune would; perhaps cut off in the middle."""
     ledger = Ledger(path)
-    searcher = PointSearcher(search.search, ledger, lambda point: {"index": point.index})
+    searcher = PointSearcher(search.search, ledger, assigned, length)
     stopper = EarlyStop(search.search, ledger)
     running: list[int] = []
     finished = False
@@ -41,13 +49,13 @@ def play(search: Config, path, order: random.Random, stop_after: int | None = No
             ledger.close()
             return ledger
         while not finished and len(running) < 6:
-            assigned = searcher.suggest("")
-            if assigned is None:
+            suggested = searcher.suggest("")
+            if suggested is None:
                 break
-            if assigned == "FINISHED":
+            if suggested == "FINISHED":
                 finished = True
             else:
-                running.append(assigned["index"])
+                running.append(suggested["index"])
         if not running:
             assert finished
             ledger.close()
@@ -135,7 +143,7 @@ def test_points_that_fall_behind_are_stopped_and_good_ones_are_not(tmp_path):
 def test_a_grid_is_every_combination_in_order(tmp_path):
     wanted = config(beta={"grid": [0, 10]}, lam={"grid": [1, math.inf]}, k={"grid": [2, 4]})
     ledger = Ledger(tmp_path / "ledger")
-    searcher = PointSearcher(wanted.search, ledger, lambda point: {"index": point.index})
+    searcher = PointSearcher(wanted.search, ledger, assigned, length)
     assert [searcher.suggest("")["index"] for _ in range(8)] == list(range(8))
     assert searcher.suggest("") == "FINISHED"
     values = [tuple(ledger.points[i].values.values()) for i in range(8)]
@@ -158,7 +166,7 @@ def test_invalid_values_anywhere_in_the_space_are_refused():
 def test_failed_points_do_not_stop_a_search(tmp_path):
     wanted = config(**SPACE, sampler="tpe", trials=6, concurrency=1)
     ledger = Ledger(tmp_path / "ledger")
-    searcher = PointSearcher(wanted.search, ledger, lambda point: {"index": point.index})
+    searcher = PointSearcher(wanted.search, ledger, assigned, length)
     for index in range(6):
         assert searcher.suggest("")["index"] == index
         assert index == 5 or searcher.suggest("") is None  # waits for the point before
@@ -172,7 +180,7 @@ def test_an_interrupted_point_that_was_about_to_be_stopped_is_stopped(tmp_path):
     wanted = config(beta={"uniform": [0, 10]}, sampler="random", trials=2, concurrency=1,
                     early_stop=stop)  # fmt: skip
     ledger = Ledger(tmp_path / "ledger")
-    searcher = PointSearcher(wanted.search, ledger, lambda point: {"index": point.index})
+    searcher = PointSearcher(wanted.search, ledger, assigned, length)
     searcher.suggest("")
     ledger.add_iteration(0, 0, {"reward_mean": [5.0]})
     ledger.end_point(0, "done")
@@ -180,5 +188,23 @@ def test_an_interrupted_point_that_was_about_to_be_stopped_is_stopped(tmp_path):
     ledger.add_iteration(1, 0, {"reward_mean": [1.0]})
     ledger.close()
     reopened = Ledger(tmp_path / "ledger")
-    assert PointSearcher(wanted.search, reopened, lambda point: {}).suggest("") == "FINISHED"
+    assert PointSearcher(wanted.search, reopened, assigned, length).suggest("") == "FINISHED"
     assert isinstance(reopened.points[1], Point) and reopened.points[1].status == "stopped"
+
+
+def test_a_point_whose_end_was_not_recorded_is_done_not_stopped_and_not_run_again(tmp_path):
+    """The driver died between a point's last row and the record of its end."""
+    stop = {"after": 0, "min_trials": 1, "quantile": 0.5}
+    wanted = config(beta={"uniform": [0, 10]}, sampler="random", trials=2, concurrency=1,
+                    early_stop=stop)  # fmt: skip
+    ledger = Ledger(tmp_path / "ledger")
+    searcher = PointSearcher(wanted.search, ledger, assigned, length)
+    for index, value in ((0, 5.0), (1, 1.0)):
+        searcher.suggest("")
+        for iteration in range(4):
+            ledger.add_iteration(index, iteration, {"reward_mean": [value]})
+        if index == 0:
+            ledger.end_point(0, "done")
+    again = PointSearcher(wanted.search, ledger, assigned, length)
+    assert again.suggest("") == "FINISHED"
+    assert ledger.points[1].status == "done"

@@ -49,7 +49,7 @@ def record(ledger: Ledger, point: int, iterations: range) -> None:
 def deliver(output: Path, folder: SweepFolder, config: Config, ledger: Ledger) -> Tracker:
     tracker = Tracker(Output(output), folder, SweepIdentity(folder.id, config, "a test"))
     tracker.start(ledger)
-    tracker.close(timeout=60)
+    tracker.close(patience=60)
     return tracker
 
 
@@ -129,7 +129,7 @@ def test_a_store_that_comes_up_late_gets_everything(output, folder, config, monk
     server = start_server(store, output / "served", port)
     try:
         record(ledger, 1, range(2))
-        tracker.close(timeout=90)
+        tracker.close(patience=90)
         assert tracker.undelivered == 0 and not tracker.error
         found = history(f"http://127.0.0.1:{port}")
     finally:
