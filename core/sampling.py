@@ -2,7 +2,8 @@
 
 A pool is cut into shards by its configuration alone. A shard is a function of (model, iteration,
 shard): any process may compute it, and computing it twice gives the same bits. What leaves a
-shard is the winners and sufficient statistics, never the pool.
+shard is the winners and sufficient statistics, never the pool. (At K=∞ any sample may win, and how
+often is known only when all shards are; there, the samples that a shard drew for itself leave it.)
 
 Axes: R rows, B samples of a shard, G choices of a shard, M kept samples, K candidates.
 """

@@ -98,3 +98,13 @@ def test_curves_hold_every_seed_of_every_point(finished: Finished):
     curves = load_curves(find_runs(finished.store, sweep))
     assert curves.groupby("point")["seed"].unique().map(list).tolist() == [[7, 8, 9]] * 4
     assert not curves.duplicated(["point", "seed", "iteration", "metric"]).any()
+
+
+def test_aggregating_many_points_grows_with_the_rows_alone():
+    """Random points differ in every key: no product of their values may be formed."""
+    random = np.random.default_rng(0)
+    points = pd.DataFrame({"point": range(300), "beta": random.random(300)})
+    points["lam"] = random.random(300)
+    seeds = pd.DataFrame({"seed": [1, 2]}, dtype="Int64")
+    rows = points.merge(seeds, how="cross").assign(iteration=0, metric="reward_mean", value=1.0)
+    assert len(aggregate(rows)) == 300 * 5

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
+from sweeps.output import Output
 from tests.support import Cli, Finished
 
 BAD = [
@@ -116,3 +118,12 @@ def test_plot_writes_png_and_pdf_where_asked(finished: Finished, cli: Cli, tmp_p
     assert ran.code == 0
     names = {file.name for file in (tmp_path / "f").iterdir()}
     assert {"reward_mean.png", "reward_mean.pdf", "samples.png", "class_shares.pdf"} <= names
+
+
+def test_a_sweep_has_one_driver_at_a_time(finished: Finished, cli: Cli):
+    where = ["--output", str(finished.output)]
+    folder = Output(finished.output).find("latest")
+    with FileLock(folder.path / "lock"):
+        ran = cli("resume", "latest", *where)
+    assert ran.code == 2 and "is being run by another process" in ran.err
+    assert len(ran.err.strip().splitlines()) == 1

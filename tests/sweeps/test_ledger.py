@@ -74,3 +74,16 @@ def test_a_pickled_ledger_can_be_read_but_not_written(path):
     assert copy.points[0].rows == {0: ROW, 1: ROW}
     with pytest.raises(AssertionError):
         copy.add_iteration(0, 2, ROW)
+
+
+def test_lost_points_run_again_and_failed_ones_do_not(path):
+    ledger = Ledger(path)
+    for index, status in enumerate(("done", "failed", "lost")):
+        ledger.begin_point(index, {"lam": index})
+        ledger.add_iteration(index, 0, ROW)
+        ledger.end_point(index, status, "why")
+    ledger.reopen_lost()
+    again = Ledger(path)
+    assert [point.status for point in again.points.values()] == ["done", "failed", None]
+    assert again.points[2].rows == {0: ROW}
+    assert again.add_iteration(2, 1, ROW) and again.end_point(2, "done")

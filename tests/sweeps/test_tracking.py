@@ -169,3 +169,29 @@ def test_a_process_killed_while_making_the_database_leaves_none_or_a_whole_one(t
     process.wait()
     assert not database.exists()
     assert connect(f"sqlite:///{database}").search_experiments()  # opens, with the default one
+
+
+@pytest.mark.parametrize("noted", ["", "not a number", "999999"])
+def test_a_damaged_note_of_what_was_delivered_loses_nothing(noted, output, folder, config):
+    ledger = Ledger(folder.ledger)
+    record(ledger, 0, range(2))
+    deliver(output, folder, config, ledger)
+    (folder.path / "delivered").write_text(noted)
+    record(ledger, 0, range(4))
+    assert deliver(output, folder, config, ledger).undelivered == 0
+    assert seed_curves(history(Output(output).tracking_uri)) == expected({0: range(4)})
+
+
+def test_a_run_left_without_parameters_gets_them_later(output, folder, config):
+    """A process may die between creating a run and describing it."""
+    store = Output(output).tracking_uri
+    client = connect(store)
+    identity = SweepIdentity(folder.id, config, "a test")
+    experiment = client.create_experiment(identity.experiment)
+    half_made = {"luceloop.kind": "point", "luceloop.sweep": folder.id, "luceloop.point": "0"}
+    run = client.create_run(experiment, tags=half_made).info.run_id
+    ledger = Ledger(folder.ledger)
+    record(ledger, 0, range(1))
+    deliver(output, folder, config, ledger)
+    params = client.get_run(run).data.params
+    assert params["curation.beta"] == "0.0" and params["seeds"] == str(SEEDS)
