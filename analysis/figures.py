@@ -80,14 +80,7 @@ def draw_curve(ax: Axes, points: Sequence[PointCurves], metric: str) -> Axes:
         label = None if crowded else point.label
         ax.plot(table.index, table["mean"], color=tint, marker=marker, label=label, **style)
         if not crowded:
-            ax.fill_between(
-                table.index,
-                table["ci_low"],
-                table["ci_high"],
-                color=tint,
-                alpha=0.2,
-                lw=0,
-            )
+            _shade(ax, table, tint)
     ax.set_ylabel(LABELS.get(metric, metric))
     return _iterations(ax)
 
@@ -95,27 +88,23 @@ def draw_curve(ax: Axes, points: Sequence[PointCurves], metric: str) -> Axes:
 def draw_kept_against_pool(ax: Axes, points: Sequence[PointCurves]) -> Axes:
     """Mean reward of the pool (solid) and of what was kept of it (dashed), a colour per point."""
     for point in points:
-        pool, kept = (
-            band(point.aggregates, metric) for metric in ("reward_mean", "kept_reward_mean")
-        )
         tint = color(point.index)
-        ax.plot(pool.index, pool["mean"], color=tint, lw=1.6, label=f"{point.label}: pool")
-        if kept.empty:
-            continue
-        ax.plot(kept.index, kept["mean"], color=tint, lw=1.6, ls="--", label="kept of it")
-        for table in (pool, kept):
-            ax.fill_between(
-                table.index,
-                table["ci_low"],
-                table["ci_high"],
-                color=tint,
-                alpha=0.15,
-                lw=0,
-            )
+        label: str | None = point.label
+        for metric, style in (("reward_mean", "-"), ("kept_reward_mean", "--")):
+            table = band(point.aggregates, metric)
+            ax.plot(table.index, table["mean"], color=tint, lw=1.6, ls=style, label=label)
+            _shade(ax, table, tint)
+            label = None  # one entry a point
     ax.plot([], [], color="0.4", lw=1.6, label="the pool of p_t")
     ax.plot([], [], color="0.4", lw=1.6, ls="--", label="what was kept of it")
     ax.set_ylabel(LABELS["reward_mean"])
     return _iterations(ax)
+
+
+def _shade(ax: Axes, table: pd.DataFrame, tint: str) -> None:
+    """The interval over seeds, as a band."""
+    low, high = table["ci_low"], table["ci_high"]
+    ax.fill_between(table.index, low, high, color=tint, alpha=0.2, lw=0)
 
 
 def draw_shares(ax: Axes, point: PointCurves) -> Axes:

@@ -42,7 +42,7 @@ def band(aggregates: pd.DataFrame, metric: str) -> pd.DataFrame:
     chosen = aggregates[aggregates["metric"].str.startswith(f"{metric}.")]
     table = chosen.assign(statistic=chosen["metric"].str.rsplit(".", n=1).str[-1])
     table = table.pivot(index="iteration", columns="statistic", values="value")
+    table = table.reindex(columns=["mean", "std", "ci_low", "ci_high", "n"])
     for bound in ("ci_low", "ci_high"):
-        if bound not in table:
-            table[bound] = table["mean"]
+        table[bound] = table[bound].fillna(table["mean"])
     return table

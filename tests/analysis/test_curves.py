@@ -108,3 +108,9 @@ def test_aggregating_many_points_grows_with_the_rows_alone():
     seeds = pd.DataFrame({"seed": [1, 2]}, dtype="Int64")
     rows = points.merge(seeds, how="cross").assign(iteration=0, metric="reward_mean", value=1.0)
     assert len(aggregate(rows)) == 300 * 5
+
+
+def test_a_metric_that_a_point_lacks_has_an_empty_band(curves):
+    """Points at λ=0 keep nothing, beside points that do."""
+    table = band(aggregate(curves), "kept_reward_mean")
+    assert table.empty and "mean" in table

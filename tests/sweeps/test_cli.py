@@ -25,7 +25,7 @@ BAD = [
     (["run", "demo", "pool_size=3", "curation.k=4"], "pool_size=3", "must be at least"),
     (["run", "demo", "data.name=npz", "data.path=gone.npz"], "data.path=", "no such file"),
     (["run", "demo", "real_size=9999"], "real_size=9999", "at most data.size"),
-    (["run", "demo", "reward.name=no_such_module:f"], "reward.name=", "cannot import"),
+    (["run", "demo", "reward.name=no_such_module:f"], "reward.name=", "cannot be imported"),
     (["run", "demo", "reward.mode=8"], "reward.mode=8", "at most 7"),
     (["run", "demo", "resources.trial.cpus=4096"], "resources=", "4096 CPUs"),
     (["run", "demo", "search.objective.metric=reward"], "search.objective.metric='reward'"),

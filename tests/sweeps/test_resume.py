@@ -75,7 +75,6 @@ def undisturbed(tmp_path_factory, empty_store) -> pd.DataFrame:
     [
         (signal.SIGKILL, 4, -signal.SIGKILL),
         (signal.SIGINT, 3, 130),
-        (signal.SIGTERM, 2, 130),
     ],
     ids=lambda value: value.name if isinstance(value, signal.Signals) else str(value),
 )
