@@ -19,8 +19,8 @@ import pandas as pd
 
 from analysis.statistics import aggregate
 from core.errors import ConfigError
+from sweeps.experiment import connect
 from sweeps.naming import SYMBOLS
-from sweeps.tracking import connect
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -6,7 +6,6 @@ configuration of each of its points; `core.sizes` works out the sizes of its tra
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from collections.abc import Mapping
@@ -14,9 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Discriminator,
     Field,
     Tag,
@@ -25,15 +22,10 @@ from pydantic import (
 )
 
 from core import plugins
-
-SHORT_KEYS = {"beta": "curation.beta", "k": "curation.k"}
-"""Names that searches and overrides may use for the keys every sweep varies."""
+from core.search_config import Finite, PositiveInt, SearchConfig, Strict
 
 STAGES = {"euler": 1, "midpoint": 2, "rk4": 4}
 """Network evaluations in one step of the fixed-step solvers."""
-
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-PositiveInt = Annotated[int, Field(ge=1, strict=True)]
 
 
 def _parse_k(value: Any) -> Any:
@@ -49,16 +41,10 @@ def _parse_k(value: Any) -> Any:
     return value if value == math.inf else int(value)
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, validate_default=True, use_attribute_docstrings=True
-    )
-
-
 # --- data
 
 
-class EightGaussiansConfig(_Strict):
+class EightGaussiansConfig(Strict):
     """Mixture of eight equal Gaussians on a circle."""
 
     name: Literal["eight_gaussians"] = "eight_gaussians"
@@ -70,7 +56,7 @@ class EightGaussiansConfig(_Strict):
     """Standard deviation of each coordinate within a mode."""
 
 
-class TwoMoonsConfig(_Strict):
+class TwoMoonsConfig(Strict):
     """Two interleaved half circles of radius 1."""
 
     name: Literal["two_moons"] = "two_moons"
@@ -80,7 +66,7 @@ class TwoMoonsConfig(_Strict):
     """Standard deviation of the noise on each coordinate."""
 
 
-class NpzConfig(_Strict):
+class NpzConfig(Strict):
     """A user's own samples: array `x` (N, ...) and, if there are classes, integers `y` (N,)."""
 
     name: Literal["npz"] = "npz"
@@ -95,10 +81,10 @@ class NpzConfig(_Strict):
         return str(Path(path).expanduser().absolute())
 
 
-class _Custom(_Strict):
+class _Custom(Strict):
     name: str = Field(pattern=plugins.PATTERN)
     """`package.module:attribute`."""
-    args: dict[str, Any] = {}
+    args: dict[str, Any] = Field(default_factory=dict)
     """Keyword arguments the attribute is called with."""
 
 
@@ -112,7 +98,7 @@ class CustomDataConfig(_Custom):
 # --- learners
 
 
-class OTCFMConfig(_Strict):
+class OTCFMConfig(Strict):
     """Optimal-transport conditional flow matching with a multilayer perceptron."""
 
     name: Literal["otcfm"] = "otcfm"
@@ -164,7 +150,7 @@ class OTCFMConfig(_Strict):
         ) | {"initial_steps": self.initial_steps or 2 * self.steps}
 
 
-class EmpiricalConfig(_Strict):
+class EmpiricalConfig(Strict):
     """A perfect learner at finite n: stores its training set and resamples it."""
 
     name: Literal["empirical"] = "empirical"
@@ -185,7 +171,7 @@ class CustomLearnerConfig(_Custom):
 # --- rewards and curation
 
 
-class ModeDistanceConfig(_Strict):
+class ModeDistanceConfig(Strict):
     """r(x) = -max(0, |x - center| - r_min): flat within r_min of a mode, falling outside."""
 
     name: Literal["mode_distance"] = "mode_distance"
@@ -201,7 +187,7 @@ class CustomRewardConfig(_Custom):
     """A function of samples (N, ...) to rewards (N,), with an optional `supremum`."""
 
 
-class CurationConfig(_Strict):
+class CurationConfig(Strict):
     """How the kept samples are chosen from the pool."""
 
     kind: Literal["luce"] = "luce"
@@ -215,7 +201,7 @@ class CurationConfig(_Strict):
 # --- running
 
 
-class ActorResources(_Strict):
+class ActorResources(Strict):
     """CPUs and GPUs of one actor; fractions share a device."""
 
     cpus: float | Literal["auto"] = "auto"
@@ -229,7 +215,7 @@ class ActorResources(_Strict):
         return value
 
 
-class ResourcesConfig(_Strict):
+class ResourcesConfig(Strict):
     """What a trial and its samplers may use; but for `threads`, it changes no result."""
 
     samplers: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
@@ -240,132 +226,13 @@ class ResourcesConfig(_Strict):
     """CPU threads of torch in every process; part of what determines the last bits of a result."""
 
 
-class SamplingConfig(_Strict):
+class SamplingConfig(Strict):
     """How a pool is generated."""
 
     shard_size: PositiveInt = 1024
     """Samples a sampler generates at a time; names random streams, so it determines results."""
     preview: int = Field(500, ge=0)
     """Samples per seed and iteration that are kept for figures."""
-
-
-class Dimension(_Strict):
-    """The values a searched key takes: exactly one of the fields."""
-
-    grid: list[Any] | None = Field(None, min_length=1)
-    choice: list[Any] | None = Field(None, min_length=1)
-    uniform: tuple[Finite, Finite] | None = None
-    loguniform: tuple[Finite, Finite] | None = None
-    integers: tuple[int, int] | None = None
-
-    @model_validator(mode="after")
-    def _one(self) -> Dimension:
-        given = [name for name in type(self).model_fields if getattr(self, name) is not None]
-        if len(given) != 1:
-            raise ValueError(f"takes exactly one of {', '.join(type(self).model_fields)}")
-        if self.values is None and not self.bounds[0] < self.bounds[1]:
-            raise ValueError(f"{given[0]} takes [low, high] with low < high")
-        if self.loguniform is not None and self.loguniform[0] <= 0:
-            raise ValueError("loguniform takes low > 0")
-        return self
-
-    @property
-    def values(self) -> list[Any] | None:
-        """The listed values; None for a range."""
-        return self.grid if self.grid is not None else self.choice
-
-    @property
-    def bounds(self) -> tuple[float, float]:
-        """Both ends of a range."""
-        bounds = self.uniform or self.loguniform or self.integers
-        assert bounds is not None
-        return bounds
-
-
-class ObjectiveConfig(_Strict):
-    """The number a search optimizes: a metric, reduced over iterations and seeds."""
-
-    metric: str = "reward_mean"
-    mode: Literal["max", "min"] = "max"
-    over_seeds: Literal["mean", "median", "min", "max", "std", "ci_low", "ci_high"] = "mean"
-    at: Literal["last", "best"] | Annotated[int, Field(ge=0)] = "last"
-    """The iteration: the last, the one where the objective is best, or its number."""
-
-
-class EarlyStopConfig(_Strict):
-    """Stops a trial whose objective falls behind that of the trials before it."""
-
-    after: int = Field(2, ge=0)
-    """First iteration at which a trial may be stopped."""
-    quantile: Finite = Field(0.5, gt=0, lt=1)
-    """A trial below this quantile of the earlier trials at the same iteration is stopped."""
-    min_trials: PositiveInt = 5
-    """Earlier trials needed for a comparison."""
-
-
-class SearchConfig(_Strict):
-    """Which keys a sweep varies, and how their values are chosen."""
-
-    space: dict[str, Dimension] = {}
-    sampler: Literal["grid", "random", "tpe", "gp", "qmc"] = "grid"
-    objective: tuple[ObjectiveConfig, ...] = Field((ObjectiveConfig(),), min_length=1)
-    trials: PositiveInt | None = None
-    """Points of a sampler other than grid."""
-    concurrency: PositiveInt = 4
-    """Suggestion i waits for the results of points 0 to i - concurrency, and sees no others."""
-    seed: int = Field(0, ge=0)
-    """Seed of the sampler."""
-    early_stop: EarlyStopConfig | None = None
-
-    @property
-    def learns(self) -> bool:
-        """Whether results of earlier points influence later ones."""
-        return self.sampler in ("tpe", "gp") or self.early_stop is not None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _split_space(cls, given: Any) -> Any:
-        if not isinstance(given, Mapping) or "space" in given:
-            return given
-        options = {key: value for key, value in given.items() if key in cls.model_fields}
-        if isinstance(options.get("objective"), Mapping):
-            options["objective"] = [options["objective"]]
-        searched = {key: value for key, value in given.items() if key not in cls.model_fields}
-        return options | {"space": dict(_dimensions(searched))}
-
-    @model_validator(mode="after")
-    def _consistent(self) -> SearchConfig:
-        for key, dimension in self.space.items():
-            if key.split(".")[0] in ("search", "seeds", "name", "resources"):
-                raise ValueError(f"{key}=null: cannot be searched; every point has the same")
-            if self.sampler == "grid" and dimension.values is None:
-                raise ValueError(f"sampler=grid: needs {key} as a grid or choice of values")
-        if self.sampler != "grid" and self.trials is None:
-            raise ValueError(f"trials=null: must be given with sampler={self.sampler}")
-        if self.sampler == "grid" and self.trials is not None:
-            raise ValueError(f"trials={self.trials}: a grid runs every point; drop it")
-        if self.early_stop and len(self.objective) > 1:
-            raise ValueError("early_stop=null: works with one objective")
-        return self
-
-
-def _dimensions(given: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    """Dotted keys and their dimensions: `learner: {lr: {grid: ...}}` is `learner.lr`."""
-    found = []
-    for key, value in given.items():
-        path = f"{prefix}{key}"
-        nested = isinstance(value, Mapping) and not set(value) & set(Dimension.model_fields)
-        if nested and value:
-            found += _dimensions(value, f"{path}.")
-        elif not isinstance(value, Mapping | Dimension):
-            allowed = [*SearchConfig.model_fields, *Dimension.model_fields]
-            close = difflib.get_close_matches(key, allowed, n=1)
-            hint = f"; did you mean {close[0]}?" if close else ""
-            fields = ", ".join(Dimension.model_fields)
-            raise ValueError(f"{path}={value!r}: a searched key takes one of {fields}{hint}")
-        else:
-            found.append((SHORT_KEYS.get(path, path), value))
-    return found
 
 
 # --- the whole
@@ -396,7 +263,7 @@ RewardConfig = Annotated[
 ]
 
 
-class Config(_Strict):
+class Config(Strict):
     """A sweep. Field names are the keys of its YAML file."""
 
     name: str = Field(min_length=1, max_length=100)

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from core.config import ObjectiveConfig
 from core.errors import ConfigError
+from core.search_config import ObjectiveConfig
 from core.statistics import over_seeds
 from sweeps.ledger import Point, Row
 

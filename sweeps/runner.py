@@ -30,6 +30,7 @@ from core.errors import ConfigError
 from core.loop import Loop
 from core.metrics import metric_names
 from core.parsing import at_point
+from sweeps.experiment import Experiment, SweepIdentity
 from sweeps.ledger import Ledger, Point
 from sweeps.naming import SYMBOLS
 from sweeps.output import Output, SweepFolder, plain
@@ -37,7 +38,7 @@ from sweeps.progress import build_progress
 from sweeps.recorder import Checkpoints, Recorder
 from sweeps.resources import Allocation, allocate, check_fits
 from sweeps.search import EarlyStop, PointSearcher, check_objectives, check_space
-from sweeps.tracking import Experiment, SweepIdentity, Tracker
+from sweeps.tracking import Tracker
 from workers.trial import Trial
 
 STORE_PATIENCE = 30.0

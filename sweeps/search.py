@@ -18,9 +18,10 @@ import optuna
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
-from core.config import Config, Dimension, SearchConfig
+from core.config import Config
 from core.errors import ConfigError
 from core.parsing import at_point
+from core.search_config import Dimension, SearchConfig
 from sweeps import objective
 from sweeps.ledger import Ledger, Point
 

@@ -1,37 +1,29 @@
 """Delivering the ledger to MLflow, in the background, without ever holding up a sweep.
 
-The layout is one experiment per sweep; in it a run per point with the curves aggregated over seeds,
-a child run per seed with the raw curves, and one run named `sweep` for the rest. Every row carries
-the time it was recorded, so delivering it again changes nothing: MLflow keeps one row for the same
-key, step, time and value. What the store does not take now is tried again, and again on resume.
+Every row carries the time it was recorded, so delivering it again changes nothing: MLflow keeps one
+row for the same key, step, time and value. What the store does not take now is tried again, and again
+on resume.
 """
 
 from __future__ import annotations
 
-import json
 import logging
-import os
-import tempfile
 import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from filelock import FileLock
 
 from core.config import Config
 from core.parsing import at_point
 from core.statistics import over_seeds
+from sweeps.experiment import Experiment, SweepIdentity
 from sweeps.ledger import Event, Ledger, Row
-from sweeps.naming import color, point_name
 from sweeps.output import Output, SweepFolder
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
     from mlflow.entities import Metric
 
 logger = logging.getLogger(__name__)
@@ -42,170 +34,6 @@ RETRY_AT_MOST = 30.0
 """Seconds between attempts while the store is down."""
 CHUNK = 50
 """Events delivered before that is noted."""
-BATCH = 1000
-"""MLflow's limit on metrics in a call."""
-
-
-def connect(uri: str) -> MlflowClient:
-    """A client for a tracking store, which fails at once where MLflow would retry for minutes."""
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
-    from mlflow import MlflowClient
-
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    if uri.startswith("sqlite:///"):
-        _create_whole(Path(uri.removeprefix("sqlite:///")))
-    return MlflowClient(uri)
-
-
-def _create_whole(database: Path) -> None:
-    """Create MLflow's SQLite file unless it is there: all of it, or none.
-
-    MLflow builds a new database by a hundred migrations; a process killed among them would leave a
-    file that no process can open again.
-    """
-    from mlflow import MlflowClient
-
-    if database.exists():
-        return
-    database.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{database}.lock"):
-        if database.exists():
-            return
-        with tempfile.TemporaryDirectory(dir=database.parent, prefix=".mlflow-") as folder:
-            new = Path(folder) / database.name
-            MlflowClient(f"sqlite:///{new}")
-            new.replace(database)
-
-
-@dataclass(frozen=True)
-class SweepIdentity:
-    """What runs are labelled with."""
-
-    sweep: str
-    config: Config
-    description: str
-
-    @property
-    def experiment(self) -> str:
-        """The experiment's name."""
-        return f"{self.config.name}/{self.sweep}"
-
-    @property
-    def searched(self) -> list[str]:
-        """Dotted keys that the sweep varies."""
-        return list(self.config.search.space)
-
-
-class Experiment:
-    """The runs of one sweep in a tracking store. Not thread-safe; may raise `MlflowException`."""
-
-    def __init__(self, uri: str, identity: SweepIdentity, artifacts: str | None) -> None:
-        self._client = connect(uri)
-        self._identity = identity
-        found = self._client.get_experiment_by_name(identity.experiment)
-        self.id: str = (
-            found.experiment_id
-            if found
-            else self._client.create_experiment(
-                identity.experiment,
-                artifact_location=artifacts,
-                tags={"mlflow.note.content": identity.description},
-            )
-        )
-        self._params: dict[str, int] = {}
-        """Parameters of known runs: a process may have died before it had logged them all."""
-        self._runs = self._known_runs()
-
-    def sweep_run(self) -> str:
-        """The run that holds configuration, environment, figures; it never gets a metric."""
-        return self._run("sweep", "sweep", {}, {})
-
-    def point_run(self, index: int, point: Config) -> str:
-        """The run of a point's aggregate curves."""
-        flat = point.flat()
-        tags = {"luceloop.point": str(index), "mlflow.runColor": color(index)}
-        name = point_name(flat, self._identity.searched)
-        return self._run("point", name, tags, flat, key=str(index))
-
-    def seed_run(self, index: int, point: Config, seed: int) -> str:
-        """The run of one seed's raw curves, beneath its point's."""
-        tags = {
-            "luceloop.point": str(index),
-            "luceloop.seed": str(seed),
-            "mlflow.parentRunId": self.point_run(index, point),
-            "mlflow.runColor": color(index),
-        }
-        params = point.flat() | {"seed": seed}
-        return self._run("seed", f"seed={seed}", tags, params, key=f"{index}/{seed}")
-
-    def log(self, run: str, metrics: list[Metric]) -> None:
-        """Write metrics, as many to a call as MLflow takes."""
-        for first in range(0, len(metrics), BATCH):
-            self._client.log_batch(run, metrics=metrics[first : first + BATCH])
-
-    def log_file(self, run: str, path: Path, folder: str | None = None) -> None:
-        """Attach a file, or all files of a folder."""
-        if path.is_dir():
-            self._client.log_artifacts(run, str(path), folder)
-        else:
-            self._client.log_artifact(run, str(path), folder)
-
-    def end(self, run: str, status: str, reason: str = "") -> None:
-        """Mark a run as ended; a reason becomes its description."""
-        if reason:
-            self._client.set_tag(run, "mlflow.note.content", reason)
-        self._client.set_terminated(run, status)
-
-    def _known_runs(self) -> dict[tuple[str, str], str]:
-        """Runs by kind and key, so that a resumed sweep goes on with them."""
-        known, token = {}, None
-        while True:
-            page = self._client.search_runs([self.id], max_results=1000, page_token=token)
-            for run in page:
-                tags = run.data.tags
-                kind, point = (
-                    tags.get("luceloop.kind", ""),
-                    tags.get("luceloop.point", ""),
-                )
-                key = f"{point}/{tags['luceloop.seed']}" if kind == "seed" else point
-                known[kind, key] = run.info.run_id
-                self._params[run.info.run_id] = len(run.data.params)
-            token = page.token
-            if not token:
-                return known
-
-    def _run(
-        self,
-        kind: str,
-        name: str,
-        tags: dict[str, str],
-        params: dict[str, Any],
-        key: str = "",
-    ) -> str:
-        if (kind, key) not in self._runs:
-            own = {
-                "luceloop.kind": kind,
-                "luceloop.sweep": self._identity.sweep,
-                "luceloop.searched": json.dumps(self._identity.searched),
-            }
-            created = self._client.create_run(self.id, tags=own | tags, run_name=name)
-            self._runs[kind, key] = created.info.run_id
-        run = self._runs[kind, key]
-        if self._params.get(run, 0) < len(params):
-            self._log_params(run, params)
-            self._params[run] = len(params)
-        return run
-
-    def _log_params(self, run: str, params: dict[str, Any]) -> None:
-        from mlflow.entities import Param
-
-        listed = [Param(name, _param(value)) for name, value in params.items()]
-        for first in range(0, len(listed), 100):
-            self._client.log_batch(run, params=listed[first : first + 100])
 
 
 class Tracker:
@@ -369,10 +197,6 @@ def _metrics(values: dict[str, float], step: int, at: int) -> list[Metric]:
     from mlflow.entities import Metric
 
     return [Metric(name, value, at, step) for name, value in values.items()]
-
-
-def _param(value: Any) -> str:
-    return str(list(value)) if isinstance(value, tuple) else str(value)
 
 
 def _one_line(error: Exception) -> str:

@@ -14,8 +14,8 @@ from pathlib import Path
 from rich.console import Console
 
 from core.errors import ConfigError
+from sweeps.experiment import connect
 from sweeps.output import Output
-from sweeps.tracking import connect
 
 START = 120.0
 """Seconds the server may take to answer."""

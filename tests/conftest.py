@@ -79,7 +79,7 @@ def cli(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> C
 @pytest.fixture(scope="session")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """MLflow's database without a sweep; making one takes several seconds."""
-    from sweeps.tracking import connect
+    from sweeps.experiment import connect
 
     database = tmp_path_factory.mktemp("store") / "mlflow.db"
     connect(f"sqlite:///{database}")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from core.config import ObjectiveConfig, SearchConfig
+from core.search_config import ObjectiveConfig, SearchConfig
 from core.sizes import training_sizes
 from sweeps.output import Output, plain
 from sweeps.presets import preset_names, read_config

@@ -16,9 +16,10 @@ from mlflow import MlflowClient
 
 from core.config import Config
 from core.parsing import parse_config
+from sweeps.experiment import SweepIdentity, connect
 from sweeps.ledger import Ledger
 from sweeps.output import Output, SweepFolder
-from sweeps.tracking import SweepIdentity, Tracker, connect
+from sweeps.tracking import Tracker
 
 SEEDS = [3, 4]
 
@@ -160,7 +161,7 @@ def start_server(store: str, artifacts: Path, port: int) -> subprocess.Popen:
 @pytest.mark.slow
 def test_a_process_killed_while_making_the_database_leaves_none_or_a_whole_one(tmp_path):
     database = tmp_path / "mlflow.db"
-    program = f"from sweeps.tracking import connect; connect('sqlite:///{database}')"
+    program = f"from sweeps.experiment import connect; connect('sqlite:///{database}')"
     process = subprocess.Popen([sys.executable, "-c", program])
     deadline = time.monotonic() + 60
     while not list(tmp_path.glob(".mlflow-*/mlflow.db")) and time.monotonic() < deadline:
