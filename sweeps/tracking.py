@@ -1,8 +1,8 @@
 """Delivering the ledger to MLflow, in the background, without ever holding up a sweep.
 
 Every row carries the time it was recorded, so delivering it again changes nothing: MLflow keeps one
-row for the same key, step, time and value. What the store does not take now is tried again, and again
-on resume.
+row for the same key, step, time and value. What the store does not take now is tried again, and
+again on resume.
 """
 
 from __future__ import annotations
