@@ -118,7 +118,7 @@ def run_sweep(
         folder: the sweep's folder, its configuration in it.
         output: the output folder.
         console: where progress is shown.
-        finish: draws figures from a tracking URI, given the sweep's id; they become artifacts.
+        finish: draws the figures of the sweep with this id; the files become artifacts.
 
     Ctrl-C and SIGTERM end the run at once; nothing on record is lost. Ray is started and ended
     here, unless the caller has started it.

@@ -188,7 +188,8 @@ def test_a_run_left_without_parameters_gets_them_later(output, folder, config):
     store = Output(output).tracking_uri
     client = connect(store)
     identity = SweepIdentity(folder.id, config, "a test")
-    experiment = client.create_experiment(identity.experiment)
+    artifacts = (output / "artifacts").as_uri()
+    experiment = client.create_experiment(identity.experiment, artifact_location=artifacts)
     half_made = {"luceloop.kind": "point", "luceloop.sweep": folder.id, "luceloop.point": "0"}
     run = client.create_run(experiment, tags=half_made).info.run_id
     ledger = Ledger(folder.ledger)
