@@ -55,6 +55,20 @@ class Dataset(Protocol):
         ...
 
 
+@runtime_checkable
+class QuasiRandom(Protocol):
+    """A dataset whose law is known as a map of the unit cube, so that any points can be mapped."""
+
+    @property
+    def uniforms(self) -> int:
+        """Independent uniform numbers that make a sample, D."""
+        ...
+
+    def from_uniform(self, u: Tensor) -> Tensor:
+        """Samples `(N, *shape)`, float32, of uniform numbers `(N, D)` in (0, 1), float64."""
+        ...
+
+
 @dataclass(frozen=True)
 class EightGaussians:
     """Equal mixture of eight isotropic Gaussians; mode i sits at angle 2πi/8.
@@ -68,6 +82,7 @@ class EightGaussians:
     std: float
     shape: tuple[int, ...] = (2,)
     n_classes: int = 8
+    uniforms: int = 3
 
     @property
     def modes(self) -> Tensor:
@@ -79,6 +94,11 @@ class EightGaussians:
         """Samples `(size, 2)`."""
         mode = torch.randint(8, (size,), generator=generator)
         return self.modes[mode] + self.std * torch.randn(size, 2, generator=generator)
+
+    def from_uniform(self, u: Tensor) -> Tensor:
+        """Samples `(N, 2)` of a mode and two normal coordinates `(N, 3)`."""
+        mode = (8 * u[:, 0]).long().clamp_max(7)
+        return (self.modes[mode] + self.std * _normal(u[:, 1:])).float()
 
     def classify(self, x: Tensor) -> Tensor:
         """Index of the nearest mode `(B,)`."""
@@ -96,6 +116,7 @@ class TwoMoons:
     noise: float
     shape: tuple[int, ...] = (2,)
     n_classes: int = 2
+    uniforms: int = 4
 
     @property
     def modes(self) -> Tensor:
@@ -106,9 +127,12 @@ class TwoMoons:
         """Samples `(size, 2)`."""
         lower = torch.randint(2, (size,), generator=generator).bool()
         angle = math.pi * torch.rand(size, generator=generator)
-        x = torch.where(lower, 1 - angle.cos(), angle.cos())
-        y = torch.where(lower, 0.5 - angle.sin(), angle.sin())
-        return torch.stack([x, y], 1) + self.noise * torch.randn(size, 2, generator=generator)
+        return _on_moon(lower, angle) + self.noise * torch.randn(size, 2, generator=generator)
+
+    def from_uniform(self, u: Tensor) -> Tensor:
+        """Samples `(N, 2)` of a moon, an angle and two normal coordinates `(N, 4)`."""
+        on_moon = _on_moon(u[:, 0] >= 0.5, math.pi * u[:, 1])
+        return (on_moon + self.noise * _normal(u[:, 2:])).float()
 
     def classify(self, x: Tensor) -> Tensor:
         """0 where the upper moon is nearer, 1 where the lower is `(B,)`."""
@@ -116,6 +140,19 @@ class TwoMoons:
         upper = _distance_to_half_circle(x - origin)
         lower = _distance_to_half_circle(turn - x)
         return (lower < upper).long()
+
+
+def _on_moon(lower: Tensor, angle: Tensor) -> Tensor:
+    """Points `(B, 2)` of the lower or upper moon at an angle."""
+    x = torch.where(lower, 1 - angle.cos(), angle.cos())
+    y = torch.where(lower, 0.5 - angle.sin(), angle.sin())
+    return torch.stack([x, y], 1)
+
+
+def _normal(u: Tensor) -> Tensor:
+    """Standard normal numbers of uniform ones; those of 0 and 1 are cut off at 8.2."""
+    normal: Tensor = torch.special.ndtri(u.clamp(1e-16, 1 - 1e-16))
+    return normal
 
 
 def _distance_to_half_circle(x: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ Axes: R rows, N real samples, M kept samples, `...` the sample's own shape.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ import torch
 from torch import Tensor
 
 from core import rng
+from core.bounds import Margins
 from core.cache import InitialModels, fingerprint
 from core.config import Config
 from core.data import build_dataset
@@ -47,6 +49,8 @@ class LoopState:
     learner: State
     kept: Tensor | None
     """Kept samples of p_t's pool `(R, M, ...)`; None if none are kept."""
+    metrics: Mapping[str, Tensor]
+    """Of p_t, by name, float64 `(R,)`: Lemma 2.2 bounds the next ones by them."""
 
     def plain(self) -> dict[str, Any]:
         """Plain types that `torch.load(weights_only=True)` reads."""
@@ -54,12 +58,13 @@ class LoopState:
             "iteration": self.iteration,
             "learner": dict(self.learner),
             "kept": self.kept,
+            "metrics": dict(self.metrics),
         }
 
     @classmethod
     def of(cls, plain: Mapping[str, Any]) -> LoopState:
         """The inverse of `plain`."""
-        return cls(plain["iteration"], plain["learner"], plain["kept"])
+        return cls(plain["iteration"], plain["learner"], plain["kept"], plain["metrics"])
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,8 @@ class IterationResult:
     """By name, float64 `(R,)`."""
     preview: Tensor
     """Some samples of p_t's pool `(R, P, ...)`."""
+    reward: Tensor | None
+    """At t=0: base rewards of p_0's pool `(R, N)`, NaN beyond a row's pool."""
     state: LoopState
 
 
@@ -124,14 +131,21 @@ class Loop:
             curate = iteration < self.config.iterations
             model = self.learner.model(fitted.state)
             results = run_shards(model, iteration, self.shards, curate)
-            pool = gather(results, self.rows, iteration, curate)
+            pool = gather(results, self.rows, iteration, curate, self.sampler.law)
             count = len(self.rows.seeds)
             share = torch.full((count,), watch.seconds["fit"] / count, dtype=torch.float64)
             found = pool.metrics | {"seconds/fit": share}
             if fitted.loss is not None:
                 found["loss"] = fitted.loss
-            start = LoopState(iteration, fitted.state, pool.kept)
-            yield IterationResult(iteration, found, pool.preview, start)
+            if start is not None:
+                found |= self.margins.after(start.metrics, found)
+            start = LoopState(iteration, fitted.state, pool.kept, found)
+            yield IterationResult(iteration, found, pool.preview, pool.reward, start)
+
+    @functools.cached_property
+    def margins(self) -> Margins:
+        """The bounds that the theory gives these rows."""
+        return Margins(self.sampler.law, self.rows, self.config.k)
 
     def run_shards_here(
         self,

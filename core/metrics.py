@@ -62,6 +62,8 @@ class PoolStatistics:
     """Of e^{β(r - r*)}; None where the reward's supremum r* is not known."""
     class_count: Tensor | None
     """Samples of each class, float64 `(R, C)`; None where there are no classes."""
+    bin_count: Tensor
+    """Samples in each reward bin of the real data's law, float64 `(R, Q)`."""
 
     @classmethod
     def of(
@@ -72,6 +74,7 @@ class PoolStatistics:
         supremum: float | None,
         classes: Tensor | None,
         n_classes: int,
+        edges: Tensor,
     ) -> PoolStatistics:
         """Reduce one shard.
 
@@ -82,15 +85,15 @@ class PoolStatistics:
             supremum: r*, if known.
             classes: int64 `(R, N)`, if the data has classes.
             n_classes: C.
+            edges: upper ends of all reward bins but the last, float64 `(Q-1,)`.
         """
         exp_reward = None
         if supremum is not None:
             exp_reward = Moments.of(_exp_reward(reward.double(), beta, supremum), mask)
         class_count = None
         if classes is not None:
-            class_count = torch.zeros(len(reward), n_classes, dtype=torch.float64)
-            class_count = class_count.to(reward.device)
-            class_count.scatter_add_(1, classes, mask.double())
+            class_count = _count(classes, mask, n_classes)
+        bins = torch.bucketize(reward.double(), edges)  # bin q ends at edge q, included
         infinity = torch.inf
         return cls(
             reward=Moments.of(reward, mask),
@@ -98,6 +101,7 @@ class PoolStatistics:
             highest=reward.double().where(mask, -infinity).amax(1),
             exp_reward=exp_reward,
             class_count=class_count,
+            bin_count=_count(bins, mask, len(edges) + 1),
         )
 
     def __add__(self, other: PoolStatistics) -> PoolStatistics:
@@ -110,6 +114,7 @@ class PoolStatistics:
             highest=torch.maximum(self.highest, other.highest),
             exp_reward=self.exp_reward + other.exp_reward if both_exp else None,  # type: ignore[operator]
             class_count=self.class_count + other.class_count if both_classes else None,  # type: ignore[operator]
+            bin_count=self.bin_count + other.bin_count,
         )
 
     def cpu(self) -> PoolStatistics:
@@ -120,10 +125,15 @@ class PoolStatistics:
             highest=self.highest.cpu(),
             exp_reward=None if self.exp_reward is None else self.exp_reward.cpu(),
             class_count=None if self.class_count is None else self.class_count.cpu(),
+            bin_count=self.bin_count.cpu(),
         )
 
-    def metrics(self) -> dict[str, Tensor]:
-        """The metrics of the pool by name, each float64 `(R,)`."""
+    def metrics(self, real_bins: Tensor) -> dict[str, Tensor]:
+        """The metrics of the pool by name, each float64 `(R,)`.
+
+        Args:
+            real_bins: shares of the reward bins under p_ref, float64 `(Q,)`.
+        """
         metrics = {
             "reward_mean": self.reward.mean,
             "reward_std": self.reward.variance.sqrt(),
@@ -133,6 +143,8 @@ class PoolStatistics:
         if self.exp_reward is not None:
             metrics["exp_reward_mean"] = self.exp_reward.mean
             metrics["exp_reward_var"] = self.exp_reward.variance
+        bins = self.bin_count / self.bin_count.sum(1, keepdim=True)
+        metrics["reward_kl"] = torch.special.xlogy(bins, bins / real_bins).sum(1)
         if self.class_count is not None:
             share = self.class_count / self.class_count.sum(1, keepdim=True)
             metrics |= {f"class_fraction/{i}": column for i, column in enumerate(share.T)}
@@ -141,12 +153,16 @@ class PoolStatistics:
 
 
 def metric_names(n_classes: int, supremum: float | None) -> list[str]:
-    """Names of the metrics of a loop, for data with `n_classes` and a reward with r*."""
+    """Names of the metrics of a loop, for data with `n_classes` and a reward with r*.
+
+    The margins to bounds come on top, `core.bounds.applicable`.
+    """
     names = [
         "reward_mean",
         "reward_std",
         "reward_min",
         "reward_max",
+        "reward_kl",
         "kept_reward_mean",
         "loss",
     ]
@@ -160,6 +176,12 @@ def metric_names(n_classes: int, supremum: float | None) -> list[str]:
 def merge(shards: Sequence[PoolStatistics]) -> PoolStatistics:
     """Statistics of a pool from those of its shards, added in the order given."""
     return functools.reduce(PoolStatistics.__add__, shards)
+
+
+def _count(index: Tensor, mask: Tensor, most: int) -> Tensor:
+    """How often each of 0 to `most`-1 is in a row of `index` `(R, N)` where `mask` is true."""
+    counts = torch.zeros(len(index), most, dtype=torch.float64, device=index.device)
+    return counts.scatter_add_(1, index, mask.double())
 
 
 def _exp_reward(reward: Tensor, beta: Tensor, supremum: float) -> Tensor:

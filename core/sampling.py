@@ -10,6 +10,7 @@ Axes: R rows, B samples of a shard, G choices of a shard, M kept samples, K cand
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -22,6 +23,7 @@ from core import curation, metrics, rng
 from core.config import Config
 from core.data import Dataset
 from core.errors import LoopError
+from core.law import RewardLaw, real_law
 from core.learners.base import Learner
 from core.rewards import Reward
 from core.sizes import training_sizes
@@ -86,6 +88,8 @@ class ShardResult:
     """At K=∞: this shard's M draws, as indices into `kept`."""
     preview: Tensor
     """First samples of the shard, for figures `(R, P, ...)`."""
+    reward: Tensor | None
+    """At t=0: base rewards of all samples `(R, B)`, NaN beyond a row's pool."""
     seconds: dict[str, float]
     """Time spent by stage."""
 
@@ -127,6 +131,11 @@ class ShardSampler:
         self.config, self.rows, self.dataset = config, rows, dataset
         self.reward, self.learner, self.device = reward, learner, device
 
+    @functools.cached_property
+    def law(self) -> RewardLaw:
+        """The law of the real data's rewards; worked out when first needed, in every process."""
+        return real_law(self.config, self.device)
+
     def __call__(
         self, model: Mapping[str, Tensor], iteration: int, shard: Shard, curate: bool
     ) -> ShardResult:
@@ -153,6 +162,7 @@ class ShardSampler:
             kept_reward=kept_reward.cpu(),
             draws=draws,
             preview=preview.cpu().clone(),
+            reward=reward.where(mask, torch.nan).cpu() if iteration == 0 else None,
             seconds=watch.seconds,
         )
 
@@ -177,6 +187,7 @@ class ShardSampler:
             self.reward.supremum,
             classes,
             self.dataset.n_classes,
+            torch.from_numpy(self.law.edges).to(self.device),
         ).cpu()
 
     def _curate(
@@ -217,11 +228,20 @@ class Pool:
     """Kept samples `(R, M, ...)`, padded: row r has `rows.kept[r]`. None if nothing was curated."""
     preview: Tensor
     """Some samples of the pool `(R, P, ...)`."""
+    reward: Tensor | None
+    """At t=0: base rewards of the pool `(R, N)`, NaN beyond a row's pool."""
 
 
-def gather(results: Sequence[ShardResult], rows: Rows, iteration: int, curate: bool) -> Pool:
+def gather(
+    results: Sequence[ShardResult],
+    rows: Rows,
+    iteration: int,
+    curate: bool,
+    law: RewardLaw,
+) -> Pool:
     """Put the shards of a pool together; `results` are in shard order."""
-    pool_metrics = metrics.merge([result.statistics for result in results]).metrics()
+    real_bins = torch.from_numpy(law.reference @ law.bins)
+    pool_metrics = metrics.merge([result.statistics for result in results]).metrics(real_bins)
     most = int(rows.kept.max())
     kept = None
     if curate and most:
@@ -232,7 +252,8 @@ def gather(results: Sequence[ShardResult], rows: Rows, iteration: int, curate: b
         spent = sum(result.seconds[stage] for result in results) / len(rows.seeds)
         pool_metrics[f"seconds/{stage}"] = torch.full((len(rows.seeds),), spent).double()
     preview = torch.cat([result.preview for result in results], 1)
-    return Pool(pool_metrics, kept, preview)
+    rewards = [result.reward for result in results if result.reward is not None]
+    return Pool(pool_metrics, kept, preview, torch.cat(rewards, 1) if rewards else None)
 
 
 def _gather_kept(

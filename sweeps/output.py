@@ -1,7 +1,7 @@
 """The output folder: where everything a sweep writes lives, and how a sweep is found again.
 
 mlflow.db  artifacts/  cache/
-sweeps/<id>/{config.yaml, ledger.jsonl, previews/, tune/, figures/}
+sweeps/<id>/{config.yaml, ledger.jsonl, previews/, initial/, tune/, figures/}
 """
 
 from __future__ import annotations
@@ -53,6 +53,10 @@ class SweepFolder:
     def preview(self, point: int, iteration: int) -> Path:
         """Some samples of one pool."""
         return self.path / "previews" / f"point-{point:04d}" / f"iteration-{iteration:04d}.npz"
+
+    def initial_reward(self, point: int) -> Path:
+        """The rewards of p_0's pool, of which a forecast can start."""
+        return self.path / "initial" / f"point-{point:04d}" / "reward.npz"
 
     def config(self) -> Config:
         """The sweep's configuration."""

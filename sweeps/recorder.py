@@ -6,7 +6,7 @@ import logging
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from ray.tune import Callback
@@ -49,8 +49,10 @@ class Recorder(Callback):
         if "failed" in result:
             self._ledger.end_point(index, "failed", result["failed"], result["traceback"])
         else:
-            self._save_preview(index, result["iteration"], result.pop("preview"))
-            if not self._ledger.add_iteration(index, result["iteration"], result["metrics"]):
+            step = result["iteration"]
+            _save(self._folder.preview(index, step), samples=result.pop("preview"))
+            _save(self._folder.initial_reward(index), reward=result.pop("reward"))
+            if not self._ledger.add_iteration(index, step, result["metrics"]):
                 return
         self._progress.show(self._ledger.points[index])
 
@@ -71,14 +73,15 @@ class Recorder(Callback):
         if self._ledger.end_point(index, "lost", reason, text):
             self._progress.show(self._ledger.points[index])
 
-    def _save_preview(self, index: int, iteration: int, preview: np.ndarray | None) -> None:
-        if preview is None or preview.size == 0:
-            return
-        path = self._folder.preview(index, iteration)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(".tmp.npz")
-        np.savez_compressed(temporary, samples=preview)
-        temporary.replace(path)
+
+def _save(path: Path, **arrays: np.ndarray | None) -> None:
+    """Write arrays that a trial reported, all or nothing; it leaves out what it did not compute."""
+    if any(array is None or array.size == 0 for array in arrays.values()):
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp.npz")
+    np.savez_compressed(temporary, **cast(Any, arrays))
+    temporary.replace(path)
 
 
 class Checkpoints:

@@ -25,6 +25,7 @@ from filelock import FileLock, Timeout
 from ray import tune
 from rich.console import Console
 
+from core.bounds import applicable
 from core.config import Config
 from core.errors import ConfigError
 from core.loop import Loop
@@ -84,10 +85,13 @@ def check(config: Config) -> int:
 
 
 def _metric_names(loop: Loop) -> set[str]:
-    names = set(metric_names(loop.dataset.n_classes, loop.sampler.reward.supremum))
-    if not (loop.config.iterations and int(loop.rows.kept.max())):
+    config, supremum = loop.config, loop.sampler.reward.supremum
+    names = set(metric_names(loop.dataset.n_classes, supremum))
+    if config.iterations:
+        names |= {f"margin/{name}" for name in applicable(config.lam, config.k, supremum)}
+    if not (config.iterations and int(loop.rows.kept.max())):
         names.discard("kept_reward_mean")
-    if loop.config.learner.name == "empirical":
+    if config.learner.name == "empirical":
         names.discard("loss")
     return names
 

@@ -149,10 +149,7 @@ class Tracker:
             experiment.log(target, rows)
         for event in events:
             if event["event"] == "iteration":
-                preview = self._folder.preview(event["point"], event["iteration"])
-                if preview.exists():
-                    run = experiment.point_run(event["point"], self._point(event["point"]))
-                    experiment.log_file(run, preview, "samples")
+                self._attach(experiment, event["point"], event["iteration"])
         for index, event in ended:
             self._end(experiment, index, event)
 
@@ -168,6 +165,16 @@ class Tracker:
                 experiment.seed_run(event["point"], point, seed),
                 _metrics(values, step, at),
             )
+
+    def _attach(self, experiment: Experiment, index: int, iteration: int) -> None:
+        """Attach the files of an iteration to its point's run, where there are any."""
+        files = {"samples": self._folder.preview(index, iteration)}
+        if iteration == 0:
+            files["initial"] = self._folder.initial_reward(index)
+        for place, file in files.items():
+            if file.exists():
+                run = experiment.point_run(index, self._point(index))
+                experiment.log_file(run, file, place)
 
     def _end(self, experiment: Experiment, index: int, event: Event) -> None:
         status = "FINISHED" if event["status"] in ("done", "stopped") else "FAILED"

@@ -32,8 +32,8 @@ class Trial(tune.Trainable):
         checkpoint: folder to go on from, or None.
         reported: last iteration that is already on record, or -1.
 
-    A report holds `index`, `iteration`, `metrics` (name to R floats) and `preview`, or `failed`
-    and `traceback` where the point cannot go on.
+    A report holds `index`, `iteration`, `metrics` (name to R floats), `preview` and, at t=0,
+    `reward` (the rewards of p_0's pool), or `failed` and `traceback` where the point cannot go on.
     """
 
     def setup(self, config: dict[str, Any]) -> None:
@@ -69,12 +69,13 @@ class Trial(tune.Trainable):
             return {"index": self._given["index"], **report}
 
     def _report(self) -> dict[str, Any]:
-        preview = None
+        preview = reward = None
         while self._next not in self._rows:
             if self._iterations is None:
                 self._iterations = self._begin()
             result = next(self._iterations)
             self._state, preview = result.state, result.preview.numpy()
+            reward = None if result.reward is None else result.reward.numpy()
             self._rows[result.iteration] = {
                 name: values.tolist() for name, values in result.metrics.items()
             }
@@ -85,6 +86,7 @@ class Trial(tune.Trainable):
             "iteration": iteration,
             "metrics": self._rows[iteration],
             "preview": preview,
+            "reward": reward,
             "done": iteration >= self._given["point"]["iterations"],
         }
 

@@ -12,6 +12,8 @@ import torch
 from core.metrics import Moments, PoolStatistics, merge
 
 ROWS, POOL, CLASSES = 3, 101, 4
+EDGES = torch.tensor([-5.0, -0.5, -0.05], dtype=torch.float64)
+REAL_BINS = torch.tensor([0.1, 0.4, 0.3, 0.2], dtype=torch.float64)
 
 
 def _pool() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -24,7 +26,7 @@ def _pool() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 
 def _statistics(reward, mask, beta, supremum, classes=None) -> PoolStatistics:
     n_classes = 0 if classes is None else CLASSES
-    return PoolStatistics.of(reward, mask, beta, supremum, classes, n_classes)
+    return PoolStatistics.of(reward, mask, beta, supremum, classes, n_classes, EDGES)
 
 
 SPLITS = {
@@ -47,12 +49,15 @@ def test_metrics_of_merged_shards_equal_numpy_on_the_pool(cuts):
         part = slice(start, stop) if start < stop else slice(0, 1)
         inside = mask[:, part] & (start < stop)
         shards.append(_statistics(reward[:, part], inside, beta, 0.25, classes[:, part]))
-    found = merge(shards).metrics()
+    found = merge(shards).metrics(REAL_BINS)
     for row in range(ROWS):
         r = reward[row][mask[row]].double().numpy()
         weight = np.exp(float(beta[row]) * (r - 0.25))
         share = np.bincount(classes[row][mask[row]].numpy(), minlength=CLASSES) / len(r)
+        bins = np.histogram(r, [-np.inf, -5, -0.5, -0.05, np.inf])[0] / len(r)
+        real = REAL_BINS.numpy()
         expected = {
+            "reward_kl": sum(p * math.log(p / q) for p, q in zip(bins, real, strict=True) if p),
             "reward_mean": r.mean(),
             "reward_std": r.std(),
             "reward_min": r.min(),
@@ -81,8 +86,8 @@ def test_masked_samples_do_not_count():
     beta = torch.ones(ROWS, dtype=torch.float64)
     disturbed = reward.where(mask, 1e6)
     other = classes.where(mask, 0)
-    expected = _statistics(reward, mask, beta, 0.0, classes).metrics()
-    found = _statistics(disturbed, mask, beta, 0.0, other).metrics()
+    expected = _statistics(reward, mask, beta, 0.0, classes).metrics(REAL_BINS)
+    found = _statistics(disturbed, mask, beta, 0.0, other).metrics(REAL_BINS)
     for name, value in expected.items():
         assert torch.equal(found[name], value), name
 
@@ -91,14 +96,16 @@ def test_infinite_beta_counts_the_samples_at_the_supremum():
     reward = torch.tensor([[0.0, -1e-30, -1.0, 0.0], [-1.0, -2.0, -3.0, -4.0]])
     everything = torch.ones_like(reward, dtype=torch.bool)
     beta = torch.full((2,), torch.inf, dtype=torch.float64)
-    found = _statistics(reward, everything, beta, 0.0).metrics()
+    found = _statistics(reward, everything, beta, 0.0).metrics(REAL_BINS)
     assert found["exp_reward_mean"].tolist() == [0.5, 0.0]
     assert found["exp_reward_var"].tolist() == [0.25, 0.0]
 
 
 def test_zero_beta_gives_every_sample_weight_one():
     reward, mask, _ = _pool()
-    found = _statistics(reward, mask, torch.zeros(ROWS, dtype=torch.float64), 0.0).metrics()
+    found = _statistics(reward, mask, torch.zeros(ROWS, dtype=torch.float64), 0.0).metrics(
+        REAL_BINS
+    )
     assert found["exp_reward_mean"].tolist() == [1.0] * ROWS
     assert found["exp_reward_var"].tolist() == [0.0] * ROWS
 
@@ -108,7 +115,7 @@ def test_no_reward_overflows(beta):
     reward = torch.tensor([[-1e30, 0.0, -1e-30, -3.0]])
     everything = torch.ones_like(reward, dtype=torch.bool)
     factor = torch.tensor([beta], dtype=torch.float64)
-    found = _statistics(reward, everything, factor, 0.0).metrics()
+    found = _statistics(reward, everything, factor, 0.0).metrics(REAL_BINS)
     assert all(value.isfinite().all() for value in found.values())
     assert 0 <= float(found["exp_reward_mean"]) <= 1
 
@@ -117,11 +124,14 @@ def test_rewards_above_a_rounded_supremum_weigh_no_more_than_one():
     reward = torch.tensor([[1.0000001, 0.5]])  # the checks of a reward allow for rounding
     everything = torch.ones_like(reward, dtype=torch.bool)
     beta = torch.tensor([1e9], dtype=torch.float64)
-    assert float(_statistics(reward, everything, beta, 1.0).metrics()["exp_reward_mean"]) == 0.5
+    assert (
+        float(_statistics(reward, everything, beta, 1.0).metrics(REAL_BINS)["exp_reward_mean"])
+        == 0.5
+    )
 
 
 def test_without_a_supremum_there_is_no_exp_reward():
     reward, mask, _ = _pool()
     found = _statistics(reward, mask, torch.ones(ROWS, dtype=torch.float64), None)
-    names = set(merge([found, found]).metrics())
-    assert names == {"reward_mean", "reward_std", "reward_min", "reward_max"}
+    names = set(merge([found, found]).metrics(REAL_BINS))
+    assert names == {"reward_mean", "reward_std", "reward_min", "reward_max", "reward_kl"}

@@ -62,7 +62,7 @@ def _pool(make_config, k: int | float, rows: list[int]) -> Pool:
     sampler = ShardSampler(config, packed, dataset, build_reward(config.reward, dataset), learner)
     shards = cut_into_shards(int(packed.pool.max()), k, 24)
     results = [sampler(learner.model(state), 1, shard, True) for shard in shards]
-    return gather(results, packed, 1, True)
+    return gather(results, packed, 1, True, sampler.law)
 
 
 @pytest.mark.parametrize("k", [1, 2, 3, math.inf])

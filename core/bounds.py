@@ -1,0 +1,112 @@
+"""The theorems' bounds as curves: which apply to a point, and what each says at t ≥ 1.
+
+Expectations of w are in units of its supremum, w* = e^{βr*}. Where r* is not known there are none.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from core import theory
+from core.law import RewardLaw
+from core.sampling import Rows
+
+
+@dataclass(frozen=True)
+class Bounded:
+    """What a bound is a bound of."""
+
+    metric: str
+    side: Literal["lower", "upper"]
+    title: str
+
+    def margin(self, value: float, bound: float) -> float:
+        """How far `value` is on the right side of `bound`; negative where it is violated."""
+        return value - bound if self.side == "lower" else bound - value
+
+
+BOUNDS = {
+    "lemma_2_2": Bounded("exp_reward_mean", "lower", "Lemma 2.2"),
+    "theorem_2_3": Bounded("exp_reward_mean", "lower", "Theorem 2.3"),
+    "theorem_2_4": Bounded("reward_kl", "upper", "Theorem 2.4"),
+    "theorem_2_4_sup": Bounded("exp_reward_mean", "upper", "Theorem 2.4, on p_t/p_ref"),
+}
+"""By name in metrics, `bound/<name>` and `margin/<name>`."""
+
+
+def applicable(lam: float, k: float, supremum: float | None) -> list[str]:
+    """Names of the bounds whose conditions a point meets where p_0 = p_ref."""
+    if supremum is None:
+        return []
+    if math.isinf(lam):
+        return ["lemma_2_2"]
+    mixing = ["theorem_2_4", "theorem_2_4_sup"] if theory.largest_ratio(lam, k) else []
+    return ["theorem_2_3", *mixing]
+
+
+class Bounds:
+    """The bounds of one point.
+
+    Args:
+        law: of the real data's rewards, and where p_0 is measured, of p_0's. Theorems 2.3 and 2.4
+            hold for p_0 = p_ref alone and are left out otherwise.
+        beta: β.
+        lam: λ.
+        k: K.
+    """
+
+    def __init__(self, law: RewardLaw, beta: float, lam: float, k: float) -> None:
+        names = applicable(lam, k, law.supremum)
+        if not law.starts_at_reference:
+            names = [name for name in names if name == "lemma_2_2"]
+        self._k, self.names = k, names
+        self._fixed: dict[str, float] = {}
+        if "theorem_2_3" in names:
+            weight = law.exp_reward(beta)
+            mean = float(law.reference @ weight)
+            variance = float(law.reference @ (weight - mean) ** 2)
+            self._fixed["theorem_2_3"] = theory.theorem_2_3(mean, variance, lam, k)
+            ratio = theory.largest_ratio(lam, k)
+            if ratio is not None:
+                self._fixed["theorem_2_4"] = math.log(ratio)
+                self._fixed["theorem_2_4_sup"] = ratio * mean
+
+    def after(self, mean: float, variance: float) -> dict[str, float]:
+        """The bounds at t+1 where E_t[w]/w* and Var_t[w]/w*² are these."""
+        if "lemma_2_2" in self.names:
+            return {"lemma_2_2": theory.lemma_2_2(mean, variance, self._k)}
+        return dict(self._fixed)
+
+
+class Margins:
+    """How far every run of an ensemble stays on the right side of its bounds."""
+
+    def __init__(self, law: RewardLaw, rows: Rows, k: float) -> None:
+        points = list(zip(rows.beta.tolist(), rows.lam.tolist(), strict=True))
+        bounds = {point: Bounds(law, *point, k) for point in set(points)}
+        self._bounds = [bounds[point] for point in points]
+
+    def after(self, last: Mapping[str, Tensor], metrics: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """`margin/<bound>` at t+1, float64 `(R,)`; NaN in rows that the bound does not apply to.
+
+        Args:
+            last: metrics at t.
+            metrics: metrics at t+1.
+        """
+        found: dict[str, Tensor] = {}
+        for row, bounds in enumerate(self._bounds):
+            if not bounds.names:
+                continue
+            mean, variance = (float(last[f"exp_reward_{m}"][row]) for m in ("mean", "var"))
+            for name, bound in bounds.after(mean, variance).items():
+                value = metrics[BOUNDS[name].metric]
+                empty = torch.full_like(value, torch.nan)
+                margins = found.setdefault(f"margin/{name}", empty)
+                margins[row] = BOUNDS[name].margin(float(value[row]), bound)
+        return found

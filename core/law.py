@@ -1,0 +1,248 @@
+"""Laws of the reward: p_ref and p_0 as weights on reward levels, all that the theory needs to know.
+
+The law of the real data is exact where the data is a fixed set, a fixed quasi-random sample where
+it has a known law, and a large random sample where it is code of the user's own.
+
+Axes: L reward levels, N samples, C classes, Q reward bins.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from core import rng
+from core.config import Config, CustomRewardConfig, NpzConfig
+from core.data import ArrayData, Dataset, QuasiRandom, build_dataset
+from core.parsing import parse_config
+from core.rewards import build_reward
+from core.theory import Array, log_weights
+
+BINS = 32
+"""Reward bins of about equal real mass, over which the divergence from the real data is taken."""
+QUASI_SAMPLE, SAMPLE = 2**17, 2**14
+"""Points of a quasi-random and of a random sample of the real data."""
+CHUNK = 2**13
+"""Samples that are held at a time."""
+EXACT_LEVELS = 512
+"""Laws of at most so many levels are taken as they are."""
+WIDTH, NARROWING = 0.4, 8.0
+"""Bins of `reduced` are this wide in βr, but a 1/8 of their distance from the top near it."""
+FAR, FAR_BINS = 400.0, 4096
+"""Below this distance from the top, and at β=∞, bins have equal mass instead."""
+
+
+@dataclass(frozen=True)
+class RewardLaw:
+    """The rewards of real samples and of p_0's; p_t/p_ref depends on x through them alone."""
+
+    reward: Array
+    """Levels `(L,)`, strictly ascending."""
+    reference: Array
+    """p_ref `(L,)`."""
+    initial: Array
+    """p_0 `(L,)`."""
+    classes: Array
+    """p_ref of level and class `(L, C)`; C=0 where the data has none, or p_0 is not p_ref."""
+    supremum: float | None
+    """r*, if known."""
+    edges: Array
+    """Upper ends of all reward bins but the last `(Q-1,)`."""
+
+    @classmethod
+    def of(
+        cls,
+        reward: Array,
+        classes: NDArray[np.int64] | None,
+        n_classes: int,
+        supremum: float | None,
+    ) -> RewardLaw:
+        """The law of equally likely real samples, with p_0 = p_ref.
+
+        Args:
+            reward: of each sample `(N,)`.
+            classes: of each sample `(N,)`, if the data has classes.
+            n_classes: C.
+            supremum: r*, if known.
+        """
+        level, index, count = np.unique(reward, return_inverse=True, return_counts=True)
+        shares = np.zeros((len(level), n_classes))
+        if classes is not None:
+            np.add.at(shares, (index, classes), 1 / len(reward))
+        weights = count / len(reward)
+        return cls(level, weights, weights, shares, supremum, _edges(level, weights))
+
+    def starting_from(self, reward: Array) -> RewardLaw:
+        """The same real data, p_0 being the law of these rewards `(N,)`."""
+        level, count = np.unique(reward, return_counts=True)
+        union = np.union1d(self.reward, level)
+        reference, initial = np.zeros(len(union)), np.zeros(len(union))
+        reference[np.searchsorted(union, self.reward)] = self.reference
+        initial[np.searchsorted(union, level)] = count / len(reward)
+        nothing = np.zeros((len(union), 0))
+        return replace(self, reward=union, reference=reference, initial=initial, classes=nothing)
+
+    @property
+    def starts_at_reference(self) -> bool:
+        """Whether p_0 = p_ref."""
+        return self.initial is self.reference
+
+    def exp_reward(self, beta: float) -> Array:
+        """e^{β(r - r*)} `(L,)`, for laws that know r*."""
+        assert self.supremum is not None
+        return np.exp(log_weights(np.append(self.reward, self.supremum), beta)[:-1])
+
+    @property
+    def bins(self) -> Array:
+        """Which reward bin a level is in, 1 or 0 `(L, Q)`; bin q ends at edge q, included."""
+        bin_of_level = np.searchsorted(self.edges, self.reward)
+        found: Array = np.eye(len(self.edges) + 1)[bin_of_level]
+        return found
+
+    def reduced(self, beta: float, iterations: int) -> RewardLaw:
+        """A law of far fewer levels that gives the same curves for this β and so many iterations.
+
+        Levels close in βr become the two that have the same mass and first three moments (their
+        Gauss rule). Near the top, where laws concentrate as iterations pass, levels stay apart.
+        Curves move by less than 1e-5 of the reward's range.
+        """
+        if len(self.reward) <= EXACT_LEVELS:
+            return self
+        bins = self._bins(log_weights(self.reward, beta), iterations)
+        reward, reference, classes = _two_points(self.reward, self.reference, self.classes, bins)
+        if self.starts_at_reference:
+            return replace(
+                self, reward=reward, reference=reference, initial=reference, classes=classes
+            )
+        nothing = np.zeros((len(self.reward), 0))
+        more, initial, _ = _two_points(self.reward, self.initial, nothing, bins)
+        level, index = np.unique(np.concatenate([reward, more]), return_inverse=True)
+        reference = _sum_at(index[: len(reward)], reference, len(level))
+        initial = _sum_at(index[len(reward) :], initial, len(level))
+        nothing = np.zeros((len(level), 0))
+        return replace(self, reward=level, reference=reference, initial=initial, classes=nothing)
+
+    def _bins(self, level: Array, iterations: int) -> NDArray[np.int64]:
+        """Ascending numbers of the bins of levels βr `(L,)`; none crosses an edge."""
+        narrowest = min(0.5 / max(iterations, 1), WIDTH)
+        turn = NARROWING * (WIDTH - narrowest)
+        far = -level > FAR
+        distance = np.minimum(-level, FAR)
+        near = NARROWING * np.log1p(np.minimum(distance, turn) / (NARROWING * narrowest))
+        number = np.ceil(near + np.maximum(distance - turn, 0) / WIDTH)
+        mass = ((self.initial + self.reference) / 2).cumsum()
+        number[far] = -1 - np.floor(FAR_BINS * mass[far])
+        edge = np.searchsorted(self.edges, self.reward)
+        changes = (np.diff(number) != 0) | (np.diff(edge) != 0)
+        return np.concatenate([[0], changes.cumsum()])
+
+
+def _edges(level: Array, weights: Array) -> Array:
+    """Upper ends of bins of about equal mass; a level that outweighs a bin has its own."""
+    ends = np.searchsorted(weights.cumsum(), np.arange(1, BINS) / BINS)
+    heavy = np.flatnonzero(weights >= 1 / BINS)
+    ends = np.unique(np.concatenate([ends, heavy, heavy - 1]))
+    return level[ends[(ends >= 0) & (ends < len(level) - 1)]]
+
+
+def _two_points(
+    reward: Array, weights: Array, classes: Array, bins: NDArray[np.int64]
+) -> tuple[Array, Array, Array]:
+    """Each bin's two-point Gauss rule: levels, weights, and classes of the same mass and mean."""
+    present = weights > 0
+    reward, weights, classes = reward[present], weights[present], classes[present]
+    _, starts, bins = np.unique(bins[present], return_index=True, return_inverse=True)
+
+    def total(values: Array) -> Array:
+        summed: Array = np.add.reduceat(values, starts, axis=0)
+        return summed
+
+    mass = total(weights)
+    mean = total(weights * reward) / mass
+    off = reward - mean[bins]
+    variance = total(weights * off**2) / mass
+    single = variance <= 1e-24 * (reward[-1] - reward[0]) ** 2
+    variance[single] = 1.0
+    skew = total(weights * off**3) / mass / variance
+    gap = np.sqrt(skew**2 + 4 * variance)
+    low, high = (skew - gap) / 2, (skew + gap) / 2
+    low[single] = high[single] = 0.0
+    gap[single] = 1.0
+    upper = -low / gap
+    class_upper = (total(classes * off[:, None]) - low[:, None] * total(classes)) / gap[:, None]
+    level, index = np.unique(np.concatenate([mean + low, mean + high]), return_inverse=True)
+    both = np.concatenate([mass * (1 - upper), mass * upper])
+    shares = np.concatenate([total(classes) - class_upper, class_upper])
+    return level, _sum_at(index, both, len(level)), _sum_at(index, shares, len(level))
+
+
+def _sum_at(index: NDArray[np.int64], values: Array, count: int) -> Array:
+    """Sums `(count, ...)` of the values `(N, ...)` that have the same index."""
+    sums = np.zeros((count, *values.shape[1:]))
+    np.add.at(sums, index, values)
+    return sums
+
+
+def real_law(config: Config, device: str = "cpu") -> RewardLaw:
+    """The law of a configuration's rewards on its real data, with p_0 = p_ref.
+
+    It is worked out once in a process for the same data and reward.
+
+    Raises:
+        LoopError: if the reward breaks its contract.
+        ConfigError: if the data or the reward cannot be built.
+    """
+    determining: dict[str, Any] = {
+        "data": config.data.model_dump(),
+        "reward": config.reward.model_dump(),
+    }
+    if isinstance(config.data, NpzConfig):
+        file = Path(config.data.path)
+        determining["file"] = file.stat().st_mtime_ns if file.exists() else None
+    return _real_law(json.dumps(determining, sort_keys=True), device)
+
+
+@functools.lru_cache(maxsize=16)
+def _real_law(determining: str, device: str) -> RewardLaw:
+    given = json.loads(determining)
+    config = parse_config({"name": "law", "data": given["data"], "reward": given["reward"]})
+    dataset = build_dataset(config.data)
+    reward = build_reward(config.reward, dataset)
+    rewards, classes = [], []
+    for chunk in _real_samples(dataset, cheap=not isinstance(config.reward, CustomRewardConfig)):
+        x = chunk.to(device)
+        rewards.append(reward(x).double().cpu())
+        if dataset.n_classes:
+            classes.append(dataset.classify(x).cpu())
+    return RewardLaw.of(
+        torch.cat(rewards).numpy(),
+        torch.cat(classes).numpy() if classes else None,
+        dataset.n_classes,
+        reward.supremum,
+    )
+
+
+def _real_samples(dataset: Dataset, cheap: bool) -> Iterator[Tensor]:
+    """Real samples `(N, *shape)` in chunks; fewer of them unless scoring is cheap."""
+    match dataset:
+        case ArrayData():
+            yield from torch.split(dataset.x, CHUNK)
+        case QuasiRandom():
+            engine: Any = torch.quasirandom.SobolEngine
+            sobol = engine(dataset.uniforms, scramble=True, seed=0)
+            for _ in range((QUASI_SAMPLE if cheap else SAMPLE) // CHUNK):
+                yield dataset.from_uniform(sobol.draw(CHUNK, dtype=torch.float64))
+        case _:
+            count = min(dataset.size, CHUNK)
+            for chunk in range(math.ceil(SAMPLE / count)):
+                yield dataset.draw(count, rng.stream(0, "law", shard=chunk))
