@@ -38,6 +38,8 @@ class SweepRuns:
 
     client: MlflowClient
     sweep: str
+    run: Run | None
+    """Of the configuration and other files; None if the sweep died before it was there."""
     points: dict[int, Run]
     """By index."""
     seeds: list[Run]
@@ -61,16 +63,18 @@ def find_runs(tracking_uri: str, sweep: str) -> SweepRuns:
     except Exception as error:  # stores raise what they like: HTTP, SQL, files
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ConfigError("MLFLOW_TRACKING_URI", tracking_uri, f"no answer: {reason}") from error
-    points, seeds = {}, []
+    points, seeds, whole = {}, [], None
     for run in runs:
         match run.data.tags.get("luceloop.kind"):
+            case "sweep":
+                whole = run
             case "point":
                 points[int(run.data.tags["luceloop.point"])] = run
             case "seed":
                 seeds.append(run)
     if not points:
         raise ConfigError("SWEEP", sweep, f"has no runs in MLflow at {tracking_uri}")
-    return SweepRuns(client, sweep, dict(sorted(points.items())), seeds)
+    return SweepRuns(client, sweep, whole, dict(sorted(points.items())), seeds)
 
 
 def _all_runs(client: MlflowClient, sweep: str) -> list[Run]:
@@ -95,13 +99,18 @@ def load_curves(runs: SweepRuns) -> pd.DataFrame:
     with ThreadPoolExecutor(READERS) as readers:
         found = readers.map(lambda run: _seed_rows(runs, run, searched), runs.seeds)
         rows = [row for per_seed in found for row in per_seed]
+    return tidy(rows, searched)
+
+
+def tidy(rows: Sequence[tuple[Any, ...]], searched: Sequence[str]) -> pd.DataFrame:
+    """The tidy table of such rows; `searched` are the keys with columns of their own."""
     table = pd.DataFrame(rows, columns=[*LEADING, *searched, *TRAILING])
     table["seed"] = table["seed"].astype("Int64")
     if not any(isinstance(k, float) for k in table["k"]):
         table["k"] = table["k"].astype("Int64")
     else:
         table["k"] = table["k"].astype(float)
-    order = ["point", "metric", "seed", "iteration"]
+    order = ["point", "metric", "seed", "iteration"]  # rows without a seed come last
     return table.sort_values(order, ignore_index=True)
 
 
@@ -146,12 +155,17 @@ def _curve(client: MlflowClient, run: Run, metric: str) -> dict[int, float]:
     return {row.step: row.value for row in client.get_metric_history(run.info.run_id, metric)}
 
 
-def _number(text: str) -> Any:
-    """A parameter as MLflow keeps it, back to a number where it was one."""
+def parameter(text: str) -> Any:
+    """The value that MLflow keeps as `text`."""
     if text in ("inf", "nan"):
         return math.inf if text == "inf" else math.nan
     try:
-        value = ast.literal_eval(text)
+        return ast.literal_eval(text)
     except (ValueError, SyntaxError):
         return text
+
+
+def _number(text: str) -> Any:
+    """A parameter back as a number where it was one."""
+    value = parameter(text)
     return value if isinstance(value, int | float) else text

@@ -1,17 +1,17 @@
-"""Figures of a sweep: curves with bands over seeds, kept against pool, mode shares, samples.
+"""Figures of a sweep: curves with bands over seeds on the theory's lines, mode shares, samples.
 
-Every drawing function takes numbers and an `ax`, and returns the `ax`; `draw_all` reads MLflow and
-writes PNG and PDF.
+Every drawing function takes numbers and an `ax`, and returns the `ax`; `draw_all` reads MLflow,
+`draw_forecasts` draws the theory alone, and both write PNG and PDF.
 """
 
 from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import pandas as pd
@@ -22,7 +22,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from analysis.curves import SweepRuns, find_runs, load_curves
+from analysis.forecasts import average, forecast_from, load_configs
 from analysis.statistics import aggregate, band
+from core.bounds import BOUNDS
+from core.forecast import Forecast, forecast
 from sweeps.naming import color
 
 MARKERS = "os^Dv<>P"
@@ -31,12 +34,17 @@ LABELS = {
     "reward_std": "std of the reward",
     "reward_min": "lowest reward",
     "reward_max": "highest reward",
+    "reward_kl": "KL(rewards ‖ real rewards), nats",
     "exp_reward_mean": "E[exp β(r - r*)]",
     "exp_reward_var": "Var[exp β(r - r*)]",
     "kept_reward_mean": "mean reward of the kept",
     "class_entropy": "entropy of the class shares (nats)",
     "loss": "training loss",
 }
+Start = Literal["law", "measured", "off"]
+"""Where forecasts start: at the real data's law, at the measured p_0, or not at all."""
+FORECAST: dict[str, Any] = {"ls": (0, (4, 2)), "lw": 1.0, "zorder": 1.9}
+BOUND: dict[str, Any] = {"ls": (0, (1, 2)), "lw": 1.0, "zorder": 1.8}
 WIDE_SWEEP = 12
 """Points beyond which curves are drawn thin, without bands or legend entries for each."""
 STYLE: dict[str, Any] = {
@@ -59,19 +67,28 @@ class PointCurves:
     name: str
     seeds: int
     aggregates: pd.DataFrame
-    """Tidy aggregate rows of the point."""
+    """Tidy aggregate rows of the point; empty where nothing was measured."""
+    forecast: Forecast | None = None
+    """What the theory says of the point."""
 
     @property
     def label(self) -> str:
         """The point's name and its number of seeds."""
+        if not self.seeds:
+            return self.name
         return f"{self.name} ({self.seeds} seed{'s' if self.seeds != 1 else ''})"
 
 
 def draw_curve(ax: Axes, points: Sequence[PointCurves], metric: str) -> Axes:
-    """One metric over iterations: a line per point, its 95 % interval over seeds as a band."""
+    """One metric over iterations: a line per point, its 95 % interval over seeds as a band.
+
+    Beneath: dashed, the forecast; dotted, the theorems' bounds.
+    """
     crowded = len(points) > WIDE_SWEEP
     for point in points:
         table = band(point.aggregates, metric)
+        if point.forecast is not None:
+            _draw_forecast(ax, point, point.forecast, metric, crowded)
         if table.empty:
             continue
         style: dict[str, Any] = {"lw": 0.8, "alpha": 0.6} if crowded else {"lw": 1.6, "ms": 4}
@@ -81,22 +98,60 @@ def draw_curve(ax: Axes, points: Sequence[PointCurves], metric: str) -> Axes:
         ax.plot(table.index, table["mean"], color=tint, marker=marker, label=label, **style)
         if not crowded:
             _shade(ax, table, tint)
+    _explain_lines(ax, points, metric, crowded)
     ax.set_ylabel(LABELS.get(metric, metric))
     return _iterations(ax)
 
 
+def _draw_forecast(
+    ax: Axes, point: PointCurves, found: Forecast, metric: str, crowded: bool
+) -> None:
+    """The forecast of a metric and the bounds on it; where nothing was measured, as the curve."""
+    tint = color(point.index)
+    if metric in found.curves:
+        style: dict[str, Any] = dict(FORECAST)
+        if point.aggregates.empty:
+            label = None if crowded else point.label
+            style = {"lw": 0.8 if crowded else 1.6, "label": label}
+        ax.plot(range(len(found.curves[metric])), found.curves[metric], color=tint, **style)
+    if not crowded:
+        for curve in _bounds_on(found, metric).values():
+            ax.plot(range(len(curve)), curve, color=tint, **BOUND)
+
+
+def _bounds_on(found: Forecast, metric: str) -> dict[str, np.ndarray]:
+    """Bounds on a metric, but for upper ones on E[w] that any law meets."""
+    vacuous = {"exp_reward_mean": 1.0}.get(metric, math.inf)
+    bounds = {name: b for name, b in found.bounds.items() if BOUNDS[name].metric == metric}
+    return {name: bound for name, bound in bounds.items() if np.nanmin(bound) < vacuous}
+
+
+def _explain_lines(ax: Axes, points: Sequence[PointCurves], metric: str, crowded: bool) -> None:
+    """Legend entries for the kinds of lines."""
+    found = [point.forecast for point in points if point.forecast is not None]
+    measured = any(not point.aggregates.empty for point in points)
+    if measured and any(metric in each.curves for each in found):
+        ax.plot([], [], color="0.4", label="forecast: perfect learner, n=∞", **FORECAST)
+    if not crowded and any(_bounds_on(each, metric) for each in found):
+        ax.plot([], [], color="0.4", label="bounds of the theorems", **BOUND)
+
+
 def draw_kept_against_pool(ax: Axes, points: Sequence[PointCurves]) -> Axes:
-    """Mean reward of the pool (solid) and of what was kept of it (dashed), a colour per point."""
+    """Mean reward of the pool (dots) and of what was kept of it (rings), a colour per point."""
     for point in points:
         tint = color(point.index)
         label: str | None = point.label
-        for metric, style in (("reward_mean", "-"), ("kept_reward_mean", "--")):
+        for metric, face in (("reward_mean", tint), ("kept_reward_mean", "white")):
             table = band(point.aggregates, metric)
-            ax.plot(table.index, table["mean"], color=tint, lw=1.6, ls=style, label=label)
+            style: dict[str, Any] = {"color": tint, "lw": 1.6, "marker": "o", "ms": 4, "mfc": face}
+            ax.plot(table.index, table["mean"], label=label, **style)
             _shade(ax, table, tint)
+            if point.forecast is not None:
+                _draw_forecast(ax, point, point.forecast, metric, crowded=True)
             label = None  # one entry a point
-    ax.plot([], [], color="0.4", lw=1.6, label="the pool of p_t")
-    ax.plot([], [], color="0.4", lw=1.6, ls="--", label="what was kept of it")
+    ax.plot([], [], color="0.4", marker="o", ms=4, label="the pool of p_t")
+    ax.plot([], [], color="0.4", marker="o", ms=4, mfc="white", label="what was kept of it")
+    _explain_lines(ax, points, "reward_mean", crowded=True)
     ax.set_ylabel(LABELS["reward_mean"])
     return _iterations(ax)
 
@@ -144,36 +199,47 @@ def draw_samples(ax: Axes, samples: np.ndarray, tint: str) -> Axes:
     return ax
 
 
-def draw_all(tracking_uri: str, sweep: str, folder: Path) -> list[Path]:
+def draw_all(tracking_uri: str, sweep: str, folder: Path, start: Start = "law") -> list[Path]:
     """Draw every figure of a sweep.
+
+    Args:
+        tracking_uri: MLflow's store.
+        sweep: id.
+        folder: where figures are written.
+        start: where the forecasts start that are drawn beneath.
 
     Returns:
         The files written, a PNG and a PDF for each figure; none if no point has a row.
 
     Raises:
-        ConfigError: if the tracking store does not have the sweep.
+        ConfigError: if the tracking store does not have the sweep, or a point cannot be forecast.
+        LoopError: if a reward breaks its contract on the real data.
     """
     runs = find_runs(tracking_uri, sweep)
     curves = load_curves(runs)
     if curves.empty:
         return []
-    points = _points(runs, curves, aggregate(curves))
-    metrics = [m for m in curves["metric"].unique() if not m.startswith(("class_fraction/", "sec"))]
+    points = load_points(runs, curves, start)
+    measured = list(curves["metric"].unique())
+    margins = [m for m in measured if m.startswith("margin/")]
+    metrics = [m for m in measured if not m.startswith(("class_fraction/", "seconds/", "margin/"))]
     folder.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
     with rc_context(cast(Any, STYLE)):
         written += _save(_overview(points, metrics), folder / "overview")
         for metric in metrics:
-            figure, ax = _single(len(points))
+            figure, ax = _single(len(points) + 2)
             draw_curve(ax, points, metric)
             _legend(figure, ax)
             written += _save(figure, folder / metric)
         if "kept_reward_mean" in metrics and len(points) <= WIDE_SWEEP:
-            figure, ax = _single(len(points) + 2)
+            figure, ax = _single(len(points) + 3)
             draw_kept_against_pool(ax, points)
             _legend(figure, ax)
             written += _save(figure, folder / "kept_against_pool")
-        if any(m.startswith("class_fraction/") for m in curves["metric"].unique()):
+        if margins:
+            written += _save(_margins(points, margins), folder / "margins")
+        if any(m.startswith("class_fraction/") for m in measured):
             written += _save(_shares(points), folder / "class_shares")
         samples = _samples(runs, points)
         if samples is not None:
@@ -181,14 +247,46 @@ def draw_all(tracking_uri: str, sweep: str, folder: Path) -> list[Path]:
     return written
 
 
-def _overview(points: Sequence[PointCurves], metrics: Sequence[str]) -> Figure:
-    """The two or three curves that tell the story, side by side."""
-    wanted = [m for m in ("reward_mean", "exp_reward_mean", "class_entropy") if m in metrics]
-    figure = Figure(figsize=(3.3 * len(wanted), 3.1), layout="constrained")
+def draw_forecasts(
+    names: Mapping[int, str], forecasts: Mapping[int, Forecast], stem: Path
+) -> list[Path]:
+    """Draw the forecasts of points, by index, without any measured curve.
+
+    Returns:
+        The files written: `stem` with the endings of a PNG and a PDF.
+    """
+    nothing = pd.DataFrame(columns=["point", "seed", "iteration", "metric", "value"], dtype=object)
+    points = [PointCurves(i, names[i], 0, nothing, found) for i, found in forecasts.items()]
+    metrics = {metric for found in forecasts.values() for metric in found.curves}
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    with rc_context(cast(Any, STYLE)):
+        return _save(_overview(points, sorted(metrics), ["reward_kl"]), stem)
+
+
+def _overview(
+    points: Sequence[PointCurves], metrics: Sequence[str], further: Sequence[str] = ()
+) -> Figure:
+    """The curves that tell the story, side by side."""
+    story = ["reward_mean", "exp_reward_mean", *further, "class_entropy"]
+    wanted = [metric for metric in story if metric in metrics]
+    figure = Figure(figsize=(3.3 * len(wanted), 3.4), layout="constrained")
     axes = figure.subplots(1, len(wanted), squeeze=False)[0]
     for ax, metric in zip(axes, wanted, strict=True):
         draw_curve(ax, points, metric)
-    _legend(figure, axes[0])
+    _legend(figure, *axes)
+    return figure
+
+
+def _margins(points: Sequence[PointCurves], metrics: Sequence[str]) -> Figure:
+    """How far the points stay on the right side of each bound; below 0 it is violated."""
+    figure = Figure(figsize=(3.3 * len(metrics) + 1.3, 3.4), layout="constrained")
+    axes = figure.subplots(1, len(metrics), squeeze=False)[0]
+    for ax, metric in zip(axes, metrics, strict=True):
+        draw_curve(ax, points, metric)
+        ax.axhline(0, color="0.2", lw=0.8)
+        ax.set_title(BOUNDS[metric.removeprefix("margin/")].title, fontsize=9)
+        ax.set_ylabel("margin to the bound")
+    _legend(figure, *axes)
     return figure
 
 
@@ -261,14 +359,31 @@ def _previews(runs: SweepRuns, index: int) -> dict[int, np.ndarray]:
         return found
 
 
-def _points(runs: SweepRuns, curves: pd.DataFrame, aggregates: pd.DataFrame) -> list[PointCurves]:
+def load_points(runs: SweepRuns, curves: pd.DataFrame, start: Start) -> list[PointCurves]:
+    """The points of a sweep that have rows, with their aggregates and forecasts."""
     seeds = curves.groupby("point")["seed"].nunique()
-    by_point = dict(list(aggregates.groupby("point")))
+    by_point = dict(list(aggregate(curves).groupby("point")))
+    forecasts = _forecasts(runs, [index for index in runs.points if index in by_point], start)
     return [
-        PointCurves(index, run.info.run_name or str(index), int(seeds[index]), by_point[index])
+        PointCurves(
+            index,
+            run.info.run_name or str(index),
+            int(seeds[index]),
+            by_point[index],
+            forecasts.get(index),
+        )
         for index, run in runs.points.items()
         if index in by_point
     ]
+
+
+def _forecasts(runs: SweepRuns, present: Sequence[int], start: Start) -> dict[int, Forecast]:
+    if start == "off":
+        return {}
+    configs = {index: config for index, config in load_configs(runs).items() if index in present}
+    if start == "measured":
+        return {i: average(found) for i, found in forecast_from(runs, configs).items()}
+    return dict(zip(configs, forecast(list(configs.values())), strict=True))
 
 
 def _single(entries: int) -> tuple[Figure, Axes]:
@@ -278,10 +393,15 @@ def _single(entries: int) -> tuple[Figure, Axes]:
     return figure, figure.subplots()
 
 
-def _legend(figure: Figure, ax: Axes) -> None:
-    handles, labels = ax.get_legend_handles_labels()
-    if handles:
-        columns = 1 if len(figure.axes) == 1 else min(4, len(handles))
+def _legend(figure: Figure, *axes: Axes) -> None:
+    """One legend beneath; entries that several axes have stand once."""
+    entries: dict[str, Any] = {}
+    for ax in axes:
+        handles, labels = ax.get_legend_handles_labels()
+        entries |= dict(zip(labels, handles, strict=True))
+    if entries:
+        columns = 1 if len(figure.axes) == 1 else min(3, len(entries))
+        handles, labels = list(entries.values()), list(entries)
         figure.legend(handles, labels, loc="outside lower center", ncols=columns, fontsize=8)
 
 

@@ -76,8 +76,9 @@ def _sweep(points: int) -> SweepTimes:
 def run(points: int) -> SweepTimes:
     """Run a sweep in a new output folder."""
     from sweeps.ledger import Ledger
+    from sweeps.naming import describe
     from sweeps.output import Output
-    from sweeps.runner import describe, run_sweep
+    from sweeps.runner import run_sweep
 
     for name in ("MLFLOW_TRACKING_URI", "RAY_ADDRESS"):
         os.environ.pop(name, None)

@@ -38,6 +38,8 @@ EXACT_LEVELS = 512
 """Laws of at most so many levels are taken as they are."""
 WIDTH, NARROWING = 0.4, 8.0
 """Bins of `reduced` are this wide in βr, but a 1/8 of their distance from the top near it."""
+FINE = 4096
+"""Bins of a law that is reduced once for many β."""
 FAR, FAR_BINS = 400.0, 4096
 """Below this distance from the top, and at β=∞, bins have equal mass instead."""
 
@@ -118,7 +120,19 @@ class RewardLaw:
         """
         if len(self.reward) <= EXACT_LEVELS:
             return self
-        bins = self._bins(log_weights(self.reward, beta), iterations)
+        fine = beta * (self.reward[-1] - self.reward[0]) < FINE * WIDTH / 4
+        law = self._fine if fine and len(self.reward) > FINE else self
+        level = log_weights(law.reward, beta)
+        return law._merged(law._bins(level, 0.5 / max(iterations, 1), FAR))
+
+    @functools.cached_property
+    def _fine(self) -> RewardLaw:
+        """A law that serves every β of ordinary size, and is quicker to reduce."""
+        level = FINE * WIDTH * (self.reward / (self.reward[-1] - self.reward[0]))
+        return self._merged(self._bins(level - level[-1], 1e-5, math.inf))
+
+    def _merged(self, bins: NDArray[np.int64]) -> RewardLaw:
+        """Two levels for each bin."""
         reward, reference, classes = _two_points(self.reward, self.reference, self.classes, bins)
         if self.starts_at_reference:
             return replace(
@@ -132,12 +146,15 @@ class RewardLaw:
         nothing = np.zeros((len(level), 0))
         return replace(self, reward=level, reference=reference, initial=initial, classes=nothing)
 
-    def _bins(self, level: Array, iterations: int) -> NDArray[np.int64]:
-        """Ascending numbers of the bins of levels βr `(L,)`; none crosses an edge."""
-        narrowest = min(0.5 / max(iterations, 1), WIDTH)
+    def _bins(self, level: Array, narrowest: float, farthest: float) -> NDArray[np.int64]:
+        """Ascending numbers of the bins of levels `(L,)` that end at 0; none crosses an edge.
+
+        At the top a bin is as wide as `narrowest`; beyond `farthest`, bins have equal mass.
+        """
+        narrowest = min(narrowest, WIDTH)
         turn = NARROWING * (WIDTH - narrowest)
-        far = -level > FAR
-        distance = np.minimum(-level, FAR)
+        far = -level > farthest
+        distance = np.minimum(-level, farthest)
         near = NARROWING * np.log1p(np.minimum(distance, turn) / (NARROWING * narrowest))
         number = np.ceil(near + np.maximum(distance - turn, 0) / WIDTH)
         mass = ((self.initial + self.reference) / 2).cumsum()

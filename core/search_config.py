@@ -92,9 +92,14 @@ class SearchConfig(Strict):
     early_stop: EarlyStopConfig | None = None
 
     @property
+    def learns_values(self) -> bool:
+        """Whether the results of earlier points decide which come later."""
+        return self.sampler in ("tpe", "gp")
+
+    @property
     def learns(self) -> bool:
-        """Whether results of earlier points influence later ones."""
-        return self.sampler in ("tpe", "gp") or self.early_stop is not None
+        """Whether results of earlier points influence later ones, be it only when they stop."""
+        return self.learns_values or self.early_stop is not None
 
     @model_validator(mode="before")
     @classmethod

@@ -10,6 +10,16 @@ LEVEL = 0.95
 """Coverage of the confidence intervals."""
 
 
+def gap(values: NDArray[np.float64], expected: float) -> float | None:
+    """How far the mean of `values` `(S,)` is from `expected`, in standard errors of the mean.
+
+    None where the seeds have no spread, or there is only one.
+    """
+    found = over_seeds(values)
+    error = float(found["std"]) / np.sqrt(len(values)) if "std" in found else 0.0
+    return float(found["mean"] - expected) / error if error else None
+
+
 def over_seeds(values: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
     """Mean, spread and interval over the last axis.
 

@@ -17,11 +17,12 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from core.errors import ConfigError
+from core.errors import ConfigError, LoopError
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from analysis.figures import Start
     from core.config import Config
     from sweeps.output import Output, SweepFolder
 
@@ -65,6 +66,40 @@ def run(config: str, overrides: tuple[str, ...], figures: bool, output: Path | N
     from sweeps.presets import read_config
 
     _start(read_config(config, list(overrides)), _output(output), figures)
+
+
+@app.command()
+@config_argument
+@overrides_argument
+@click.option(
+    "-o",
+    "--to",
+    "file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Also write the tidy table: a .csv or .parquet file.",
+)
+@click.option(
+    "--from",
+    "start",
+    metavar="SWEEP",
+    help="Start from the p_0 that this sweep trained, seed by seed.  [the real data's law]",
+)
+@figures_option
+@output_option
+def forecast(
+    config: str,
+    overrides: tuple[str, ...],
+    file: Path | None,
+    start: str | None,
+    figures: bool,
+    output: Path | None,
+) -> None:
+    """Print and draw what a perfect learner would do; nothing is trained."""
+    from sweeps.presets import read_config
+
+    if file is not None:
+        _check_table_file(file)
+    _forecast(read_config(config, list(overrides)), _output(output), file, start, figures)
 
 
 @app.command()
@@ -139,8 +174,7 @@ def export(sweep: str, file: Path, output: Path | None) -> None:
     """Write a sweep's tidy table: seeds, then aggregates."""
     from analysis.curves import write_table
 
-    if file.suffix not in (".csv", ".parquet"):
-        raise ConfigError("-o", str(file), "must end in .csv or .parquet")
+    _check_table_file(file)
     table = _table(sweep, _output(output))
     write_table(table, file)
     console.print(f"{len(table)} rows in {file}", highlight=False)
@@ -149,12 +183,20 @@ def export(sweep: str, file: Path, output: Path | None) -> None:
 @app.command()
 @sweep_argument
 @click.option("--to", type=click.Path(path_type=Path, file_okay=False), help="Another folder.")
+@click.option(
+    "--forecast",
+    "start",
+    type=click.Choice(["law", "measured", "off"]),
+    default="law",
+    show_default=True,
+    help="Theory beneath the curves: from the real data's law, from the measured p_0, or none.",
+)
 @output_option
-def plot(sweep: str, to: Path | None, output: Path | None) -> None:
+def plot(sweep: str, to: Path | None, start: Start, output: Path | None) -> None:
     """Draw a sweep's figures, PNG and PDF."""
     found = _output(output)
     folder = found.find(sweep)
-    _print_figures(_draw(found.tracking_uri, folder.id, to or folder.figures))
+    _print_figures(_draw(found.tracking_uri, folder.id, to or folder.figures, start))
 
 
 @app.command()
@@ -173,8 +215,9 @@ def presets() -> None:
 @overrides_argument
 def validate(config: str, overrides: tuple[str, ...]) -> None:
     """Check a configuration and all its points."""
+    from sweeps.naming import describe
     from sweeps.presets import read_config
-    from sweeps.runner import check, describe
+    from sweeps.runner import check
 
     parsed = read_config(config, list(overrides))
     points = check(parsed)
@@ -229,7 +272,8 @@ def _output(given: Path | None) -> Output:
 
 
 def _start(config: Config, output: Output, figures: bool) -> None:
-    from sweeps.runner import check, describe
+    from sweeps.naming import describe
+    from sweeps.runner import check
 
     points = check(config)
     folder = output.create_sweep(config, describe(config))
@@ -267,13 +311,18 @@ def _run(folder: SweepFolder, output: Output, figures: bool) -> None:
 
 def _show(folder: SweepFolder) -> None:
     from sweeps.ledger import Ledger
-    from sweeps.progress import remarks, sweep_table
+    from sweeps.progress import forecast_gaps, remarks, sweep_table
 
     config = folder.config()
     ledger = Ledger(folder.ledger, writable=False)
     console.print(f"{config.name}  {folder.id}", style="bold", highlight=False)
-    console.print(sweep_table(config, ledger, config.point_count))
-    for line in remarks(config, ledger):
+    lines, gaps = remarks(config, ledger), None
+    try:
+        gaps = forecast_gaps(config, ledger)
+    except (ConfigError, LoopError) as error:  # the sweep's own code may not be here
+        lines.append(f"no forecast: {error}")
+    console.print(sweep_table(config, ledger, config.point_count, gaps=gaps))
+    for line in lines:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
@@ -283,10 +332,49 @@ def _table(sweep: str, output: Output) -> pd.DataFrame:
     return load_table(output.tracking_uri, output.find(sweep).id)
 
 
-def _draw(tracking_uri: str, sweep: str, folder: Path) -> list[Path]:
+def _draw(tracking_uri: str, sweep: str, folder: Path, start: Start = "law") -> list[Path]:
     from analysis.figures import draw_all
 
-    return draw_all(tracking_uri, sweep, folder)
+    return draw_all(tracking_uri, sweep, folder, start)
+
+
+def _check_table_file(file: Path) -> None:
+    if file.suffix not in (".csv", ".parquet"):
+        raise ConfigError("-o", str(file), "must end in .csv or .parquet")
+
+
+def _forecast(
+    config: Config, output: Output, file: Path | None, start: str | None, figures: bool
+) -> None:
+    from analysis.curves import find_runs, write_table
+    from analysis.forecasts import average, forecast_from, forecast_table
+    from core.forecast import forecast
+    from sweeps.forecast_table import bound_table, curve_table
+    from sweeps.naming import describe, point_name
+    from sweeps.space import planned_points
+
+    points, searched = dict(enumerate(planned_points(config))), list(config.search.space)
+    names = {index: point_name(point.flat(), searched) for index, point in points.items()}
+    seeds: tuple[int, ...] = ()
+    if start is None:
+        every = {i: [found] for i, found in enumerate(forecast(list(points.values())))}
+    else:
+        folder = output.find(start)
+        seeds = folder.config().seeds
+        every = forecast_from(find_runs(output.tracking_uri, folder.id), points)
+    forecasts = {index: average(found) for index, found in every.items()}
+    console.print(describe(config), style="dim", highlight=False)
+    for table in (curve_table(names, forecasts), bound_table(names, forecasts)):
+        if table is not None:
+            console.print(table)
+    if file is not None:
+        rows = forecast_table(config.name, searched, points, every, seeds)
+        write_table(rows, file)
+        console.print(f"{len(rows)} rows in {file}", highlight=False)
+    if figures:
+        from analysis.figures import draw_forecasts
+
+        _print_figures(draw_forecasts(names, forecasts, output.forecasts / config.name))
 
 
 def _print_figures(paths: list[Path]) -> None:

@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from core.config import Config
+
 SYMBOLS = {"curation.beta": "β", "lam": "λ", "curation.k": "K"}
 
 # Okabe and Ito's colours, safe for colour-blind readers, strongest contrast first.
@@ -45,3 +47,17 @@ def point_name(flat: Mapping[str, Any], searched: list[str]) -> str:
 def color(index: int) -> str:
     """The colour of point `index`; colours repeat after eight points."""
     return COLORS[index % len(COLORS)]
+
+
+def describe(config: Config) -> str:
+    """What is swept, in a sentence."""
+    space = config.search.space
+    parts = []
+    for key, dimension in space.items():
+        values = dimension.values
+        spelled = values if values is not None else f"{list(dimension.bounds)}"
+        parts.append(f"{SYMBOLS.get(key, key)} over {spelled}")
+    swept = "; ".join(parts) or "a single point"
+    seeds = f"{len(config.seeds)} seed{'s' if len(config.seeds) > 1 else ''}"
+    prefix = f"{config.description} " if config.description else ""
+    return f"{prefix}Sweeps {swept}, with {seeds} a point and T={config.iterations}."

@@ -1,6 +1,6 @@
 """The output folder: where everything a sweep writes lives, and how a sweep is found again.
 
-mlflow.db  artifacts/  cache/
+mlflow.db  artifacts/  cache/  forecasts/
 sweeps/<id>/{config.yaml, ledger.jsonl, previews/, initial/, tune/, figures/}
 """
 
@@ -79,6 +79,11 @@ class Output:
     def cache(self) -> Path:
         """Trained p_0, shared by all sweeps."""
         return self.path / "cache"
+
+    @property
+    def forecasts(self) -> Path:
+        """Figures of forecasts."""
+        return self.path / "forecasts"
 
     @property
     def artifacts(self) -> Path:

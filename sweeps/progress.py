@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -12,8 +14,9 @@ from rich.table import Table
 from rich.text import Text
 
 from core.config import Config
+from core.forecast import forecast
 from core.parsing import at_point
-from core.statistics import over_seeds
+from core.statistics import gap, over_seeds
 from sweeps import objective
 from sweeps.ledger import Ledger, Point
 from sweeps.naming import point_name
@@ -48,13 +51,50 @@ def name_of(config: Config, point: Point) -> str:
     return point_name(at_point(config, point.values).flat(), list(config.search.space))
 
 
-def sweep_table(config: Config, ledger: Ledger, total: int, most: int | None = None) -> Table:
+@dataclass(frozen=True)
+class Gap:
+    """How far a point's mean over seeds is from its forecast, at the last iteration."""
+
+    forecast: float
+    standard_errors: float | None
+    """None where the seeds have no spread, or there is only one."""
+
+
+def forecast_gaps(config: Config, ledger: Ledger) -> dict[int, Gap]:
+    """The gaps of the points that have run to their end, in the first objective's metric.
+
+    Raises:
+        ConfigError: if data or a reward cannot be built.
+        LoopError: if a reward breaks its contract on the real data.
+    """
+    metric = config.search.objective[0].metric
+    configs = {p.index: at_point(config, p.values) for p in list(ledger.points.values())}
+    ended = {i: c for i, c in configs.items() if ledger.points[i].last == c.iterations}
+    gaps = {}
+    for (index, point), found in zip(ended.items(), forecast(list(ended.values())), strict=True):
+        row = ledger.points[index].rows[point.iterations]
+        if metric in row and metric in found.curves:
+            expected = float(found.curves[metric][-1])
+            gaps[index] = Gap(expected, gap(np.array(row[metric]), expected))
+    return gaps
+
+
+def sweep_table(
+    config: Config,
+    ledger: Ledger,
+    total: int,
+    most: int | None = None,
+    gaps: Mapping[int, Gap] | None = None,
+) -> Table:
     """All points with their state; of more than `most`, the running and the newest ones."""
     metric = config.search.objective[0].metric
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("point")
     table.add_column("iteration", justify="right")
     table.add_column(f"{metric} (mean ± std of {len(config.seeds)} seeds)", justify="right")
+    if gaps:
+        table.add_column("forecast", justify="right")
+        table.add_column("gap in standard errors", justify="right")
     table.add_column("state")
     points = list(ledger.points.values())
     if most is not None and len(points) > most:
@@ -69,11 +109,19 @@ def sweep_table(config: Config, ledger: Ledger, total: int, most: int | None = N
             name_of(config, point),
             f"{max(point.last, 0)}/{config.iterations}",
             spread(config, point),
+            *(_gap_cells(gaps.get(point.index)) if gaps else ()),
             Text(state, style),
         )
     if total > len(ledger.points):
-        table.add_row(f"{total - len(ledger.points)} more to come", "", "", "")
+        table.add_row(f"{total - len(ledger.points)} more to come")
     return table
+
+
+def _gap_cells(gap: Gap | None) -> tuple[str, str]:
+    if gap is None:
+        return "", ""
+    errors = gap.standard_errors
+    return f"{gap.forecast:.4g}", "" if errors is None else f"{errors:+.1f}"
 
 
 def remarks(config: Config, ledger: Ledger) -> list[str]:

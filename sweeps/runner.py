@@ -33,12 +33,13 @@ from core.metrics import metric_names
 from core.parsing import at_point
 from sweeps.experiment import Experiment, SweepIdentity
 from sweeps.ledger import Ledger, Point
-from sweeps.naming import SYMBOLS
+from sweeps.naming import describe
 from sweeps.output import Output, SweepFolder, plain
 from sweeps.progress import build_progress
 from sweeps.recorder import Checkpoints, Recorder
 from sweeps.resources import Allocation, allocate, check_fits
-from sweeps.search import EarlyStop, PointSearcher, check_objectives, check_space
+from sweeps.search import EarlyStop, PointSearcher
+from sweeps.space import check_objectives, check_space
 from sweeps.tracking import Tracker
 from workers.trial import Trial
 
@@ -94,20 +95,6 @@ def _metric_names(loop: Loop) -> set[str]:
     if config.learner.name == "empirical":
         names.discard("loss")
     return names
-
-
-def describe(config: Config) -> str:
-    """What is swept, in a sentence."""
-    space = config.search.space
-    parts = []
-    for key, dimension in space.items():
-        values = dimension.values
-        spelled = values if values is not None else f"{list(dimension.bounds)}"
-        parts.append(f"{SYMBOLS.get(key, key)} over {spelled}")
-    swept = "; ".join(parts) or "a single point"
-    seeds = f"{len(config.seeds)} seed{'s' if len(config.seeds) > 1 else ''}"
-    prefix = f"{config.description} " if config.description else ""
-    return f"{prefix}Sweeps {swept}, with {seeds} a point and T={config.iterations}."
 
 
 def run_sweep(

@@ -13,7 +13,8 @@ from core.config import Config
 from core.errors import ConfigError
 from core.parsing import parse_config
 from sweeps.ledger import Ledger, Point
-from sweeps.search import EarlyStop, PointSearcher, check_space, learns_from
+from sweeps.search import EarlyStop, PointSearcher
+from sweeps.space import check_space, learns_from
 
 SPACE = {"beta": {"uniform": [0, 10]}, "lam": {"choice": [0.5, math.inf]}}
 
