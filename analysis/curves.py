@@ -24,7 +24,7 @@ from sweeps.naming import SYMBOLS
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Run
+    from mlflow.entities import Experiment, Run
 
 LEADING = ["sweep", "point", "beta", "lam", "k"]
 TRAILING = ["seed", "iteration", "metric", "value"]
@@ -38,6 +38,10 @@ class SweepRuns:
 
     client: MlflowClient
     sweep: str
+    name: str
+    """The sweep's name."""
+    description: str
+    """What is swept."""
     run: Run | None
     """Of the configuration and other files; None if the sweep died before it was there."""
     points: dict[int, Run]
@@ -59,7 +63,8 @@ def find_runs(tracking_uri: str, sweep: str) -> SweepRuns:
     """
     try:
         client = connect(tracking_uri)
-        runs = _all_runs(client, sweep)
+        experiments = _experiments(client, sweep)
+        runs = [run for experiment in experiments for run in _all_runs(client, experiment)]
     except Exception as error:  # stores raise what they like: HTTP, SQL, files
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ConfigError("MLFLOW_TRACKING_URI", tracking_uri, f"no answer: {reason}") from error
@@ -74,23 +79,31 @@ def find_runs(tracking_uri: str, sweep: str) -> SweepRuns:
                 seeds.append(run)
     if not points:
         raise ConfigError("SWEEP", sweep, f"has no runs in MLflow at {tracking_uri}")
-    return SweepRuns(client, sweep, whole, dict(sorted(points.items())), seeds)
+    return SweepRuns(
+        client=client,
+        sweep=sweep,
+        name=experiments[0].name.rpartition("/")[0],
+        description=experiments[0].tags.get("mlflow.note.content", ""),
+        run=whole,
+        points=dict(sorted(points.items())),
+        seeds=seeds,
+    )
 
 
-def _all_runs(client: MlflowClient, sweep: str) -> list[Run]:
+def _experiments(client: MlflowClient, sweep: str) -> list[Experiment]:
     escaped = sweep.replace("'", "")
+    return list(client.search_experiments(filter_string=f"name LIKE '%/{escaped}'"))
+
+
+def _all_runs(client: MlflowClient, experiment: Experiment) -> list[Run]:
     runs: list[Run] = []
-    for experiment in client.search_experiments(filter_string=f"name LIKE '%/{escaped}'"):
-        token = None
-        while True:
-            page = client.search_runs(
-                [experiment.experiment_id], max_results=1000, page_token=token
-            )
-            runs += page
-            token = page.token
-            if not token:
-                break
-    return runs
+    token = None
+    while True:
+        page = client.search_runs([experiment.experiment_id], max_results=1000, page_token=token)
+        runs += page
+        token = page.token
+        if not token:
+            return runs
 
 
 def load_curves(runs: SweepRuns) -> pd.DataFrame:

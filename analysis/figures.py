@@ -1,7 +1,7 @@
 """Figures of a sweep: curves with bands over seeds on the theory's lines, mode shares, samples.
 
-Every drawing function takes numbers and an `ax`, and returns the `ax`; `draw_all` reads MLflow,
-`draw_forecasts` draws the theory alone, and both write PNG and PDF.
+Every drawing function takes numbers and an `ax`, and returns the `ax`; `draw_all` draws a sweep,
+`draw_forecasts` the theory alone, and both write PNG and PDF.
 """
 
 from __future__ import annotations
@@ -9,9 +9,8 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -21,11 +20,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from analysis.curves import SweepRuns, find_runs, load_curves
-from analysis.forecasts import average, forecast_from, load_configs
-from analysis.statistics import aggregate, band
+from analysis.curves import SweepRuns
+from analysis.results import PointCurves, SweepResults
+from analysis.statistics import band
 from core.bounds import BOUNDS
-from core.forecast import Forecast, forecast
+from core.forecast import Forecast
 from sweeps.naming import color
 
 MARKERS = "os^Dv<>P"
@@ -41,8 +40,6 @@ LABELS = {
     "class_entropy": "entropy of the class shares (nats)",
     "loss": "training loss",
 }
-Start = Literal["law", "measured", "off"]
-"""Where forecasts start: at the real data's law, at the measured p_0, or not at all."""
 FORECAST: dict[str, Any] = {"ls": (0, (4, 2)), "lw": 1.0, "zorder": 1.9}
 BOUND: dict[str, Any] = {"ls": (0, (1, 2)), "lw": 1.0, "zorder": 1.8}
 WIDE_SWEEP = 12
@@ -57,26 +54,6 @@ STYLE: dict[str, Any] = {
     "pdf.fonttype": 42,
     "savefig.dpi": 150,
 }
-
-
-@dataclass(frozen=True)
-class PointCurves:
-    """What a figure needs of one point."""
-
-    index: int
-    name: str
-    seeds: int
-    aggregates: pd.DataFrame
-    """Tidy aggregate rows of the point; empty where nothing was measured."""
-    forecast: Forecast | None = None
-    """What the theory says of the point."""
-
-    @property
-    def label(self) -> str:
-        """The point's name and its number of seeds."""
-        if not self.seeds:
-            return self.name
-        return f"{self.name} ({self.seeds} seed{'s' if self.seeds != 1 else ''})"
 
 
 def draw_curve(ax: Axes, points: Sequence[PointCurves], metric: str) -> Axes:
@@ -199,27 +176,15 @@ def draw_samples(ax: Axes, samples: np.ndarray, tint: str) -> Axes:
     return ax
 
 
-def draw_all(tracking_uri: str, sweep: str, folder: Path, start: Start = "law") -> list[Path]:
+def draw_all(results: SweepResults, folder: Path) -> list[Path]:
     """Draw every figure of a sweep.
-
-    Args:
-        tracking_uri: MLflow's store.
-        sweep: id.
-        folder: where figures are written.
-        start: where the forecasts start that are drawn beneath.
 
     Returns:
         The files written, a PNG and a PDF for each figure; none if no point has a row.
-
-    Raises:
-        ConfigError: if the tracking store does not have the sweep, or a point cannot be forecast.
-        LoopError: if a reward breaks its contract on the real data.
     """
-    runs = find_runs(tracking_uri, sweep)
-    curves = load_curves(runs)
-    if curves.empty:
+    runs, curves, points = results.runs, results.curves, results.points
+    if not points:
         return []
-    points = load_points(runs, curves, start)
     measured = list(curves["metric"].unique())
     margins = [m for m in measured if m.startswith("margin/")]
     metrics = [m for m in measured if not m.startswith(("class_fraction/", "seconds/", "margin/"))]
@@ -357,33 +322,6 @@ def _previews(runs: SweepRuns, index: int) -> dict[int, np.ndarray]:
             if samples.ndim == 3 and samples.shape[-1] == 2:
                 found[int(file.stem.split("-")[1])] = samples[0]
         return found
-
-
-def load_points(runs: SweepRuns, curves: pd.DataFrame, start: Start) -> list[PointCurves]:
-    """The points of a sweep that have rows, with their aggregates and forecasts."""
-    seeds = curves.groupby("point")["seed"].nunique()
-    by_point = dict(list(aggregate(curves).groupby("point")))
-    forecasts = _forecasts(runs, [index for index in runs.points if index in by_point], start)
-    return [
-        PointCurves(
-            index,
-            run.info.run_name or str(index),
-            int(seeds[index]),
-            by_point[index],
-            forecasts.get(index),
-        )
-        for index, run in runs.points.items()
-        if index in by_point
-    ]
-
-
-def _forecasts(runs: SweepRuns, present: Sequence[int], start: Start) -> dict[int, Forecast]:
-    if start == "off":
-        return {}
-    configs = {index: config for index, config in load_configs(runs).items() if index in present}
-    if start == "measured":
-        return {i: average(found) for i, found in forecast_from(runs, configs).items()}
-    return dict(zip(configs, forecast(list(configs.values())), strict=True))
 
 
 def _single(entries: int) -> tuple[Figure, Axes]:

@@ -21,13 +21,26 @@ from core.parsing import at_point, parse_config
 from sweeps.naming import SYMBOLS
 
 
+def load_config_text(runs: SweepRuns) -> str:
+    """The sweep's configuration file.
+
+    Raises:
+        ConfigError: if the store lacks it.
+    """
+    if runs.run is None:
+        raise ConfigError("SWEEP", runs.sweep, "has no configuration in MLflow")
+    with tempfile.TemporaryDirectory() as folder:
+        file = runs.client.download_artifacts(runs.run.info.run_id, "config.yaml", folder)
+        return Path(file).read_text()
+
+
 def load_configs(runs: SweepRuns) -> dict[int, Config]:
     """Each point's configuration, by index.
 
     Raises:
         ConfigError: if the store lacks the sweep's configuration.
     """
-    config = _load_config(runs)
+    config = parse_config(yaml.safe_load(load_config_text(runs)))
     return {
         index: at_point(config, {key: parameter(run.data.params[key]) for key in runs.searched})
         for index, run in runs.points.items()
@@ -106,14 +119,6 @@ def _cell(value: Any) -> Any:
 def _start_alike(point: Config, other: Config) -> bool:
     same = point.data == other.data and point.reward == other.reward
     return same and point.learner.initial_fit() == other.learner.initial_fit()
-
-
-def _load_config(runs: SweepRuns) -> Config:
-    if runs.run is None:
-        raise ConfigError("SWEEP", runs.sweep, "has no configuration in MLflow")
-    with tempfile.TemporaryDirectory() as folder:
-        file = runs.client.download_artifacts(runs.run.info.run_id, "config.yaml", folder)
-        return parse_config(yaml.safe_load(Path(file).read_text()))
 
 
 def _initial_reward(runs: SweepRuns, index: int) -> list[NDArray[np.float64]]:

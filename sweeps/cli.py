@@ -22,7 +22,7 @@ from core.errors import ConfigError, LoopError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from analysis.figures import Start
+    from analysis.results import Start
     from core.config import Config
     from sweeps.output import Output, SweepFolder
 
@@ -43,6 +43,16 @@ figures_option = click.option(
     "--figures/--no-figures",
     default=True,
     help="Draw figures at the end.  [on]",
+)
+
+
+forecast_option = click.option(
+    "--forecast",
+    "start",
+    type=click.Choice(["law", "measured", "off"]),
+    default="law",
+    show_default=True,
+    help="Theory beneath the curves: from the real data's law, from the measured p_0, or none.",
 )
 
 
@@ -183,20 +193,36 @@ def export(sweep: str, file: Path, output: Path | None) -> None:
 @app.command()
 @sweep_argument
 @click.option("--to", type=click.Path(path_type=Path, file_okay=False), help="Another folder.")
-@click.option(
-    "--forecast",
-    "start",
-    type=click.Choice(["law", "measured", "off"]),
-    default="law",
-    show_default=True,
-    help="Theory beneath the curves: from the real data's law, from the measured p_0, or none.",
-)
+@forecast_option
 @output_option
 def plot(sweep: str, to: Path | None, start: Start, output: Path | None) -> None:
     """Draw a sweep's figures, PNG and PDF."""
+    from analysis.figures import draw_all
+    from analysis.results import load_results
+
     found = _output(output)
     folder = found.find(sweep)
-    _print_figures(_draw(found.tracking_uri, folder.id, to or folder.figures, start))
+    results = load_results(found.tracking_uri, folder.id, start)
+    _print_figures(draw_all(results, to or folder.figures))
+
+
+@app.command()
+@sweep_argument
+@click.option(
+    "-o",
+    "--to",
+    "file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Another .html file.",
+)
+@forecast_option
+@output_option
+def report(sweep: str, file: Path | None, start: Start, output: Path | None) -> None:
+    """Write a sweep's report, one HTML page."""
+    found = _output(output)
+    folder = found.find(sweep)
+    _draw_and_report(found, folder, file or folder.report, start)
+    console.print(f"report {file or folder.report}", highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -285,10 +311,10 @@ def _start(config: Config, output: Output, figures: bool) -> None:
 def _run(folder: SweepFolder, output: Output, figures: bool) -> None:
     from sweeps.runner import run_sweep
 
-    def draw(sweep: str) -> list[Path]:
-        return _draw(output.tracking_uri, sweep, folder.figures) if figures else []
+    def finish() -> list[Path]:
+        return _draw_and_report(output, folder, folder.report) if figures else []
 
-    outcome = run_sweep(folder, output, console, draw)
+    outcome = run_sweep(folder, output, console, finish)
     _show(folder)
     if outcome.undelivered:
         console.print(
@@ -304,6 +330,8 @@ def _run(folder: SweepFolder, output: Output, figures: bool) -> None:
     if outcome.store_error:
         console.print(f"figures were not drawn: {outcome.store_error}", highlight=False)
     _print_figures(sorted(folder.figures.glob("*.png")))
+    if folder.report.exists():
+        console.print(f"report {folder.report}", highlight=False, soft_wrap=True)
     console.print("compare the points in MLflow with: luceloop ui", highlight=False)
     if outcome.failed or outcome.store_error:
         sys.exit(1)
@@ -332,10 +360,19 @@ def _table(sweep: str, output: Output) -> pd.DataFrame:
     return load_table(output.tracking_uri, output.find(sweep).id)
 
 
-def _draw(tracking_uri: str, sweep: str, folder: Path, start: Start = "law") -> list[Path]:
+def _draw_and_report(
+    output: Output, folder: SweepFolder, file: Path, start: Start = "law"
+) -> list[Path]:
+    """The files written: the report last, after the figures; none if no point has a row."""
     from analysis.figures import draw_all
+    from analysis.report import write_report
+    from analysis.results import load_results
 
-    return draw_all(tracking_uri, sweep, folder, start)
+    results = load_results(output.tracking_uri, folder.id, start)
+    if not results.points:
+        return []
+    written = draw_all(results, folder.figures)
+    return [*written, write_report(results, written, file)]
 
 
 def _check_table_file(file: Path) -> None:

@@ -1,7 +1,8 @@
 """The output folder: where everything a sweep writes lives, and how a sweep is found again.
 
 mlflow.db  artifacts/  cache/  forecasts/
-sweeps/<id>/{config.yaml, ledger.jsonl, previews/, initial/, tune/, figures/}
+sweeps/<id>/{config.yaml, ledger.jsonl, previews/, initial/, tune/, figures/,
+              report.html}
 """
 
 from __future__ import annotations
@@ -44,6 +45,11 @@ class SweepFolder:
     def figures(self) -> Path:
         """Drawn figures."""
         return self.path / "figures"
+
+    @property
+    def report(self) -> Path:
+        """The report, an HTML page."""
+        return self.path / "report.html"
 
     @property
     def tune(self) -> Path:

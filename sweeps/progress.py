@@ -55,27 +55,32 @@ def name_of(config: Config, point: Point) -> str:
 class Gap:
     """How far a point's mean over seeds is from its forecast, at the last iteration."""
 
+    metric: str
     forecast: float
     standard_errors: float | None
     """None where the seeds have no spread, or there is only one."""
 
 
 def forecast_gaps(config: Config, ledger: Ledger) -> dict[int, Gap]:
-    """The gaps of the points that have run to their end, in the first objective's metric.
+    """The gaps of the points that have run to their end.
+
+    They are in the first objective's metric, or in the mean reward if that one is not forecast.
 
     Raises:
         ConfigError: if data or a reward cannot be built.
         LoopError: if a reward breaks its contract on the real data.
     """
-    metric = config.search.objective[0].metric
+    objective_metric = config.search.objective[0].metric
     configs = {p.index: at_point(config, p.values) for p in list(ledger.points.values())}
     ended = {i: c for i, c in configs.items() if ledger.points[i].last == c.iterations}
     gaps = {}
     for (index, point), found in zip(ended.items(), forecast(list(ended.values())), strict=True):
         row = ledger.points[index].rows[point.iterations]
-        if metric in row and metric in found.curves:
-            expected = float(found.curves[metric][-1])
-            gaps[index] = Gap(expected, gap(np.array(row[metric]), expected))
+        forecast_at_end = found.curves.get(objective_metric, np.array([np.nan]))[-1]
+        known = objective_metric in row and not np.isnan(forecast_at_end)
+        metric = objective_metric if known else "reward_mean"
+        expected = float(found.curves[metric][-1])
+        gaps[index] = Gap(metric, expected, gap(np.array(row[metric]), expected))
     return gaps
 
 
@@ -93,7 +98,8 @@ def sweep_table(
     table.add_column("iteration", justify="right")
     table.add_column(f"{metric} (mean ± std of {len(config.seeds)} seeds)", justify="right")
     if gaps:
-        table.add_column("forecast", justify="right")
+        [forecast_metric] = {each.metric for each in gaps.values()}
+        table.add_column(f"forecast of {forecast_metric}", justify="right")
         table.add_column("gap in standard errors", justify="right")
     table.add_column("state")
     points = list(ledger.points.values())

@@ -101,7 +101,7 @@ def run_sweep(
     folder: SweepFolder,
     output: Output,
     console: Console,
-    finish: Callable[[str], list[Path]],
+    finish: Callable[[], list[Path]],
 ) -> Outcome:
     """Run what is left of a sweep, from the start or after an interruption.
 
@@ -109,7 +109,7 @@ def run_sweep(
         folder: the sweep's folder, its configuration in it.
         output: the output folder.
         console: where progress is shown.
-        finish: draws the figures of the sweep with this id; the files become artifacts.
+        finish: draws the sweep's figures and report; the files become artifacts.
 
     Ctrl-C and SIGTERM end the run at once; nothing on record is lost. Ray is started and ended
     here, unless the caller has started it.
@@ -148,13 +148,13 @@ def _log_artifacts(
     experiment: Experiment,
     folder: SweepFolder,
     environment: Path,
-    finish: Callable[[str], list[Path]] | None,
+    finish: Callable[[], list[Path]] | None,
 ) -> None:
     run = experiment.sweep_run()
     experiment.log_file(run, environment)
     if finish is not None:
-        for path in finish(folder.id):
-            experiment.log_file(run, path, "figures")
+        for path in finish():
+            experiment.log_file(run, path, None if path == folder.report else "figures")
         experiment.end(run, "FINISHED")
 
 
