@@ -40,8 +40,8 @@ LABELS = {
     "class_entropy": "entropy of the class shares (nats)",
     "loss": "training loss",
 }
-FORECAST: dict[str, Any] = {"ls": (0, (4, 2)), "lw": 1.0, "zorder": 1.9}
-BOUND: dict[str, Any] = {"ls": (0, (1, 2)), "lw": 1.0, "zorder": 1.8}
+FORECAST: dict[str, Any] = {"ls": "--", "lw": 1.0, "zorder": 1.9}
+BOUND: dict[str, Any] = {"ls": ":", "lw": 1.0, "zorder": 1.8}
 WIDE_SWEEP = 12
 """Points beyond which curves are drawn thin, without bands or legend entries for each."""
 STYLE: dict[str, Any] = {

@@ -271,7 +271,7 @@ def main() -> None:
     sys.path.insert(0, str(Path.cwd()))  # custom code lives beside the user's configuration
     try:
         sys.exit(app(standalone_mode=False))
-    except ConfigError as error:
+    except (ConfigError, LoopError) as error:
         _fail(str(error), 2)
     except OSError as error:
         if error.filename is None:

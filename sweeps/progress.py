@@ -64,23 +64,23 @@ class Gap:
 def forecast_gaps(config: Config, ledger: Ledger) -> dict[int, Gap]:
     """The gaps of the points that have run to their end.
 
-    They are in the first objective's metric, or in the mean reward if that one is not forecast.
+    They are in the first objective's metric, or in the mean reward if that one has no forecast.
 
     Raises:
         ConfigError: if data or a reward cannot be built.
         LoopError: if a reward breaks its contract on the real data.
     """
-    objective_metric = config.search.objective[0].metric
     configs = {p.index: at_point(config, p.values) for p in list(ledger.points.values())}
     ended = {i: c for i, c in configs.items() if ledger.points[i].last == c.iterations}
+    forecasts = dict(zip(ended, forecast(list(ended.values())), strict=True))
+    metric = config.search.objective[0].metric
+    if not all(np.isfinite(f.curves.get(metric, [np.nan])[-1]) for f in forecasts.values()):
+        metric = "reward_mean"
     gaps = {}
-    for (index, point), found in zip(ended.items(), forecast(list(ended.values())), strict=True):
-        row = ledger.points[index].rows[point.iterations]
-        forecast_at_end = found.curves.get(objective_metric, np.array([np.nan]))[-1]
-        known = objective_metric in row and not np.isnan(forecast_at_end)
-        metric = objective_metric if known else "reward_mean"
+    for index, found in forecasts.items():
+        measured = ledger.points[index].rows[ended[index].iterations][metric]
         expected = float(found.curves[metric][-1])
-        gaps[index] = Gap(metric, expected, gap(np.array(row[metric]), expected))
+        gaps[index] = Gap(metric, expected, gap(np.array(measured), expected))
     return gaps
 
 
@@ -98,8 +98,7 @@ def sweep_table(
     table.add_column("iteration", justify="right")
     table.add_column(f"{metric} (mean ± std of {len(config.seeds)} seeds)", justify="right")
     if gaps:
-        [forecast_metric] = {each.metric for each in gaps.values()}
-        table.add_column(f"forecast of {forecast_metric}", justify="right")
+        table.add_column(f"forecast of {next(iter(gaps.values())).metric}", justify="right")
         table.add_column("gap in standard errors", justify="right")
     table.add_column("state")
     points = list(ledger.points.values())

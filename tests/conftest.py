@@ -10,8 +10,19 @@ from pathlib import Path
 import pytest
 import ray
 import torch
+from playwright.sync_api import Page, sync_playwright
 
-from tests.support import SMALL, Cli, Finished, Ran, run_main
+from tests.support import CHROMIUM, SMALL, Cli, Finished, Ran, run_main
+
+OFFLINE = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -108,3 +119,11 @@ def finished(local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Finis
         assert run_main("run", "mog", *arguments, *where) == 0
         assert run_main("export", "latest", "-o", str(table), *where) == 0
     return Finished(output, table)
+
+
+@pytest.fixture
+def page() -> Iterator[Page]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=OFFLINE)
+        yield browser.new_page(viewport={"width": 1700, "height": 900})
+        browser.close()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,13 +11,14 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from analysis.figures import (
-    PointCurves,
     draw_curve,
     draw_kept_against_pool,
     draw_samples,
     draw_shares,
 )
+from analysis.results import PointCurves
 from analysis.statistics import aggregate, band
+from core.forecast import Forecast
 from sweeps.naming import COLORS, color
 
 SHARES = {0: [0.5, 0.7, 0.9], 1: [0.3, 0.2, 0.1], 10: [0.2, 0.1, 0.0]}
@@ -62,11 +65,55 @@ def test_many_points_get_thin_lines_and_no_legend(ax):
     assert ax.get_legend_handles_labels()[1] == []
 
 
+def forecast_of(lift: float = 0.0) -> Forecast:
+    """Over t = 0, 1, 2: a line of its own, a lower and an upper bound, and a vacuous one."""
+    bounds = {"lemma_2_2": 0.1 * LINE, "theorem_2_4": 0.9 * LINE, "theorem_2_4_sup": 2 + LINE}
+    curves = {"reward_mean": LINE + lift, "exp_reward_mean": LINE / 9, "reward_kl": LINE / 8}
+    return Forecast(curves, bounds, {})
+
+
+LINE = np.array([np.nan, 0.5, 0.7])
+
+
+def test_forecasts_and_bounds_lie_beneath_the_curve_in_its_colour(ax):
+    points = [replace(point(i, 1.0), forecast=forecast_of(i)) for i in (0, 1)]
+    draw_curve(ax, points, "reward_mean")
+    dashed = [line for line in ax.lines if line.get_linestyle() == "--" and len(line.get_xdata())]
+    assert len(dashed) == 2
+    for index, line in enumerate(dashed):
+        assert np.array_equal(line.get_ydata(), LINE + index, equal_nan=True)
+        assert line.get_color() == color(index)
+        measured = [other for other in ax.lines if other.get_label() == points[index].label]
+        assert line.get_zorder() < measured[0].get_zorder()
+    labels = ax.get_legend_handles_labels()[1]
+    assert sum("forecast" in label for label in labels) == 1  # explained once
+    assert not any("bounds" in label for label in labels)  # there are none on this metric
+
+
+@pytest.mark.parametrize(
+    ("metric", "expected"), [("exp_reward_mean", [0.1 * LINE]), ("reward_kl", [0.9 * LINE])]
+)
+def test_only_bounds_on_the_metric_that_say_something_are_drawn(ax, metric, expected):
+    draw_curve(ax, [replace(point(0, 1.0), forecast=forecast_of())], metric)
+    dotted = [line for line in ax.lines if line.get_linestyle() == ":" and len(line.get_xdata())]
+    assert len(dotted) == len(expected)
+    for line, bound in zip(dotted, expected, strict=True):
+        assert np.array_equal(line.get_ydata(), bound, equal_nan=True)
+
+
+def test_a_forecast_alone_is_the_curve_and_has_the_name(ax):
+    alone = PointCurves(2, "β=2", 0, point(2, 1.0).aggregates.iloc[:0], forecast_of())
+    draw_curve(ax, [alone], "reward_mean")
+    [line] = ax.lines
+    assert line.get_linestyle() == "-" and line.get_label() == "β=2"
+
+
 def test_kept_is_drawn_over_pool_in_the_points_colour(ax):
     draw_kept_against_pool(ax, [point(3, 1.0)])
     pool, kept = ax.lines[:2]
     assert (kept.get_ydata() > pool.get_ydata()[:2]).all()
-    assert kept.get_linestyle() == "--" and pool.get_color() == kept.get_color() == color(3)
+    assert kept.get_markerfacecolor() == "white" != pool.get_markerfacecolor()
+    assert pool.get_color() == kept.get_color() == color(3)
 
 
 def test_shares_are_stacked_in_the_order_of_the_classes(ax):

@@ -15,8 +15,11 @@ from tests.support import QUICK, SMALL, Cli, Finished
 CURATED = {"kept_reward_mean"}
 EVERY = {
     "reward_mean", "reward_std", "reward_min", "reward_max", "exp_reward_mean", "exp_reward_var",
+    "reward_kl",
     "class_entropy", "loss", "seconds/generate", "seconds/score", "seconds/curate", "seconds/fit",
 } | {f"class_fraction/{i}" for i in range(8)}  # fmt: skip
+BOUND = {0.5: "margin/theorem_2_3", math.inf: "margin/lemma_2_2"}
+"""By λ: at K=4, λ=0.5 is not below 1/(K-1) as Theorem 2.4 asks."""
 STATISTICS = ("mean", "std", "ci_low", "ci_high", "n")
 
 
@@ -40,9 +43,10 @@ def test_the_table_has_exactly_the_rows_of_the_contract(finished: Finished, tabl
         "sweep", "point", "beta", "lam", "k", "seed", "iteration", "metric", "value",
     ]  # fmt: skip
     expected = set()
-    for point in range(finished.points):
+    for point, lam in enumerate((0.5, math.inf) * 2):
         for iteration in range(finished.iterations + 1):
             metrics = EVERY | (CURATED if iteration < finished.iterations else set())
+            metrics |= {BOUND[lam]} if iteration else set()
             for metric in metrics:
                 expected |= {(point, s, iteration, metric) for s in finished.seeds}
                 expected |= {(point, -1, iteration, f"{metric}.{s}") for s in STATISTICS}
@@ -99,6 +103,10 @@ def test_mlflow_holds_a_run_per_sweep_point_and_seed(finished: Finished, runs: d
     assert {kind: len(found) for kind, found in runs.items()} == {
         "sweep": 1, "point": 4, "seed": 12,
     }  # fmt: skip
+
+    def every(run) -> set[str]:
+        return EVERY | CURATED | {BOUND[float(run.data.params["lam"])]}
+
     names = sorted(run.info.run_name for run in runs["point"])
     assert names == ["β=0 λ=0.5 K=4", "β=0 λ=inf K=4", "β=10 λ=0.5 K=4", "β=10 λ=inf K=4"]
     points = {run.data.tags["luceloop.point"]: run for run in runs["point"]}
@@ -112,9 +120,9 @@ def test_mlflow_holds_a_run_per_sweep_point_and_seed(finished: Finished, runs: d
         assert run.data.tags["mlflow.runColor"] == parent.data.tags["mlflow.runColor"]
         assert run.data.params["curation.beta"] == parent.data.params["curation.beta"]
         assert run.data.params["lam"] == parent.data.params["lam"]
-        assert set(run.data.metrics) == EVERY | CURATED
+        assert set(run.data.metrics) == every(run)
     for run in runs["point"]:
-        assert set(run.data.metrics) == {f"{m}.{s}" for m in EVERY | CURATED for s in STATISTICS}
+        assert set(run.data.metrics) == {f"{m}.{s}" for m in every(run) for s in STATISTICS}
     statuses = {run.info.status for found in runs.values() for run in found}
     assert statuses == {"FINISHED"}
     latest = Output(finished.output).find("latest").id
@@ -127,7 +135,7 @@ def test_mlflow_steps_are_the_iterations_once_each(finished: Finished, runs: dic
         for metric in list(run.data.metrics)[:6]:
             steps = sorted(row.step for row in client.get_metric_history(run.info.run_id, metric))
             last = finished.iterations - ("kept_reward_mean" in metric)
-            assert steps == list(range(last + 1))
+            assert steps == list(range("margin/" in metric, last + 1))
 
 
 def test_the_aggregates_in_mlflow_are_those_of_the_table(
@@ -148,9 +156,10 @@ def test_configuration_environment_and_figures_are_artifacts(
 ):
     client, [sweep] = MlflowClient(finished.store), runs["sweep"]
     names = {item.path for item in client.list_artifacts(sweep.info.run_id)}
-    assert {"config.yaml", "environment.json", "figures"} <= names
+    assert {"config.yaml", "environment.json", "figures", "report.html"} <= names
     figures = {item.path for item in client.list_artifacts(sweep.info.run_id, "figures")}
-    for name in ("overview", "reward_mean", "kept_against_pool", "class_shares", "samples"):
+    shown = ("overview", "reward_mean", "kept_against_pool", "class_shares", "samples", "margins")
+    for name in shown:
         assert {f"figures/{name}.png", f"figures/{name}.pdf"} <= figures
 
 
@@ -205,5 +214,5 @@ def test_a_reward_of_the_users_own_runs(local_ray: None, cli: Cli, output, tmp_p
     without = set(pd.read_csv(tmp_path / "right.csv")["metric"])
     with_supremum = set(pd.read_csv(tmp_path / "bounded.csv")["metric"])
     assert {m.split(".")[0] for m in with_supremum - without} == {
-        "exp_reward_mean", "exp_reward_var",
+        "exp_reward_mean", "exp_reward_var", "margin/theorem_2_3",
     }  # fmt: skip

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -12,20 +11,9 @@ import sys
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
-from tests.support import Finished
-
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-OFFLINE = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
+from tests.support import Finished, needs_browser
 
 
 @pytest.fixture
@@ -49,16 +37,8 @@ def address(finished: Finished) -> Iterator[str]:
         probe.bind(("127.0.0.1", port))
 
 
-@pytest.fixture
-def page() -> Iterator[Page]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=OFFLINE)
-        yield browser.new_page(viewport={"width": 1700, "height": 900})
-        browser.close()
-
-
 @pytest.mark.slow
-@pytest.mark.skipif(CHROMIUM is None, reason="no browser: apt-get install chromium")
+@needs_browser
 def test_the_printed_page_compares_the_points(finished: Finished, address: str, page: Page):
     assert re.fullmatch(
         r"http://127\.0\.0\.1:\d+/#/experiments/\d+/runs\?compareRunsMode=CHART", address

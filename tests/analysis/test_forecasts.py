@@ -1,0 +1,141 @@
+"""Forecasts of a finished sweep: from its configuration, and from the p_0 that it trained."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis.curves import find_runs
+from analysis.forecasts import average, forecast_from, forecast_table, load_configs
+from analysis.results import load_results
+from core.config import Config
+from core.errors import ConfigError
+from core.forecast import Forecast, forecast
+from core.parsing import at_point
+from sweeps.output import Output
+from tests.support import Finished
+
+
+@pytest.fixture(scope="module")
+def runs(finished: Finished):
+    return find_runs(finished.store, Output(finished.output).find("latest").id)
+
+
+@pytest.fixture(scope="module")
+def table(finished: Finished) -> pd.DataFrame:
+    return pd.read_csv(finished.table)
+
+
+@pytest.fixture(scope="module")
+def measured(runs) -> dict[int, list[Forecast]]:
+    return forecast_from(runs, load_configs(runs))
+
+
+def test_configurations_come_back_from_the_store(finished: Finished, runs):
+    config = Output(finished.output).find("latest").config()
+    values = [(beta, lam) for beta in (0.0, 10.0) for lam in (0.5, math.inf)]
+    expected = {
+        index: at_point(config, {"curation.beta": beta, "lam": lam})
+        for index, (beta, lam) in enumerate(values)
+    }
+    assert load_configs(runs) == expected
+
+
+def test_forecasts_from_p_0_start_where_each_seed_was_measured(
+    finished: Finished, measured, table: pd.DataFrame
+):
+    """At t=0 nothing is predicted: rewards of p_0's pool have the metrics of that pool."""
+    rows = table[(table["iteration"] == 0) & table["seed"].notna()]
+    values = rows.set_index(["point", "seed", "metric"])["value"]
+    for point, forecasts in measured.items():
+        assert len(forecasts) == len(finished.seeds)
+        for seed, found in zip(finished.seeds, forecasts, strict=True):
+            for metric in ("reward_mean", "reward_std", "exp_reward_mean", "reward_kl"):
+                # Laws keep 1e-5 of the reward's range, which is about 12.
+                expected = values[point, seed, metric]
+                assert found.curves[metric][0] == pytest.approx(expected, rel=1e-4, abs=1e-4)
+
+
+def test_other_points_can_be_forecast_from_the_same_p_0(runs, measured):
+    configs = load_configs(runs)
+    other = at_point(configs[0], {"curation.beta": 3.0, "curation.k": 16, "lam": math.inf})
+    [found] = forecast_from(runs, {0: other}).values()
+    for here, there in zip(found, measured[0], strict=True):
+        start = there.curves["reward_mean"][0]
+        assert here.curves["reward_mean"][0] == pytest.approx(start, abs=1e-4)
+        assert set(here.bounds) == {"lemma_2_2"}  # 2.3 and 2.4 need p_0 = p_ref
+
+
+@pytest.mark.parametrize(
+    "change", [{"reward.mode": 3}, {"data.size": 299}, {"learner.lr": 0.5}], ids=str
+)
+def test_a_p_0_of_something_else_is_refused(runs, change):
+    other = at_point(load_configs(runs)[0], change)
+    with pytest.raises(ConfigError, match="must have the data, the learner and the reward"):
+        forecast_from(runs, {0: other})
+
+
+def _forecast(value: float) -> Forecast:
+    curve, bound = np.array([value, 2 * value]), np.array([np.nan, 2 * value])
+    return Forecast({"reward_mean": curve}, {"lemma_2_2": bound}, {"reward_mean": 1})
+
+
+def test_the_average_is_the_mean_over_seeds():
+    found = average([_forecast(1.0), _forecast(4.0)])
+    assert found.curves["reward_mean"].tolist() == [2.5, 5.0]
+    assert np.isnan(found.bounds["lemma_2_2"][0]) and found.bounds["lemma_2_2"][1] == 5.0
+    assert found.limit == {"reward_mean": 1}
+
+
+def test_the_table_has_a_row_for_each_value_and_none_for_gaps(make_point):
+    points = {0: make_point(2.0, 2), 1: make_point(3.0, math.inf)}
+    forecasts = {0: [_forecast(1.0)], 1: [_forecast(2.0)]}
+    table = forecast_table("some", ["curation.beta", "learner.lr"], points, forecasts, [])
+    assert list(table.columns) == [
+        "sweep", "point", "beta", "lam", "k", "learner.lr", "seed", "iteration", "metric", "value",
+    ]  # fmt: skip
+    assert table["seed"].isna().all() and not table["value"].isna().any()
+    rows = table[["point", "beta", "k", "iteration", "metric", "value"]]
+    assert [tuple(row) for row in rows.itertuples(index=False)] == [
+        (0, 2.0, 2.0, 1, "bound/lemma_2_2", 2.0),
+        (0, 2.0, 2.0, 0, "reward_mean", 1.0),
+        (0, 2.0, 2.0, 1, "reward_mean", 2.0),
+        (1, 3.0, math.inf, 1, "bound/lemma_2_2", 4.0),
+        (1, 3.0, math.inf, 0, "reward_mean", 2.0),
+        (1, 3.0, math.inf, 1, "reward_mean", 4.0),
+    ]
+
+
+@pytest.fixture
+def make_point(runs):
+    base = load_configs(runs)[0]
+
+    def build(beta: float, k: float) -> Config:
+        return at_point(base, {"curation.beta": beta, "curation.k": k})
+
+    return build
+
+
+def test_forecasts_of_seeds_have_their_rows_and_the_mean_has_none(runs, make_point):
+    forecasts = {0: [_forecast(1.0), _forecast(4.0)]}
+    table = forecast_table("some", [], {0: make_point(2.0, 2)}, forecasts, [7, 9])
+    last = table[(table["metric"] == "reward_mean") & (table["iteration"] == 1)]
+    by_seed = last.set_index(last["seed"].fillna(-1).astype(int))["value"]
+    assert by_seed.to_dict() == {7: 2.0, 9: 8.0, -1: 5.0}
+
+
+def test_results_hold_the_forecast_that_is_asked_for(finished: Finished, runs, measured):
+    exact = forecast(list(load_configs(runs).values()))
+    by_start = {
+        start: load_results(finished.store, runs.sweep, start).points
+        for start in ("law", "measured", "off")
+    }
+    for index in range(finished.points):
+        assert by_start["off"][index].forecast is None
+        expected = {"law": exact[index], "measured": average(measured[index])}
+        for start, wanted in expected.items():
+            found = by_start[start][index].forecast
+            assert np.array_equal(found.curves["reward_mean"], wanted.curves["reward_mean"])
