@@ -18,6 +18,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 
 from analysis.curves import SweepRuns
@@ -140,7 +141,7 @@ def _shade(ax: Axes, table: pd.DataFrame, tint: str) -> None:
 
 
 def draw_shares(ax: Axes, point: PointCurves) -> Axes:
-    """Shares of the classes or modes, stacked, mean over seeds."""
+    """Shares of the classes or modes, stacked, mean over seeds; dashed, where they are forecast."""
     names = {
         metric.removesuffix(".mean")
         for metric in point.aggregates["metric"]
@@ -151,6 +152,12 @@ def draw_shares(ax: Axes, point: PointCurves) -> Axes:
     tints = [color(i) for i in range(len(ordered))]
     labels = [name.split("/")[1] for name in ordered]
     ax.stackplot(shares.index, shares.T.to_numpy(), colors=tints, labels=labels, lw=0)
+    curves = point.forecast.curves if point.forecast is not None else {}
+    if ordered and set(ordered) <= set(curves):
+        tops = np.cumsum([curves[name] for name in ordered[:-1]], axis=0)
+        outline = withStroke(linewidth=1.4, foreground="w")
+        style: dict[str, Any] = {"color": "k", "lw": 0.7, "ls": "--", "path_effects": [outline]}
+        ax.plot(range(tops.shape[1]), tops.T, **style)
     ax.set_ylim(0, 1)
     ax.set_xlim(shares.index.min(), max(shares.index.max(), shares.index.min() + 1e-9))
     ax.set_title(point.name, fontsize=9)

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from benchmarks.measure import Options, machine
 
-NAMES = ("curation", "trial_overhead", "loop")
+NAMES = ("curation", "forecast", "trial_overhead", "loop")
 
 
 def main() -> None:

@@ -44,7 +44,8 @@ class Measured:
 
 
 def in_child(module: str, function: str, *args: Any) -> Measured:
-    """Call `module.function(*args)` with one torch thread in a fresh process."""
+    """Call `module.function(*args)` with one thread in a fresh process."""
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(max_workers=1, mp_context=context) as pool:
         return pool.submit(_call, module, function, args).result()

@@ -136,7 +136,7 @@ class _Statistics:
         if law.supremum is not None:
             metrics["exp_reward_mean"] = exp_reward[:, 0]
             metrics["exp_reward_var"] = _variance(exp_reward).clip(0)
-        metrics["reward_kl"] = theory.kl_divergence(bins, law.reference @ law.bins)
+        metrics["reward_kl"] = theory.kl_divergence(bins, law.real_bins)
         if classes.shape[1]:
             metrics |= {f"class_fraction/{i}": share for i, share in enumerate(classes.T)}
             logs = np.log(np.where(classes > 0, classes, 1.0))

@@ -107,9 +107,13 @@ class RewardLaw:
     @property
     def bins(self) -> Array:
         """Which reward bin a level is in, 1 or 0 `(L, Q)`; bin q ends at edge q, included."""
-        bin_of_level = np.searchsorted(self.edges, self.reward)
-        found: Array = np.eye(len(self.edges) + 1)[bin_of_level]
+        found: Array = np.eye(len(self.edges) + 1)[np.searchsorted(self.edges, self.reward)]
         return found
+
+    @functools.cached_property
+    def real_bins(self) -> Array:
+        """Shares of the reward bins under p_ref `(Q,)`."""
+        return self.reference @ self.bins
 
     def reduced(self, beta: float, iterations: int) -> RewardLaw:
         """A law of far fewer levels that gives the same curves for this β and so many iterations.

@@ -240,7 +240,7 @@ def gather(
     law: RewardLaw,
 ) -> Pool:
     """Put the shards of a pool together; `results` are in shard order."""
-    real_bins = torch.from_numpy(law.reference @ law.bins)
+    real_bins = torch.from_numpy(law.real_bins)
     pool_metrics = metrics.merge([result.statistics for result in results]).metrics(real_bins)
     most = int(rows.kept.max())
     kept = None

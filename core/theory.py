@@ -77,6 +77,8 @@ def selection(reward: Array, beta: float, k: Array) -> Density:
     finite_k = k[several]
     choose: Density = _best_of(finite_k) if math.isinf(beta) else _luce(reward, beta, finite_k)
     weight = np.exp(log_weights(reward, beta))[:, None]
+    if several.all():
+        return choose
 
     def density(p: Array) -> Array:
         found = np.ones_like(p)
@@ -135,13 +137,16 @@ def _luce(reward: Array, beta: float, k: Array) -> Density:
     blocks = list(_blocks(level, float(k.max())))
 
     def density(p: Array) -> Array:
-        found, below = np.zeros_like(p), np.vstack([np.zeros(p.shape[1]), p.cumsum(0)])
+        found = np.zeros_like(p)
         for block in blocks:
-            first = block.levels.start
-            survival = block.survival @ p[block.levels] + below[first]
-            others = k * STEP * np.maximum(survival, 0) ** (k - 1)
+            below = block.levels.start
+            survival = block.survival @ p[block.levels]
+            if below:
+                survival += p[:below].sum(0)
+            others = k * STEP * survival ** (k - 1)
             found[block.levels] += block.hit.T @ others
-            found[:first] += block.linear[:, None] * (block.scale @ others)
+            if below:
+                found[:below] += block.linear[:, None] * (block.scale @ others)
         return found
 
     return density

@@ -123,6 +123,13 @@ def test_shares_are_stacked_in_the_order_of_the_classes(ax):
     assert ax.get_legend_handles_labels()[1] == ["0", "1", "10"]
 
 
+def test_forecast_shares_are_lines_between_the_areas(ax):
+    shares = {f"class_fraction/{i}": np.array(share) for i, share in SHARES.items()}
+    draw_shares(ax, replace(point(0, 1.0), forecast=Forecast(shares, {}, {})))
+    tops = [shade.get_paths()[0].vertices[:, 1].max() for shade in ax.collections]
+    assert [max(line.get_ydata()) for line in ax.lines] == pytest.approx(tops[:-1])
+
+
 def test_samples_are_where_they_are(ax):
     samples = np.random.default_rng(0).normal(size=(50, 2))
     draw_samples(ax, samples, COLORS[0])

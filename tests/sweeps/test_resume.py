@@ -92,7 +92,6 @@ def test_a_killed_driver_is_resumed_to_the_same_table(
         assert "luceloop resume" in out and "Traceback" not in out
     done = len(rows(output))
     assert after <= done < 8
-    wait_for_end(children)
     out = finish(luceloop(output, "resume", "latest", QUICK), 0)
     assert len(re.findall(r"  iteration \d", out)) == 8 - done  # nothing on record ran again
     pd.testing.assert_frame_equal(curves(output), undisturbed, check_exact=True)
@@ -104,6 +103,7 @@ def test_a_killed_driver_is_resumed_to_the_same_table(
         for metric in list(run.data.metrics)[:3]:
             steps = [r.step for r in client.get_metric_history(run.info.run_id, metric)]
             assert len(steps) == len(set(steps))
+    wait_for_end(children)  # beside the resumed run until here
 
 
 def wait_for_end(children: list[psutil.Process]) -> None:
