@@ -14,19 +14,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from core.errors import ConfigError, LoopError
+from sweeps import actions
+from sweeps.actions import console
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from analysis.results import Start
-    from core.config import Config
-    from sweeps.output import Output, SweepFolder
-
-console = Console(width=None if sys.stdout.isatty() else 120)
+    from sweeps.output import Output
 
 config_argument = click.argument("config", metavar="CONFIG")
 overrides_argument = click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
@@ -75,7 +71,7 @@ def run(config: str, overrides: tuple[str, ...], figures: bool, output: Path | N
     """Run a sweep."""
     from sweeps.presets import read_config
 
-    _start(read_config(config, list(overrides)), _output(output), figures)
+    actions.start(read_config(config, list(overrides)), _output(output), figures)
 
 
 @app.command()
@@ -108,8 +104,10 @@ def forecast(
     from sweeps.presets import read_config
 
     if file is not None:
-        _check_table_file(file)
-    _forecast(read_config(config, list(overrides)), _output(output), file, start, figures)
+        actions.check_table_file(file)
+    actions.forecast_points(
+        read_config(config, list(overrides)), _output(output), file, start, figures
+    )
 
 
 @app.command()
@@ -119,7 +117,7 @@ def demo(overrides: tuple[str, ...], output: Path | None) -> None:
     """Run the two-minute demo and draw its figures."""
     from sweeps.presets import read_config
 
-    _start(read_config("demo", list(overrides)), _output(output), figures=True)
+    actions.start(read_config("demo", list(overrides)), _output(output), figures=True)
 
 
 @app.command()
@@ -129,7 +127,7 @@ def demo(overrides: tuple[str, ...], output: Path | None) -> None:
 def resume(sweep: str, figures: bool, output: Path | None) -> None:
     """Go on with an interrupted sweep."""
     found = _output(output)
-    _run(found.find(sweep), found, figures)
+    actions.run(found.find(sweep), found, figures)
 
 
 @app.command("list")
@@ -166,7 +164,7 @@ def list_sweeps(output: Path | None) -> None:
 @output_option
 def show(sweep: str, output: Path | None) -> None:
     """Show a sweep's points and how they stand."""
-    _show(_output(output).find(sweep))
+    actions.show(_output(output).find(sweep))
 
 
 @app.command()
@@ -184,8 +182,8 @@ def export(sweep: str, file: Path, output: Path | None) -> None:
     """Write a sweep's tidy table: seeds, then aggregates."""
     from analysis.curves import write_table
 
-    _check_table_file(file)
-    table = _table(sweep, _output(output))
+    actions.check_table_file(file)
+    table = actions.table(sweep, _output(output))
     write_table(table, file)
     console.print(f"{len(table)} rows in {file}", highlight=False)
 
@@ -203,7 +201,7 @@ def plot(sweep: str, to: Path | None, start: Start, output: Path | None) -> None
     found = _output(output)
     folder = found.find(sweep)
     results = load_results(found.tracking_uri, folder.id, start)
-    _print_figures(draw_all(results, to or folder.figures))
+    actions.print_figures(draw_all(results, to or folder.figures))
 
 
 @app.command()
@@ -221,7 +219,7 @@ def report(sweep: str, file: Path | None, start: Start, output: Path | None) -> 
     """Write a sweep's report, one HTML page."""
     found = _output(output)
     folder = found.find(sweep)
-    _draw_and_report(found, folder, file or folder.report, start)
+    actions.draw_and_report(found, folder, file or folder.report, start)
     console.print(f"report {file or folder.report}", highlight=False, soft_wrap=True)
 
 
@@ -295,126 +293,3 @@ def _output(given: Path | None) -> Output:
     from sweeps.output import Output
 
     return Output.of(given)
-
-
-def _start(config: Config, output: Output, figures: bool) -> None:
-    from sweeps.naming import describe
-    from sweeps.runner import check
-
-    points = check(config)
-    folder = output.create_sweep(config, describe(config))
-    console.print(f"sweep {folder.id}  {config.name}: {points} points", highlight=False)
-    console.print(describe(config), style="dim", highlight=False)
-    _run(folder, output, figures)
-
-
-def _run(folder: SweepFolder, output: Output, figures: bool) -> None:
-    from sweeps.runner import run_sweep
-
-    def finish() -> list[Path]:
-        return _draw_and_report(output, folder, folder.report) if figures else []
-
-    outcome = run_sweep(folder, output, console, finish)
-    _show(folder)
-    if outcome.undelivered:
-        console.print(
-            f"MLflow at {output.tracking_uri} lacks {outcome.undelivered} events "
-            f"({outcome.store_error}); deliver them with: luceloop resume {folder.id}",
-            highlight=False,
-        )
-    if outcome.unfinished:
-        console.print(f"go on with: luceloop resume {folder.id}", highlight=False)
-        sys.exit(130)
-    if outcome.undelivered:
-        sys.exit(1)
-    if outcome.store_error:
-        console.print(f"figures were not drawn: {outcome.store_error}", highlight=False)
-    _print_figures(sorted(folder.figures.glob("*.png")))
-    if folder.report.exists():
-        console.print(f"report {folder.report}", highlight=False, soft_wrap=True)
-    console.print("compare the points in MLflow with: luceloop ui", highlight=False)
-    if outcome.failed or outcome.store_error:
-        sys.exit(1)
-
-
-def _show(folder: SweepFolder) -> None:
-    from sweeps.ledger import Ledger
-    from sweeps.progress import forecast_gaps, remarks, sweep_table
-
-    config = folder.config()
-    ledger = Ledger(folder.ledger, writable=False)
-    console.print(f"{config.name}  {folder.id}", style="bold", highlight=False)
-    lines, gaps = remarks(config, ledger), None
-    try:
-        gaps = forecast_gaps(config, ledger)
-    except (ConfigError, LoopError) as error:  # the sweep's own code may not be here
-        lines.append(f"no forecast: {error}")
-    console.print(sweep_table(config, ledger, config.point_count, gaps=gaps))
-    for line in lines:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
-
-
-def _table(sweep: str, output: Output) -> pd.DataFrame:
-    from analysis.curves import load_table
-
-    return load_table(output.tracking_uri, output.find(sweep).id)
-
-
-def _draw_and_report(
-    output: Output, folder: SweepFolder, file: Path, start: Start = "law"
-) -> list[Path]:
-    """The files written: the report last, after the figures; none if no point has a row."""
-    from analysis.figures import draw_all
-    from analysis.report import write_report
-    from analysis.results import load_results
-
-    results = load_results(output.tracking_uri, folder.id, start)
-    if not results.points:
-        return []
-    written = draw_all(results, folder.figures)
-    return [*written, write_report(results, written, file)]
-
-
-def _check_table_file(file: Path) -> None:
-    if file.suffix not in (".csv", ".parquet"):
-        raise ConfigError("-o", str(file), "must end in .csv or .parquet")
-
-
-def _forecast(
-    config: Config, output: Output, file: Path | None, start: str | None, figures: bool
-) -> None:
-    from analysis.curves import find_runs, write_table
-    from analysis.forecasts import average, forecast_from, forecast_table
-    from core.forecast import forecast
-    from sweeps.forecast_table import bound_table, curve_table
-    from sweeps.naming import describe, point_name
-    from sweeps.space import planned_points
-
-    points, searched = dict(enumerate(planned_points(config))), list(config.search.space)
-    names = {index: point_name(point.flat(), searched) for index, point in points.items()}
-    seeds: tuple[int, ...] = ()
-    if start is None:
-        every = {i: [found] for i, found in enumerate(forecast(list(points.values())))}
-    else:
-        folder = output.find(start)
-        seeds = folder.config().seeds
-        every = forecast_from(find_runs(output.tracking_uri, folder.id), points)
-    forecasts = {index: average(found) for index, found in every.items()}
-    console.print(describe(config), style="dim", highlight=False)
-    for table in (curve_table(names, forecasts), bound_table(names, forecasts)):
-        if table is not None:
-            console.print(table)
-    if file is not None:
-        rows = forecast_table(config.name, searched, points, every, seeds)
-        write_table(rows, file)
-        console.print(f"{len(rows)} rows in {file}", highlight=False)
-    if figures:
-        from analysis.figures import draw_forecasts
-
-        _print_figures(draw_forecasts(names, forecasts, output.forecasts / config.name))
-
-
-def _print_figures(paths: list[Path]) -> None:
-    for path in paths:
-        if path.suffix == ".png":
-            console.print(f"figure {path}", highlight=False, soft_wrap=True)

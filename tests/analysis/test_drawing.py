@@ -10,7 +10,7 @@ import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from analysis.figures import (
+from analysis.drawing import (
     draw_curve,
     draw_kept_against_pool,
     draw_samples,

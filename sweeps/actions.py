@@ -1,0 +1,161 @@
+"""What the commands do: the body of the composition root, beside the command line itself.
+
+Heavy imports wait for the command that needs them, so that a typo is answered at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from core.errors import ConfigError, LoopError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from analysis.results import Start
+    from core.config import Config
+    from sweeps.output import Output, SweepFolder
+
+console = Console(width=None if sys.stdout.isatty() else 120)
+
+
+def start(config: Config, output: Output, figures: bool) -> None:
+    """Check a configuration and run it as a new sweep."""
+    from sweeps.naming import describe
+    from sweeps.runner import check
+
+    points = check(config)
+    folder = output.create_sweep(config, describe(config))
+    console.print(f"sweep {folder.id}  {config.name}: {points} points", highlight=False)
+    console.print(describe(config), style="dim", highlight=False)
+    run(folder, output, figures)
+
+
+def run(folder: SweepFolder, output: Output, figures: bool) -> None:
+    """Run what is left of a sweep, show what came of it, and exit by it."""
+    from sweeps.runner import run_sweep
+
+    def finish() -> list[Path]:
+        return draw_and_report(output, folder, folder.report) if figures else []
+
+    outcome = run_sweep(folder, output, console, finish)
+    show(folder)
+    if outcome.undelivered:
+        console.print(
+            f"MLflow at {output.tracking_uri} lacks {outcome.undelivered} events "
+            f"({outcome.store_error}); deliver them with: luceloop resume {folder.id}",
+            highlight=False,
+        )
+    if outcome.unfinished:
+        console.print(f"go on with: luceloop resume {folder.id}", highlight=False)
+        sys.exit(130)
+    if outcome.undelivered:
+        sys.exit(1)
+    if outcome.store_error:
+        console.print(f"figures were not drawn: {outcome.store_error}", highlight=False)
+    print_figures(sorted(folder.figures.glob("*.png")))
+    if folder.report.exists():
+        console.print(f"report {folder.report}", highlight=False, soft_wrap=True)
+    console.print("compare the points in MLflow with: luceloop ui", highlight=False)
+    if outcome.failed or outcome.store_error:
+        sys.exit(1)
+
+
+def show(folder: SweepFolder) -> None:
+    """Print a sweep's points, their gaps to the forecast, and remarks."""
+    from sweeps.ledger import Ledger
+    from sweeps.progress import forecast_gaps, remarks, sweep_table
+
+    config = folder.config()
+    ledger = Ledger(folder.ledger, writable=False)
+    console.print(f"{config.name}  {folder.id}", style="bold", highlight=False)
+    lines, gaps = remarks(config, ledger), None
+    try:
+        gaps = forecast_gaps(config, ledger)
+    except (ConfigError, LoopError) as error:  # the sweep's own code may not be here
+        lines.append(f"no forecast: {error}")
+    console.print(sweep_table(config, ledger, config.point_count, gaps=gaps))
+    for line in lines:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def table(sweep: str, output: Output) -> pd.DataFrame:
+    """The tidy table of the sweep that `sweep` names."""
+    from analysis.curves import load_table
+
+    return load_table(output.tracking_uri, output.find(sweep).id)
+
+
+def draw_and_report(
+    output: Output, folder: SweepFolder, file: Path, start: Start = "law"
+) -> list[Path]:
+    """The files written: the report last, after the figures; none if no point has a row."""
+    from analysis.figures import draw_all
+    from analysis.report import write_report
+    from analysis.results import load_results
+
+    results = load_results(output.tracking_uri, folder.id, start)
+    if not results.points:
+        return []
+    written = draw_all(results, folder.figures)
+    return [*written, write_report(results, written, file)]
+
+
+def check_table_file(file: Path) -> None:
+    """Refuse a file that is no kind of table."""
+    if file.suffix not in (".csv", ".parquet"):
+        raise ConfigError("-o", str(file), "must end in .csv or .parquet")
+
+
+def forecast_points(
+    config: Config, output: Output, file: Path | None, start: str | None, figures: bool
+) -> None:
+    """Print, write and draw the forecast of a configuration's points.
+
+    Args:
+        config: what is forecast.
+        output: the output folder.
+        file: of the tidy table, if wanted.
+        start: a sweep whose p_0 the forecast starts from.
+        figures: whether to draw.
+    """
+    from analysis.curves import find_runs, write_table
+    from analysis.forecasts import average, forecast_from, forecast_table
+    from core.forecast import forecast
+    from sweeps.forecast_table import bound_table, curve_table
+    from sweeps.naming import describe, point_name
+    from sweeps.space import planned_points
+
+    points, searched = dict(enumerate(planned_points(config))), list(config.search.space)
+    names = {index: point_name(point.flat(), searched) for index, point in points.items()}
+    seeds: tuple[int, ...] = ()
+    if start is None:
+        every = {i: [found] for i, found in enumerate(forecast(list(points.values())))}
+    else:
+        folder = output.find(start)
+        seeds = folder.config().seeds
+        every = forecast_from(find_runs(output.tracking_uri, folder.id), points)
+    forecasts = {index: average(found) for index, found in every.items()}
+    console.print(describe(config), style="dim", highlight=False)
+    for table in (curve_table(names, forecasts), bound_table(names, forecasts)):
+        if table is not None:
+            console.print(table)
+    if file is not None:
+        rows = forecast_table(config.name, searched, points, every, seeds)
+        write_table(rows, file)
+        console.print(f"{len(rows)} rows in {file}", highlight=False)
+    if figures:
+        from analysis.figures import draw_forecasts
+
+        print_figures(draw_forecasts(names, forecasts, output.forecasts / config.name))
+
+
+def print_figures(paths: list[Path]) -> None:
+    """Print the paths of images."""
+    for path in paths:
+        if path.suffix == ".png":
+            console.print(f"figure {path}", highlight=False, soft_wrap=True)
