@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from core.statistics import over_seeds
+from core.statistics import gap, over_seeds
 
 
 @pytest.mark.parametrize("count", [2, 3, 5, 30])
@@ -56,3 +56,14 @@ def test_interval_covers_the_truth_in_95_of_100_cases(count):
     covered = ((found["ci_low"] <= 1.0) & (1.0 <= found["ci_high"])).mean()
     # Five standard errors of a binomial share.
     assert abs(covered - 0.95) < 5 * math.sqrt(0.95 * 0.05 / trials)
+
+
+def test_a_gap_is_in_standard_errors_of_the_mean():
+    values = np.array([1.0, 2.0, 6.0])  # mean 3, std √7
+    assert gap(values, 5.0) == pytest.approx(-2 / math.sqrt(7 / 3), rel=1e-12)
+    assert gap(values, 3.0) == 0
+
+
+@pytest.mark.parametrize("values", [[4.0], [4.0, 4.0]], ids=["one seed", "no spread"])
+def test_without_a_spread_there_is_no_gap(values):
+    assert gap(np.array(values), 5.0) is None
