@@ -37,6 +37,8 @@ NO_WEIGHT, FULL_WEIGHT = 6.7, -37.0
 """Values of log(uw) above which e^{-uw} is 0 in double precision, and below which it is 1."""
 WIDEST_GAP = 80.0
 """Levels further apart in βr count as this far apart: the lower loses but for e^{-80} of cases."""
+LARGEST = 600.0
+"""Of log-weights above those that count; their exponential is finite, with room to spare."""
 
 
 def log_weights(reward: Array, beta: float) -> Array:
@@ -56,8 +58,8 @@ def selection_density(reward: Array, weights: Array, beta: float, k: float) -> A
         k: K, a whole number from 1, or ∞.
 
     Returns:
-        `(L,)`, from 0 to K (to ∞ at K=∞), with Σ p H = 1. The relative error is below 1e-10 for
-        spans of βr to 100 and K to 1024; beyond, where H itself matters.
+        `(L,)`, from 0 to K (to ∞ at K=∞), with Σ p H = 1. The relative error is below 1e-10 for K
+        to 1024 and neighbouring levels at most 80 apart in βr; beyond, the absolute error is.
     """
     density: Array = selection(reward, beta, np.array([k]))(weights[:, None])[:, 0]
     return density
@@ -76,7 +78,7 @@ def selection(reward: Array, beta: float, k: Array) -> Density:
     several = ~one & ~infinite
     finite_k = k[several]
     choose: Density = _best_of(finite_k) if math.isinf(beta) else _luce(reward, beta, finite_k)
-    weight = np.exp(log_weights(reward, beta))[:, None]
+    level = log_weights(reward, beta)
     if several.all():
         return choose
 
@@ -86,11 +88,18 @@ def selection(reward: Array, beta: float, k: Array) -> Density:
             found[:, several] = choose(p[:, several])
         if infinite.any():
             drawn = p[:, infinite]
-            lifted = _highest_present(drawn) if math.isinf(beta) else weight
+            lifted = _highest_present(drawn) if math.isinf(beta) else _lifted(level, drawn)
             found[:, infinite] = lifted / (lifted * drawn).sum(0)
         return found
 
     return density
+
+
+def _lifted(level: Array, p: Array) -> Array:
+    """Weights of log-weights `(L,)`, in units of the highest that has weight in p `(L, P)`."""
+    highest = np.where(p > 0, level[:, None], -math.inf).max(0)
+    lifted: Array = np.exp(np.minimum(level[:, None] - highest, LARGEST))
+    return lifted
 
 
 def _highest_present(p: Array) -> Array:
@@ -211,14 +220,18 @@ def limit(
 ) -> Array | None:
     """The limit of p_t where it is known in closed form, else None (1 < K < ∞ with 0 < λ < ∞).
 
-    Without real data it is p_0 on its highest level (Theorem 2.1); at K=∞, `fixed_point`.
+    Without real data it is p_0 on its highest level (Theorem 2.1); at K=∞, `fixed_point`, unless
+    p_0 has levels above all real ones, which may persist.
     """
     indifferent = k == 1 or beta == 0
     if lam == 0 or (indifferent and not math.isinf(lam)):
         return reference
     if math.isinf(lam):
         return initial if indifferent else _on_top(initial)
-    return fixed_point(reward, reference, beta, lam) if math.isinf(k) else None
+    above = initial[np.flatnonzero(reference)[-1] + 1 :].any()
+    if math.isinf(k) and not above:
+        return fixed_point(reward, reference, beta, lam)
+    return None
 
 
 def _on_top(p: Array) -> Array:
