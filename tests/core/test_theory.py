@@ -488,6 +488,10 @@ def test_no_law_violates_a_bound():
                     assert after >= lemma_2_2(now, var, k) - TINY
             else:
                 assert (mean[1:] >= theorem_2_3(expected, spread, lam, k) - TINY).all()
+                # What our sketch of its proof gives: a square where the paper has a cube.
+                assert (
+                    mean[1:] >= expected + lam / (1 + lam) ** 2 * (1 - 1 / k) * spread - TINY
+                ).all()
             ratio = largest_ratio(lam, k)
             if ratio is not None:
                 assert (path <= reference * ratio * (1 + TINY)).all()
