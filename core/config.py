@@ -98,10 +98,28 @@ class CustomDataConfig(_Custom):
 # --- learners
 
 
-class OTCFMConfig(Strict):
-    """Optimal-transport conditional flow matching with a multilayer perceptron."""
+class UNetConfig(Strict):
+    """torchcfm's U-Net, for images."""
 
-    name: Literal["otcfm"] = "otcfm"
+    channels: PositiveInt = 128
+    """Of the first level."""
+    multipliers: tuple[PositiveInt, ...] = Field((1, 2, 2, 2), min_length=1)
+    """Channels of each level, in units of the first's; each level halves the image."""
+    blocks: PositiveInt = 2
+    """Residual blocks of a level."""
+    attention: tuple[PositiveInt, ...] = (16,)
+    """Image sizes at which there is attention."""
+    heads: PositiveInt = 4
+    """Of attention."""
+    head_channels: PositiveInt | None = 64
+    """Channels of a head, which then decide their number."""
+    dropout: Finite = Field(0.1, ge=0, lt=1)
+    """Share of units that training drops."""
+
+
+class RegressionConfig(Strict):
+    """What learners that regress on noisy points have in common."""
+
     steps: PositiveInt = 1000
     """Optimizer steps of each retraining."""
     initial_steps: PositiveInt | None = None
@@ -114,14 +132,36 @@ class OTCFMConfig(Strict):
     """Whether a warm start keeps Adam's moments."""
     lr: Finite = Field(1e-3, gt=0)
     """Adam's learning rate."""
+    warmup: int = Field(0, ge=0)
+    """Steps over which the learning rate rises to `lr`, counted from when Adam last began anew."""
     clip: Finite | None = Field(None, gt=0)
     """Largest gradient norm of a seed's network; no clipping if not given."""
     ema: Finite | None = Field(None, gt=0, lt=1)
-    """Decay of the moving average of the weights that is sampled; none if not given."""
+    """Decay of the moving average of the weights; none if not given."""
+    sampled: Literal["ema", "raw"] = "ema"
+    """Which weights are sampled where there is a moving average."""
+    flip: bool = False
+    """Whether training mirrors images left to right at random."""
     width: Annotated[PositiveInt, Field(multiple_of=32)] = 64
-    """Hidden units of a layer; whole SIMD vectors, so that a seed's bits ignore its neighbours."""
+    """Vectors: hidden units of a layer; whole SIMD vectors, so a seed ignores its neighbours."""
     depth: PositiveInt = 3
-    """Hidden layers."""
+    """Vectors: hidden layers."""
+    unet: UNetConfig = UNetConfig()
+    """Images: the network."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Images: bf16 computes the network in bfloat16 where that is safe."""
+
+    def _initial_fit(self, later: set[str]) -> dict[str, Any]:
+        """Everything here that determines a trained p_0, without what is for `later`."""
+        retraining = {"steps", "init", "carry_optimizer", "sampled"}
+        found = self.model_dump(exclude=retraining | later)
+        return found | {"initial_steps": self.initial_steps or 2 * self.steps}
+
+
+class OTCFMConfig(RegressionConfig):
+    """Optimal-transport conditional flow matching: a perceptron for vectors, a U-Net for images."""
+
+    name: Literal["otcfm"] = "otcfm"
     sigma: Finite = Field(0.0, ge=0)
     """Standard deviation around the straight paths."""
     ot_batch: PositiveInt = 16
@@ -145,9 +185,41 @@ class OTCFMConfig(Strict):
 
     def initial_fit(self) -> dict[str, Any]:
         """Everything here that determines a trained p_0; the rest may differ between points."""
-        return self.model_dump(
-            exclude={"steps", "init", "carry_optimizer", "solver", "nfe", "tolerance"}
-        ) | {"initial_steps": self.initial_steps or 2 * self.steps}
+        return self._initial_fit({"solver", "nfe", "tolerance"})
+
+
+class DDPMConfig(RegressionConfig):
+    """Denoising diffusion with a linear schedule, the paper's learner on synthetic data."""
+
+    name: Literal["ddpm"] = "ddpm"
+    timesteps: Annotated[int, Field(ge=2, strict=True)] = 250
+    """Steps of the diffusion."""
+    noise: tuple[Finite, Finite] | None = None
+    """First and last β of the schedule; 0.1 and 20 over `timesteps` if not given."""
+    prediction: Literal["noise", "velocity"] = "noise"
+    """What the network predicts; velocity is √ᾱ ε - √(1-ᾱ) x, which ddim prefers."""
+    sampler: Literal["ancestral", "ddim"] = "ancestral"
+    """ancestral takes every step with new noise; ddim is deterministic (Song et al. 2021)."""
+    ddim_steps: PositiveInt = 50
+    """Network evaluations of ddim, evenly spaced."""
+
+    @model_validator(mode="after")
+    def _sensible(self) -> DDPMConfig:
+        first, last = self.schedule
+        if not 0 < first <= last < 1:
+            raise ValueError(f"noise={[first, last]}: needs 0 < first <= last < 1")
+        if self.sampler == "ddim" and self.ddim_steps > self.timesteps:
+            raise ValueError(f"ddim_steps={self.ddim_steps}: must be at most {self.timesteps}")
+        return self
+
+    @property
+    def schedule(self) -> tuple[float, float]:
+        """First and last β."""
+        return self.noise or (0.1 / self.timesteps, 20 / self.timesteps)
+
+    def initial_fit(self) -> dict[str, Any]:
+        """Everything here that determines a trained p_0; the rest may differ between points."""
+        return self._initial_fit({"sampler", "ddim_steps"})
 
 
 class EmpiricalConfig(Strict):
@@ -252,6 +324,7 @@ DataConfig = Annotated[
 ]
 LearnerConfig = Annotated[
     Annotated[OTCFMConfig, Tag("otcfm")]
+    | Annotated[DDPMConfig, Tag("ddpm")]
     | Annotated[EmpiricalConfig, Tag("empirical")]
     | Annotated[CustomLearnerConfig, Tag("custom")],
     Discriminator(lambda value: _tag(value, "otcfm")),

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import math
+
 from core import plugins
-from core.config import CustomLearnerConfig, EmpiricalConfig, LearnerConfig, OTCFMConfig
+from core.config import (
+    CustomLearnerConfig,
+    DDPMConfig,
+    EmpiricalConfig,
+    LearnerConfig,
+    OTCFMConfig,
+    RegressionConfig,
+)
 from core.errors import ConfigError
 from core.learners.base import Learner
+from core.learners.diffusion import DDPM
 from core.learners.empirical import Empirical
 from core.learners.flow_matching import OTCFM
+from core.learners.networks import EnsembleMLP, Network
+from core.learners.unet import UNet
 
 
 def build_learner(config: LearnerConfig, shape: tuple[int, ...], device: str = "cpu") -> Learner:
@@ -20,9 +32,9 @@ def build_learner(config: LearnerConfig, shape: tuple[int, ...], device: str = "
     """
     match config:
         case OTCFMConfig():
-            if len(shape) != 1:
-                raise ConfigError("learner.name", config.name, f"needs vectors; data is {shape}")
-            return OTCFM(config, shape, device)
+            return OTCFM(config, build_network(config, shape, device), shape, device)
+        case DDPMConfig():
+            return DDPM(config, build_network(config, shape, device), shape, device)
         case EmpiricalConfig():
             return Empirical(device)
         case CustomLearnerConfig():
@@ -32,3 +44,32 @@ def build_learner(config: LearnerConfig, shape: tuple[int, ...], device: str = "
             if missing:
                 raise ConfigError("learner.name", config.name, f"has no method {missing[0]}")
             return learner
+
+
+def build_network(config: RegressionConfig, shape: tuple[int, ...], device: str) -> Network:
+    """A perceptron for vectors, a U-Net for square images `(channels, size, size)`.
+
+    Raises:
+        ConfigError: for samples of another shape, or images that the U-Net cannot halve so often.
+    """
+    if len(shape) == 1:
+        return EnsembleMLP(shape[0], config.width, config.depth)
+    if len(shape) != 3 or shape[1] != shape[2]:
+        raise ConfigError("data", shape, "must be vectors (d,) or images (channels, size, size)")
+    halvings = len(config.unet.multipliers) - 1
+    if shape[1] % 2**halvings:
+        allowed = (
+            f"has too many levels: images of {shape[1]} pixels cannot be halved {halvings} times"
+        )
+        raise ConfigError("learner.unet.multipliers", list(config.unet.multipliers), allowed)
+    per_head = config.unet.head_channels or 1
+    odd = [m for m in config.unet.multipliers if math.gcd(32, m * config.unet.channels) < 32]
+    if odd:
+        allowed = "must make every level a multiple of 32 channels, the groups of its normalization"
+        raise ConfigError("learner.unet.channels", config.unet.channels, allowed)
+    if any(m * config.unet.channels % per_head for m in config.unet.multipliers):
+        allowed = "must divide the channels of every level"
+        raise ConfigError("learner.unet.head_channels", per_head, allowed)
+    # torchcfm's flows take times from 0 to 1 as they are; diffusion steps are further apart.
+    scale = 1000.0 if isinstance(config, DDPMConfig) else 1.0
+    return UNet(config.unet, shape, config.precision, scale, device)

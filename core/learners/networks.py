@@ -1,17 +1,40 @@
-"""Ensembles of small networks: parameters have a leading R axis, one batched matmul serves all."""
+"""Networks as functions of parameters with a leading R axis, a row for each of R seeds."""
 
 from __future__ import annotations
 
 import itertools
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from core import rng
+
+
+class Network(Protocol):
+    """R networks of one shape."""
+
+    @property
+    def batched(self) -> bool:
+        """Whether all rows take one kernel; else rows are better trained one after another."""
+        ...
+
+    def initialize(self, seeds: Sequence[int], iteration: int) -> dict[str, Tensor]:
+        """New weights `(R, ...)` by name, from each seed's stream."""
+        ...
+
+    def training(self, seeds: Sequence[int], iteration: int) -> AbstractContextManager[None]:
+        """Within it the network trains: units drop out, by the seed's stream, where it has that."""
+        ...
+
+    def __call__(self, parameters: Mapping[str, Tensor], t: Tensor, x: Tensor) -> Tensor:
+        """Outputs `(R, B, d)` at points `x` `(R, B, d)`, times `t` `(R, B, 1)` or one in [0, 1]."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -27,6 +50,11 @@ class EnsembleMLP:
     width: int
     depth: int
     """Hidden layers."""
+    batched: bool = True
+
+    def training(self, seeds: Sequence[int], iteration: int) -> AbstractContextManager[None]:
+        """Nothing to switch."""
+        return nullcontext()
 
     @property
     def layers(self) -> list[tuple[int, int]]:
@@ -49,7 +77,7 @@ class EnsembleMLP:
         return parameters
 
     def __call__(self, parameters: Mapping[str, Tensor], t: Tensor, x: Tensor) -> Tensor:
-        """Velocities `(R, B, d)` at times `t` `(R, B, 1)` or scalar, points `x` `(R, B, d)`."""
+        """Outputs `(R, B, d)` at times `t` `(R, B, 1)` or scalar, points `x` `(R, B, d)`."""
         h = torch.cat([x, t.expand(*x.shape[:2], 1)], dim=-1)
         last = len(self.layers) - 1
         for i in range(last + 1):

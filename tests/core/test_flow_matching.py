@@ -14,15 +14,19 @@ from torch import Tensor, nn
 from core.config import OTCFMConfig
 from core.errors import LoopError
 from core.learners.base import Fitted, State, TrainingSet
+from core.learners.build import build_network
 from core.learners.coupling import couple
-from core.learners.flow_matching import OTCFM, Batch, clip_rows
+from core.learners.flow_matching import OTCFM
+from core.learners.parameters import clip_rows
+from core.learners.regression import Batch
 
 SMALL = {"batch_size": 16, "width": 32, "depth": 2, "nfe": 4, "ot_batch": 8}
 SEEDS = [5, 6, 7]
 
 
 def _learner(**keys: object) -> OTCFM:
-    return OTCFM(OTCFMConfig(**{"steps": 6, "initial_steps": 7} | SMALL | keys), (2,))
+    config = OTCFMConfig(**{"steps": 6, "initial_steps": 7} | SMALL | keys)
+    return OTCFM(config, build_network(config, (2,), "cpu"), (2,))
 
 
 def _training(rows: int = 3, size: int = 50) -> TrainingSet:
@@ -47,7 +51,7 @@ def _joined(batches: Sequence[Batch]) -> tuple[Tensor, Tensor, Tensor]:
     """Times `(C, R, B, 1)` and both ends `(C, R, B, d)` of the straight paths."""
     t = torch.stack([batch.t for batch in batches])
     x_t = torch.stack([batch.x_t for batch in batches])
-    velocity = torch.stack([batch.velocity for batch in batches])
+    velocity = torch.stack([batch.target for batch in batches])
     return t, x_t - t * velocity, x_t + (1 - t) * velocity
 
 
@@ -110,7 +114,7 @@ class Reference:
 
     def step(self, batch: Batch, row: int, clip: float | None, ema: float | None) -> float:
         inputs = torch.cat([batch.x_t[row], batch.t[row]], dim=1)
-        loss = nn.functional.mse_loss(self.module(inputs), batch.velocity[row])
+        loss = nn.functional.mse_loss(self.module(inputs), batch.target[row])
         self.optimizer.zero_grad()
         loss.backward()
         if clip is not None:
@@ -177,7 +181,7 @@ def test_the_reported_loss_is_the_mean_of_the_last_tenth_of_the_steps():
     fitted = learner.fit(None, training, SEEDS, 0)
     weights = learner.network.initialize(SEEDS, 0)
     last = _batches(learner, training, steps, 0)[-3:]
-    errors = [learner.network(weights, b.t, b.x_t) - b.velocity for b in last]
+    errors = [learner.network(weights, b.t, b.x_t) - b.target for b in last]
     expected = torch.stack([e.square().mean((1, 2)) for e in errors]).mean(0)
     assert fitted.loss.tolist() == pytest.approx(expected.tolist(), rel=1e-5)
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from core.config import EmpiricalConfig, LearnerConfig, OTCFMConfig
+from core.config import DDPMConfig, EmpiricalConfig, LearnerConfig, OTCFMConfig
 from core.learners.base import Learner, State, TrainingSet, select_row, stack_rows
 from core.learners.build import build_learner
 
@@ -23,6 +23,9 @@ SMALL = {
     "nfe": 4,
     "ot_batch": 8,
 }
+DIFFUSION = {key: value for key, value in SMALL.items() if key not in ("nfe", "ot_batch")} | {
+    "timesteps": 25
+}
 OPTIONS = {"ema": 0.9, "carry_optimizer": True, "clip": 0.5, "sigma": 0.1, "solver": "rk4"}
 LEARNERS: dict[str, LearnerConfig] = {
     "empirical": EmpiricalConfig(),
@@ -31,6 +34,11 @@ LEARNERS: dict[str, LearnerConfig] = {
     "otcfm from scratch": OTCFMConfig(**SMALL, init="scratch"),
     "otcfm, adaptive solver": OTCFMConfig(**SMALL, solver="dopri5"),
     "otcfm, odd sizes": OTCFMConfig(**SMALL | {"batch_size": 13, "ot_batch": 5, "clip": 0.2}),
+    "ddpm": DDPMConfig(**DIFFUSION),
+    "ddpm, every option": DDPMConfig(
+        **DIFFUSION, ema=0.9, carry_optimizer=True, clip=0.5, warmup=5, sampled="raw"
+    ),
+    "ddpm by ddim": DDPMConfig(**DIFFUSION, sampler="ddim", ddim_steps=4, ema=0.5),
     "otcfm, default network": OTCFMConfig(steps=8, initial_steps=30),
 }
 SEEDS = [11, 12, 13, 14, 15]
@@ -234,6 +242,15 @@ LEARNING: dict[str, LearnerConfig] = {
         carry_optimizer=True,
         clip=10.0,
         sigma=0.05,
+    ),
+    "ddpm": DDPMConfig(steps=400, initial_steps=1200, batch_size=128, width=64, timesteps=100),
+    "ddpm by ddim": DDPMConfig(
+        steps=400,
+        initial_steps=1200,
+        batch_size=128,
+        timesteps=100,
+        prediction="velocity",
+        sampler="ddim",
     ),
     "otcfm from scratch": OTCFMConfig(
         steps=600, initial_steps=600, batch_size=128, width=32, depth=2, init="scratch"

@@ -1,0 +1,107 @@
+"""Denoising diffusion (Ho, Jain and Abbeel 2020, arXiv 2006.11239).
+
+The network predicts the noise ε in x_s = √ᾱ_s x + √(1-ᾱ_s) ε of step s = 1 … S, where
+ᾱ_s = Π (1 - β_i) with β rising linearly, or the velocity √ᾱ_s ε - √(1-ᾱ_s) x (Salimans and
+Ho 2022). Its time is s/S: 0 is data, 1 is noise.
+
+Axes: C steps of a chunk, R rows, B batch, d coordinates, S diffusion steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from core import rng
+from core.config import DDPMConfig
+from core.learners.networks import Network
+from core.learners.regression import Batch, Regression, Streams
+
+
+class DDPM(Regression):
+    """The learner `ddpm`."""
+
+    config: DDPMConfig
+
+    def __init__(
+        self, config: DDPMConfig, network: Network, shape: tuple[int, ...], device: str = "cpu"
+    ) -> None:
+        super().__init__(config, network, shape, device)
+        betas = np.linspace(*config.schedule, config.timesteps)
+        self.alpha_bar = np.concatenate([[1.0], np.cumprod(1 - betas)])
+        """ᾱ_s for s = 0 … S."""
+
+    def paths(
+        self,
+        x_1: Tensor,
+        generators: Sequence[torch.Generator],
+        times: Sequence[torch.Generator],
+    ) -> Batch:
+        """Noisy points at uniform steps, and their noise or velocity."""
+        chunk, rows, batch, dim = x_1.shape
+        steps = self.config.timesteps
+        noise = rng.normal(generators, (chunk, batch, dim)).transpose(0, 1)
+        most = torch.full((rows,), steps)
+        step = 1 + rng.integers(times, most, chunk * batch).reshape(rows, chunk, batch, 1)
+        step = step.transpose(0, 1)
+        alpha_bar = torch.from_numpy(self.alpha_bar).float()[step]
+        signal, spread = alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
+        target = noise
+        if self.config.prediction == "velocity":
+            target = signal * noise - spread * x_1
+        return Batch(step / steps, signal * x_1 + spread * noise, target)
+
+    def transport(self, model: Mapping[str, Tensor], count: int, streams: Streams) -> Tensor:
+        """Walk back from standard normal noise; `(R, count, d)`."""
+        generators = streams.noise()
+        x = rng.normal(generators, (count, *self.shape)).flatten(2)
+        walked = self._steps()
+        for step, before in zip(walked, [*walked[1:], 0], strict=True):
+            predicted = self._predict(model, step, x)
+            x = self._back(x, predicted, step, before, generators)
+        return x
+
+    def _steps(self) -> list[int]:
+        """The diffusion steps that sampling visits, from S down."""
+        config = self.config
+        if config.sampler == "ancestral":
+            return list(range(config.timesteps, 0, -1))
+        spaced = np.linspace(config.timesteps, 1, config.ddim_steps).round()
+        return [int(step) for step in spaced]
+
+    def _predict(self, model: Mapping[str, Tensor], step: int, x: Tensor) -> Tensor:
+        """The noise in x `(R, B, d)`; rows of large networks go alone."""
+        t = torch.tensor(step / self.config.timesteps, device=x.device)
+        if self.network.batched:
+            predicted = self.network(model, t, x)
+        else:
+            rows = [{name: w[row : row + 1] for name, w in model.items()} for row in range(len(x))]
+            each = [self.network(part, t, x[i : i + 1]) for i, part in enumerate(rows)]
+            predicted = torch.cat(each)
+        if self.config.prediction == "velocity":
+            here = float(self.alpha_bar[step])
+            predicted = (1 - here) ** 0.5 * x + here**0.5 * predicted
+        return predicted
+
+    def _back(
+        self,
+        x: Tensor,
+        noise: Tensor,
+        step: int,
+        before: int,
+        generators: Sequence[torch.Generator],
+    ) -> Tensor:
+        """From x_s to x at the step `before`: the posterior's mean and, if ancestral, its noise."""
+        here, there = float(self.alpha_bar[step]), float(self.alpha_bar[before])
+        data = (x - (1 - here) ** 0.5 * noise) / here**0.5
+        variance = 0.0
+        if self.config.sampler == "ancestral":
+            variance = (1 - there) / (1 - here) * (1 - here / there)
+        x = there**0.5 * data + (1 - there - variance) ** 0.5 * noise
+        if variance:
+            fresh = rng.normal(generators, (x.shape[1], *self.shape)).flatten(2)
+            x = x + variance**0.5 * fresh
+        return x

@@ -1,0 +1,92 @@
+"""torchcfm's U-Net as a network of the learners.
+
+Axes: R rows, B batch, d coordinates (channels x height x width).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torchcfm.models.unet.unet import UNetModelWrapper
+
+from core import rng
+from core.config import UNetConfig
+
+
+class UNet:
+    """R U-Nets, computed one after another: each is large enough to fill a device."""
+
+    batched = False
+
+    def __init__(
+        self,
+        config: UNetConfig,
+        shape: tuple[int, ...],
+        precision: str,
+        time_scale: float,
+        device: str,
+    ) -> None:
+        self.config, self.shape, self.device = config, shape, device
+        self._time_scale = time_scale
+        self._autocast = precision == "bf16"
+        self._module = self._build(torch.Generator().manual_seed(0)).to(device).eval()
+
+    def initialize(self, seeds: Sequence[int], iteration: int) -> dict[str, Tensor]:
+        """New weights as torchcfm initializes them, from each seed's stream."""
+        built = [self._build(generator) for generator in rng.streams(seeds, "weights", iteration)]
+        named = [dict(module.named_parameters()) for module in built]
+        return {name: torch.stack([row[name].detach() for row in named]) for name in named[0]}
+
+    @contextmanager
+    def training(self, seeds: Sequence[int], iteration: int) -> Iterator[None]:
+        """Dropout is on, and draws from the seed's stream; rows train one after another."""
+        [generator] = rng.streams(seeds, "dropout", iteration)
+        devices = [self.device] if self.device.startswith("cuda") else []
+        with torch.random.fork_rng(devices=devices):
+            torch.manual_seed(generator.initial_seed())
+            self._module.train()
+            yield
+            self._module.eval()
+
+    def __call__(self, parameters: Mapping[str, Tensor], t: Tensor, x: Tensor) -> Tensor:
+        """Outputs `(R, B, d)` at times `t` `(R, B, 1)` or scalar, points `x` `(R, B, d)`."""
+        rows, batch, dim = x.shape
+        times = self._time_scale * t.expand(rows, batch, 1).reshape(rows, batch)
+        images = x.reshape(rows, batch, *self.shape)
+        outputs = [
+            self._one({name: _row(p, row) for name, p in parameters.items()}, times[row], image)
+            for row, image in enumerate(images)
+        ]
+        return torch.stack(outputs).reshape(rows, batch, dim)
+
+    def _one(self, parameters: dict[str, Tensor], t: Tensor, x: Tensor) -> Tensor:
+        kind = torch.device(self.device).type
+        with torch.autocast(kind, torch.bfloat16, enabled=self._autocast):
+            out: Tensor = functional_call(self._module, parameters, (t, x))
+        return out.float()
+
+    def _build(self, generator: torch.Generator) -> nn.Module:
+        """A new module; torch and torchcfm initialize from the global stream, which is put back."""
+        config = self.config
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(generator.initial_seed())
+            module: nn.Module = UNetModelWrapper(
+                dim=self.shape,
+                num_channels=config.channels,
+                num_res_blocks=config.blocks,
+                channel_mult=list(config.multipliers),
+                attention_resolutions=",".join(str(size) for size in config.attention),
+                num_heads=config.heads,
+                num_head_channels=config.head_channels or -1,
+                dropout=config.dropout,
+            )
+        return module
+
+
+def _row(parameter: Tensor, row: int) -> Tensor:
+    """One row of a parameter `(R, ...)`; of one alone a view whose gradient takes no copy."""
+    return parameter.view(parameter.shape[1:]) if len(parameter) == 1 else parameter[row]
