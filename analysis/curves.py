@@ -168,17 +168,12 @@ def _curve(client: MlflowClient, run: Run, metric: str) -> dict[int, float]:
     return {row.step: row.value for row in client.get_metric_history(run.info.run_id, metric)}
 
 
-def parameter(text: str) -> Any:
-    """The value that MLflow keeps as `text`."""
+def _number(text: str) -> Any:
+    """A parameter as MLflow keeps it, back to a number where it was one."""
     if text in ("inf", "nan"):
         return math.inf if text == "inf" else math.nan
     try:
-        return ast.literal_eval(text)
+        value = ast.literal_eval(text)
     except (ValueError, SyntaxError):
         return text
-
-
-def _number(text: str) -> Any:
-    """A parameter back as a number where it was one."""
-    value = parameter(text)
     return value if isinstance(value, int | float) else text

@@ -47,11 +47,9 @@ def draw_all(results: SweepResults, folder: Path) -> list[Path]:
     """Draw every figure of a sweep.
 
     Returns:
-        The files written, a PNG and a PDF for each figure; none if no point has a row.
+        The files written, a PNG and a PDF for each figure.
     """
     runs, curves, points = results.runs, results.curves, results.points
-    if not points:
-        return []
     measured = list(curves["metric"].unique())
     margins = [m for m in measured if m.startswith("margin/")]
     metrics = [m for m in measured if not m.startswith(("class_fraction/", "seconds/", "margin/"))]
@@ -212,7 +210,7 @@ def _legend(figure: Figure, *axes: Axes) -> None:
 
 def _save(figure: Figure, stem: Path) -> list[Path]:
     FigureCanvasAgg(figure)
-    files = [stem.with_suffix(suffix) for suffix in (".png", ".pdf")]
+    files = [stem.with_name(stem.name + suffix) for suffix in (".png", ".pdf")]
     for file in files:
         figure.savefig(file)
         figure.set_layout_engine("none")  # laid out once, for both files

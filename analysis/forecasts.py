@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pandas as pd
 import yaml
 from numpy.typing import NDArray
 
-from analysis.curves import SweepRuns, parameter, tidy
+from analysis.curves import SweepRuns, tidy
 from core.config import Config
+from core.data import build_dataset
 from core.errors import ConfigError
 from core.forecast import Forecast, forecast
 from core.law import real_law
 from core.parsing import at_point, parse_config
+from core.sizes import training_sizes
 from sweeps.naming import SYMBOLS
 
 
@@ -42,13 +46,15 @@ def load_configs(runs: SweepRuns) -> dict[int, Config]:
     """
     config = parse_config(yaml.safe_load(load_config_text(runs)))
     return {
-        index: at_point(config, {key: parameter(run.data.params[key]) for key in runs.searched})
+        index: at_point(config, json.loads(run.data.tags["luceloop.values"]))
         for index, run in runs.points.items()
     }
 
 
 def forecast_from(runs: SweepRuns, points: Mapping[int, Config]) -> dict[int, list[Forecast]]:
     """Forecasts that start from a sweep's measured p_0, one for each of its seeds, by index.
+
+    A point of the sweep starts from its own pool, any other from the largest pool of the same p_0.
 
     Args:
         runs: the sweep whose p_0 it is.
@@ -59,29 +65,56 @@ def forecast_from(runs: SweepRuns, points: Mapping[int, Config]) -> dict[int, li
         ConfigError: if the sweep has none, or the rewards of its p_0 are not in the store.
     """
     measured = load_configs(runs)
-    found = {}
+    sources: dict[int, list[int]] = defaultdict(list)
     for index, point in points.items():
-        same = [i for i, other in measured.items() if _start_alike(point, other)]
-        if not same:
-            allowed = "must have the data, the learner and the reward that are forecast"
-            raise ConfigError("SWEEP", runs.sweep, allowed)
-        source = index if index in same else same[0]
-        laws = [real_law(point).starting_from(row) for row in _initial_reward(runs, source)]
-        found[index] = [forecast([point], [law])[0] for law in laws]
+        source = index if measured.get(index) == point else _source(runs, measured, point)
+        sources[source].append(index)
+    found: dict[int, list[Forecast]] = {index: [] for index in points}
+    for source, members in sources.items():
+        chosen = [points[index] for index in members]
+        for reward in _initial_reward(runs, source):
+            law = real_law(measured[source]).starting_from(reward)
+            for index, each in zip(members, forecast(chosen, [law] * len(chosen)), strict=True):
+                found[index].append(each)
     return found
 
 
+def _source(runs: SweepRuns, measured: Mapping[int, Config], point: Config) -> int:
+    """The point of the sweep with the largest pool of the p_0 that a point starts from."""
+    starts = {index: _start(other) for index, other in measured.items()}
+    same = [index for index, start in starts.items() if start == _start(point)]
+    if not same:
+        _refuse(runs, _start(point), next(iter(starts.values())))
+    size = build_dataset(point.data).size
+    pools = {index: training_sizes(measured[index], size).pool for index in same}
+    with_rewards = (i for i in sorted(same, key=lambda i: -pools[i]) if _has_reward(runs, i))
+    return next(with_rewards, same[0])
+
+
+def _start(config: Config) -> dict[str, Any]:
+    """What the rewards of p_0 depend on, by dotted key, but for the size of the pool."""
+    flat = config.flat()
+    parts = {key: value for key, value in flat.items() if key.startswith(("data.", "reward."))}
+    return parts | {f"learner.{key}": v for key, v in config.learner.initial_fit().items()}
+
+
+def _refuse(runs: SweepRuns, wanted: Mapping[str, Any], there: Mapping[str, Any]) -> NoReturn:
+    """Name the first setting that differs from the sweep's."""
+    key = next(key for key in [*wanted, *there] if wanted.get(key) != there.get(key))
+    allowed = f"must be {there.get(key)}, with which sweep {runs.sweep} made and scored its p_0"
+    raise ConfigError(key, wanted.get(key), allowed)
+
+
 def average(forecasts: Sequence[Forecast]) -> Forecast:
-    """The mean of the forecasts of several seeds."""
-    first = forecasts[0]
-
-    def mean(pick: str) -> dict[str, Any]:
-        return {
-            key: np.mean([getattr(f, pick)[key] for f in forecasts], 0)
-            for key in getattr(first, pick)
-        }
-
-    return first if len(forecasts) == 1 else Forecast(mean("curves"), mean("bounds"), mean("limit"))
+    """The mean of the forecasts of several seeds; of limits, those that every seed has."""
+    if len(forecasts) == 1:
+        return forecasts[0]
+    parts: list[dict[str, Any]] = []
+    for part in ("curves", "bounds", "limit"):
+        each: list[dict[str, Any]] = [getattr(found, part) for found in forecasts]
+        shared = [key for key in each[0] if all(key in other for other in each)]
+        parts.append({key: np.mean([other[key] for other in each], 0) for key in shared})
+    return Forecast(*parts)
 
 
 def forecast_table(
@@ -104,7 +137,8 @@ def forecast_table(
     rows = []
     for index, point in points.items():
         flat = point.flat()
-        leading = sweep, index, point.beta, point.lam, point.k, *(_cell(flat[k]) for k in further)
+        cells = (_cell(flat.get(key, "")) for key in further)  # a searched mapping has no cell
+        leading = sweep, index, point.beta, point.lam, point.k, *cells
         labelled: list[tuple[Any, Forecast]] = [(pd.NA, average(forecasts[index]))]
         labelled += zip(seeds, forecasts[index], strict=False)
         for seed, found in labelled:
@@ -116,18 +150,17 @@ def _cell(value: Any) -> Any:
     return value if isinstance(value, int | float | str) else str(value)
 
 
-def _start_alike(point: Config, other: Config) -> bool:
-    same = point.data == other.data and point.reward == other.reward
-    return same and point.learner.initial_fit() == other.learner.initial_fit()
-
-
 def _initial_reward(runs: SweepRuns, index: int) -> list[NDArray[np.float64]]:
     """The rewards of p_0's pool, for each seed of a point."""
     run = runs.points[index].info.run_id
-    if not runs.client.list_artifacts(run, "initial"):
+    if not _has_reward(runs, index):
         raise ConfigError("SWEEP", runs.sweep, "has no rewards of p_0 in MLflow")
     with tempfile.TemporaryDirectory() as folder:
         file = runs.client.download_artifacts(run, "initial/reward.npz", folder)
         with np.load(file, allow_pickle=False) as content:
             rewards = content["reward"].astype(np.float64)
     return [row[~np.isnan(row)] for row in rewards]
+
+
+def _has_reward(runs: SweepRuns, index: int) -> bool:
+    return bool(runs.client.list_artifacts(runs.points[index].info.run_id, "initial"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,6 +11,7 @@ import pandas as pd
 from analysis.curves import SweepRuns, find_runs, load_curves
 from analysis.forecasts import average, forecast_from, load_configs
 from analysis.statistics import aggregate
+from core.errors import ConfigError, LoopError
 from core.forecast import Forecast, forecast
 
 Start = Literal["law", "measured", "off"]
@@ -46,24 +47,37 @@ class SweepResults:
     """Tidy rows of the seeds."""
     points: list[PointCurves]
     """Those that have rows."""
+    remark: str
+    """Why there are no forecasts; empty if there are, or none were asked for."""
 
 
 def load_results(tracking_uri: str, sweep: str, start: Start = "law") -> SweepResults:
     """Load the sweep with this id, its forecasts starting at `start`.
 
+    What was measured can be shown where the code or the data of the sweep are not: then there is a
+    remark instead of forecasts.
+
     Raises:
-        ConfigError: if the tracking store does not have the sweep, or a point cannot be forecast.
-        LoopError: if a reward breaks its contract on the real data.
+        ConfigError: if the tracking store does not have the sweep, or no point of it has a row.
     """
     runs = find_runs(tracking_uri, sweep)
     curves = load_curves(runs)
-    return SweepResults(runs, curves, [] if curves.empty else _points(runs, curves, start))
+    if curves.empty:
+        raise ConfigError("SWEEP", sweep, "has no iteration on record")
+    forecasts, remark = dict[int, Forecast](), ""
+    try:
+        present = set(curves["point"])
+        forecasts = _forecasts(runs, [index for index in runs.points if index in present], start)
+    except (ConfigError, LoopError) as error:
+        remark = f"no forecast: {error}"
+    return SweepResults(runs, curves, _points(runs, curves, forecasts), remark)
 
 
-def _points(runs: SweepRuns, curves: pd.DataFrame, start: Start) -> list[PointCurves]:
+def _points(
+    runs: SweepRuns, curves: pd.DataFrame, forecasts: Mapping[int, Forecast]
+) -> list[PointCurves]:
     seeds = curves.groupby("point")["seed"].nunique()
     by_point = dict(list(aggregate(curves).groupby("point")))
-    forecasts = _forecasts(runs, [index for index in runs.points if index in by_point], start)
     return [
         PointCurves(
             index,

@@ -72,9 +72,9 @@ class Bounds:
             mean = float(law.reference @ weight)
             variance = float(law.reference @ (weight - mean) ** 2)
             self._fixed["theorem_2_3"] = theory.theorem_2_3(mean, variance, lam, k)
-            ratio = theory.largest_ratio(lam, k)
-            if ratio is not None:
-                self._fixed["theorem_2_4"] = math.log(ratio)
+            ratio, divergence = theory.largest_ratio(lam, k), theory.theorem_2_4(lam, k)
+            if ratio is not None and divergence is not None:
+                self._fixed["theorem_2_4"] = divergence
                 self._fixed["theorem_2_4_sup"] = ratio * mean
 
     def after(self, mean: float, variance: float) -> dict[str, float]:

@@ -20,7 +20,7 @@ import numpy as np
 from core import theory
 from core.bounds import Bounds
 from core.config import Config
-from core.law import RewardLaw, real_law
+from core.law import RewardLaw, law_key, real_law
 from core.theory import Array
 
 
@@ -54,14 +54,18 @@ def forecast(points: Sequence[Config], laws: Sequence[RewardLaw] | None = None) 
         LoopError: if a reward breaks its contract.
         ConfigError: if data or a reward cannot be built.
     """
-    laws = laws if laws is not None else [real_law(point) for point in points]
-    groups: dict[tuple[int, float, int], list[int]] = defaultdict(list)
-    for index, (point, law) in enumerate(zip(points, laws, strict=True)):
-        groups[id(law), point.beta, point.iterations].append(index)
+    by_law: dict[int | str, list[int]] = defaultdict(list)
+    for index, point in enumerate(points):
+        by_law[law_key(point) if laws is None else id(laws[index])].append(index)
     found: dict[int, Forecast] = {}
-    for members in groups.values():
-        together = _forecast(laws[members[0]], [points[index] for index in members])
-        found |= dict(zip(members, together, strict=True))
+    for members in by_law.values():  # one law at a time: each may be large
+        law = real_law(points[members[0]]) if laws is None else laws[members[0]]
+        alike: dict[tuple[float, int], list[int]] = defaultdict(list)
+        for index in members:
+            alike[points[index].beta, points[index].iterations].append(index)
+        for group in alike.values():
+            together = _forecast(law, [points[index] for index in group])
+            found |= dict(zip(group, together, strict=True))
     return [found[index] for index in range(len(points))]
 
 
@@ -95,7 +99,7 @@ def _point(
         curves["kept_reward_mean"] = np.append(kept[:-1], np.nan)
     bounds = {}
     bound = Bounds(law, point.beta, point.lam, point.k)
-    if bound.names:
+    if bound.names and point.iterations:
         moments = zip(curves["exp_reward_mean"], curves["exp_reward_var"], strict=True)
         after = [bound.after(*moment) for moment in moments]
         bounds = {

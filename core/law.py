@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,20 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.sparse import csr_array, diags_array, vstack
 from torch import Tensor
 
 from core import rng
-from core.config import Config, CustomRewardConfig, NpzConfig
+from core.config import (
+    Config,
+    CustomDataConfig,
+    CustomRewardConfig,
+    EightGaussiansConfig,
+    NpzConfig,
+    TwoMoonsConfig,
+)
 from core.data import ArrayData, Dataset, QuasiRandom, build_dataset
+from core.errors import LoopError
 from core.parsing import parse_config
 from core.rewards import build_reward
 from core.theory import Array, log_weights
@@ -36,7 +45,7 @@ CHUNK = 2**13
 """Samples that are held at a time."""
 EXACT_LEVELS = 512
 """Laws of at most so many levels are taken as they are."""
-WIDTH, NARROWING = 0.3, 10.0
+WIDTH, NARROWING = 0.5, 10.0
 """Bins of `reduced` are this wide in βr, but a 1/10 of their distance from the top near it."""
 FINE = 4096
 """Bins of a law that is reduced once for many β."""
@@ -55,7 +64,7 @@ class RewardLaw:
     """p_ref `(L,)`."""
     initial: Array
     """p_0 `(L,)`."""
-    classes: Array
+    sparse_classes: csr_array
     """p_ref of level and class `(L, C)`; C=0 where the data has none, or p_0 is not p_ref."""
     supremum: float | None
     """r*, if known."""
@@ -79,9 +88,10 @@ class RewardLaw:
             supremum: r*, if known.
         """
         level, index, count = np.unique(reward, return_inverse=True, return_counts=True)
-        shares = np.zeros((len(level), n_classes))
+        shares = csr_array((len(level), n_classes))
         if classes is not None:
-            np.add.at(shares, (index, classes), 1 / len(reward))
+            each = np.full(len(reward), 1 / len(reward))
+            shares = csr_array((each, (index, classes)), shape=shares.shape)
         weights = count / len(reward)
         return cls(level, weights, weights, shares, supremum, _edges(level, weights))
 
@@ -92,8 +102,16 @@ class RewardLaw:
         reference, initial = np.zeros(len(union)), np.zeros(len(union))
         reference[np.searchsorted(union, self.reward)] = self.reference
         initial[np.searchsorted(union, level)] = count / len(reward)
-        nothing = np.zeros((len(union), 0))
-        return replace(self, reward=union, reference=reference, initial=initial, classes=nothing)
+        nothing = csr_array((len(union), 0))
+        return replace(
+            self, reward=union, reference=reference, initial=initial, sparse_classes=nothing
+        )
+
+    @property
+    def classes(self) -> Array:
+        """`sparse_classes` with its zeros; for reduced laws, or few classes."""
+        shares: Array = self.sparse_classes.toarray()
+        return shares
 
     @property
     def starts_at_reference(self) -> bool:
@@ -138,18 +156,18 @@ class RewardLaw:
 
     def _merged(self, bins: NDArray[np.int64]) -> RewardLaw:
         """Two levels for each bin."""
-        reward, reference, classes = _two_points(self.reward, self.reference, self.classes, bins)
-        if self.starts_at_reference:
-            return replace(
-                self, reward=reward, reference=reference, initial=reference, classes=classes
-            )
-        nothing = np.zeros((len(self.reward), 0))
-        more, initial, _ = _two_points(self.reward, self.initial, nothing, bins)
-        level, index = np.unique(np.concatenate([reward, more]), return_inverse=True)
-        reference = _sum_at(index[: len(reward)], reference, len(level))
-        initial = _sum_at(index[len(reward) :], initial, len(level))
-        nothing = np.zeros((len(level), 0))
-        return replace(self, reward=level, reference=reference, initial=initial, classes=nothing)
+        classes = self.sparse_classes
+        level, reference, classes = _two_points(self.reward, self.reference, classes, bins)
+        initial = reference
+        if not self.starts_at_reference:
+            more, measured, _ = _two_points(self.reward, self.initial, self.sparse_classes, bins)
+            union, index = np.unique(np.concatenate([level, more]), return_inverse=True)
+            initial = _sum_at(index[len(level) :], measured, len(union))
+            reference = _sum_at(index[: len(level)], reference, len(union))
+            level, classes = union, csr_array((len(union), 0))
+        return replace(
+            self, reward=level, reference=reference, initial=initial, sparse_classes=classes
+        )
 
     def _bins(self, level: Array, narrowest: float, farthest: float) -> NDArray[np.int64]:
         """Ascending numbers of the bins of levels `(L,)` that end at 0; none crosses an edge.
@@ -180,8 +198,8 @@ def _edges(level: Array, weights: Array) -> Array:
 
 
 def _two_points(
-    reward: Array, weights: Array, classes: Array, bins: NDArray[np.int64]
-) -> tuple[Array, Array, Array]:
+    reward: Array, weights: Array, classes: csr_array, bins: NDArray[np.int64]
+) -> tuple[Array, Array, csr_array]:
     """Each bin's two-point Gauss rule: levels, weights, and classes of the same mass and mean."""
     present = weights > 0
     reward, weights, classes = reward[present], weights[present], classes[present]
@@ -203,60 +221,89 @@ def _two_points(
     low[single] = high[single] = 0.0
     gap[single] = 1.0
     upper = -low / gap
-    class_upper = (total(classes * off[:, None]) - low[:, None] * total(classes)) / gap[:, None]
     # Rounding must not take a level across an edge, or from the supremum.
     least, most = reward[starts], reward[np.append(starts[1:], len(reward)) - 1]
     nodes = [(mean + low).clip(least, most), (mean + high).clip(least, most)]
     level, index = np.unique(np.concatenate(nodes), return_inverse=True)
     both = np.concatenate([mass * (1 - upper), mass * upper])
-    shares = np.concatenate([total(classes) - class_upper, class_upper])
-    return level, _sum_at(index, both, len(level)), _sum_at(index, shares, len(level))
+    shares = csr_array((len(level), classes.shape[1]))
+    if classes.shape[1]:
+        in_bin = _indicator(bins, len(starts))
+        whole = in_bin @ classes
+        moment = in_bin @ diags_array(off) @ classes
+        above = diags_array(1 / gap) @ (moment - diags_array(low) @ whole)
+        shares = csr_array(_indicator(index, len(level)) @ vstack([whole - above, above]))
+    return level, _sum_at(index, both, len(level)), shares
 
 
 def _sum_at(index: NDArray[np.int64], values: Array, count: int) -> Array:
-    """Sums `(count, ...)` of the values `(N, ...)` that have the same index."""
-    sums = np.zeros((count, *values.shape[1:]))
+    """Sums `(count,)` of the values `(N,)` that have the same index."""
+    sums = np.zeros(count)
     np.add.at(sums, index, values)
     return sums
+
+
+def _indicator(index: NDArray[np.int64], count: int) -> csr_array:
+    """1 where column n belongs to row `index[n]` `(count, N)`."""
+    columns = np.arange(len(index))
+    return csr_array((np.ones(len(index)), (index, columns)), shape=(count, len(index)))
 
 
 def real_law(config: Config, device: str = "cpu") -> RewardLaw:
     """The law of a configuration's rewards on its real data, with p_0 = p_ref.
 
-    It is worked out once in a process for the same data and reward.
+    It is worked out once in a process for the same data and reward, the last few being kept.
 
     Raises:
-        LoopError: if the reward breaks its contract.
+        LoopError: if the reward or data of the user's own break their contract.
         ConfigError: if the data or the reward cannot be built.
     """
-    determining: dict[str, Any] = {
-        "data": config.data.model_dump(),
-        "reward": config.reward.model_dump(),
-    }
+    return _real_law(law_key(config), device)
+
+
+def law_key(config: Config) -> str:
+    """What determines a configuration's law: points with the same key share it."""
+    data: dict[str, Any] = config.data.model_dump()
+    if isinstance(config.data, EightGaussiansConfig | TwoMoonsConfig):
+        del data["size"]
     if isinstance(config.data, NpzConfig):
         file = Path(config.data.path)
-        determining["file"] = file.stat().st_mtime_ns if file.exists() else None
-    return _real_law(json.dumps(determining, sort_keys=True), device)
+        data["changed"] = file.stat().st_mtime_ns if file.exists() else None
+    return json.dumps({"data": data, "reward": config.reward.model_dump()}, sort_keys=True)
 
 
-@functools.lru_cache(maxsize=16)
+@functools.lru_cache(maxsize=4)
 def _real_law(determining: str, device: str) -> RewardLaw:
     given = json.loads(determining)
-    config = parse_config({"name": "law", "data": given["data"], "reward": given["reward"]})
+    given["data"].pop("changed", None)
+    config = parse_config({"name": "law", **given})
     dataset = build_dataset(config.data)
     reward = build_reward(config.reward, dataset)
     rewards, classes = [], []
-    for chunk in _real_samples(dataset, cheap=not isinstance(config.reward, CustomRewardConfig)):
+    cheap = not isinstance(config.reward, CustomRewardConfig)
+    samples = _real_samples(dataset, cheap)
+    while (chunk := _by_user(config, lambda: next(samples, None))) is not None:
         x = chunk.to(device)
         rewards.append(reward(x).double().cpu())
         if dataset.n_classes:
-            classes.append(dataset.classify(x).cpu())
+            classes.append(_by_user(config, functools.partial(dataset.classify, x)).cpu())
     return RewardLaw.of(
         torch.cat(rewards).numpy(),
         torch.cat(classes).numpy() if classes else None,
         dataset.n_classes,
         reward.supremum,
     )
+
+
+def _by_user(config: Config, call: Callable[[], Any]) -> Any:
+    """What `call` returns; data of the user's own may raise anything, which becomes one line."""
+    if not isinstance(config.data, CustomDataConfig):
+        return call()
+    try:
+        return call()
+    except Exception as error:  # as said
+        kind = type(error).__name__
+        raise LoopError(f"data {config.data.name} raised {kind}: {error}") from error
 
 
 def _real_samples(dataset: Dataset, cheap: bool) -> Iterator[Tensor]:

@@ -24,6 +24,7 @@ from core.bounds import Margins
 from core.cache import InitialModels, fingerprint
 from core.config import Config
 from core.data import build_dataset
+from core.law import RewardLaw, real_law
 from core.learners.base import Fitted, State, TrainingSet, to_device
 from core.learners.build import build_learner
 from core.rewards import build_reward
@@ -37,8 +38,11 @@ from core.sampling import (
     gather,
 )
 
-ShardRunner = Callable[[Mapping[str, Tensor], int, Sequence[Shard], bool], list[ShardResult]]
-"""Computes shards of p_t's pool, (model, iteration, shards, curate) to results in shard order."""
+ShardRunner = Callable[
+    [Mapping[str, Tensor], int, Sequence[Shard], bool, Tensor], list[ShardResult]
+]
+"""Computes shards of p_t's pool, (model, iteration, shards, curate, edges of the reward bins) to
+results in shard order."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +126,7 @@ class Loop:
             if start.iteration < self.config.iterations:
                 raise ValueError(f"a loop of {start.iteration} iterations cannot be prolonged")
         run_shards = run_shards or self.run_shards_here
-        real = self._real_data()
+        real, edges = self._real_data(), torch.from_numpy(self.law.edges)
         first = 0 if start is None else start.iteration + 1
         for iteration in range(first, self.config.iterations + 1):
             watch = Stopwatch(self.device)
@@ -130,8 +134,8 @@ class Loop:
             watch.lap("fit")
             curate = iteration < self.config.iterations
             model = self.learner.model(fitted.state)
-            results = run_shards(model, iteration, self.shards, curate)
-            pool = gather(results, self.rows, iteration, curate, self.sampler.law)
+            results = run_shards(model, iteration, self.shards, curate, edges)
+            pool = gather(results, self.rows, iteration, curate, self.law)
             count = len(self.rows.seeds)
             share = torch.full((count,), watch.seconds["fit"] / count, dtype=torch.float64)
             found = pool.metrics | {"seconds/fit": share}
@@ -145,7 +149,12 @@ class Loop:
     @functools.cached_property
     def margins(self) -> Margins:
         """The bounds that the theory gives these rows."""
-        return Margins(self.sampler.law, self.rows, self.config.k)
+        return Margins(self.law, self.rows, self.config.k)
+
+    @functools.cached_property
+    def law(self) -> RewardLaw:
+        """The law of the real data's rewards; worked out when the loop first runs."""
+        return real_law(self.config, self.device)
 
     def run_shards_here(
         self,
@@ -153,9 +162,10 @@ class Loop:
         iteration: int,
         shards: Sequence[Shard],
         curate: bool,
+        edges: Tensor,
     ) -> list[ShardResult]:
         """Compute shards one after another in this process."""
-        return [self.sampler(model, iteration, shard, curate) for shard in shards]
+        return [self.sampler(model, iteration, shard, curate, edges) for shard in shards]
 
     def _fit(self, real: Tensor, last: LoopState | None, iteration: int) -> Fitted:
         if last is None:

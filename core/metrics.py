@@ -144,7 +144,8 @@ class PoolStatistics:
             metrics["exp_reward_mean"] = self.exp_reward.mean
             metrics["exp_reward_var"] = self.exp_reward.variance
         bins = self.bin_count / self.bin_count.sum(1, keepdim=True)
-        metrics["reward_kl"] = torch.special.xlogy(bins, bins / real_bins).sum(1)
+        divergence = torch.special.xlogy(bins, bins / real_bins).sum(1)
+        metrics["reward_kl"] = divergence.clamp_min(0)  # rounding alone can make it negative
         if self.class_count is not None:
             share = self.class_count / self.class_count.sum(1, keepdim=True)
             metrics |= {f"class_fraction/{i}": column for i, column in enumerate(share.T)}

@@ -102,6 +102,14 @@ def set_dotted(plain: dict[str, Any], key: str, value: Any) -> None:
     target[last] = value
 
 
+def dotted(plain: Mapping[str, Any], key: str) -> Any:
+    """The value at dotted `key`; None where there is none, the inverse of `set_dotted`."""
+    value: Any = plain
+    for part in SHORT_KEYS.get(key, key).split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
+
+
 _TAGS = {"data": DataConfig, "learner": LearnerConfig, "reward": RewardConfig}
 
 

@@ -10,7 +10,6 @@ Axes: R rows, B samples of a shard, G choices of a shard, M kept samples, K cand
 
 from __future__ import annotations
 
-import functools
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -23,7 +22,7 @@ from core import curation, metrics, rng
 from core.config import Config
 from core.data import Dataset
 from core.errors import LoopError
-from core.law import RewardLaw, real_law
+from core.law import RewardLaw
 from core.learners.base import Learner
 from core.rewards import Reward
 from core.sizes import training_sizes
@@ -131,15 +130,22 @@ class ShardSampler:
         self.config, self.rows, self.dataset = config, rows, dataset
         self.reward, self.learner, self.device = reward, learner, device
 
-    @functools.cached_property
-    def law(self) -> RewardLaw:
-        """The law of the real data's rewards; worked out when first needed, in every process."""
-        return real_law(self.config, self.device)
-
     def __call__(
-        self, model: Mapping[str, Tensor], iteration: int, shard: Shard, curate: bool
+        self,
+        model: Mapping[str, Tensor],
+        iteration: int,
+        shard: Shard,
+        curate: bool,
+        edges: Tensor,
     ) -> ShardResult:
         """Generate, score and, if asked, curate one shard of p_t's pool.
+
+        Args:
+            model: what `Learner.model` returned.
+            iteration: t.
+            shard: which part of the pool.
+            curate: whether to choose the kept samples.
+            edges: of the reward bins, float64 `(Q-1,)`.
 
         Raises:
             LoopError: if samples are NaN or infinite or the reward breaks its contract.
@@ -151,7 +157,7 @@ class ShardSampler:
         watch.lap("generate")
         reward = self.reward(x.flatten(0, 1)).reshape(x.shape[:2])
         mask = self._positions(shard) < self.rows.pool[:, None].to(self.device)
-        statistics = self._statistics(x, reward, mask)
+        statistics = self._statistics(x, reward, mask, edges)
         watch.lap("score")
         kept, kept_reward, draws = self._curate(x, reward, mask, iteration, shard, curate)
         watch.lap("curate")
@@ -176,7 +182,9 @@ class ShardSampler:
             bad = [seed for seed, ok in pairs if not ok]
             raise LoopError(f"samples are NaN or infinite at iteration {iteration} for seeds {bad}")
 
-    def _statistics(self, x: Tensor, reward: Tensor, mask: Tensor) -> metrics.PoolStatistics:
+    def _statistics(
+        self, x: Tensor, reward: Tensor, mask: Tensor, edges: Tensor
+    ) -> metrics.PoolStatistics:
         classes = None
         if self.dataset.n_classes:
             classes = self.dataset.classify(x.flatten(0, 1)).reshape(reward.shape)
@@ -187,7 +195,7 @@ class ShardSampler:
             self.reward.supremum,
             classes,
             self.dataset.n_classes,
-            torch.from_numpy(self.law.edges).to(self.device),
+            edges.to(self.device),
         ).cpu()
 
     def _curate(

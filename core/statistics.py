@@ -15,6 +15,8 @@ def gap(values: NDArray[np.float64], expected: float) -> float | None:
 
     None where the seeds have no spread, or there is only one.
     """
+    if np.ptp(values) == 0:
+        return None
     found = over_seeds(values)
     error = float(found["std"]) / np.sqrt(len(values)) if "std" in found else 0.0
     return float(found["mean"] - expected) / error if error else None

@@ -31,12 +31,12 @@ TAIL = 32.0
 """Where the rule begins, below log(1/K): what is left out is e^{-32} of the whole."""
 HEAD = 3.8
 """Where it ends, beyond the lowest level: e^{-e^{3.8}} is left out."""
-BLOCK = 256
-"""Nodes of the rule that share a window of levels."""
+BLOCK, MOST_BLOCKS = 256, 4096
+"""Nodes of the rule that share a window of levels, or more of them if there are many."""
 NO_WEIGHT, FULL_WEIGHT = 6.7, -37.0
 """Values of log(uw) above which e^{-uw} is 0 in double precision, and below which it is 1."""
-WIDEST_GAP = 80.0
-"""Levels further apart in βr count as this far apart: the lower loses but for e^{-80} of cases."""
+WIDEST_GAP = 120.0
+"""Levels further apart in βr count as this far apart: the lower loses but for e^{-120} of cases."""
 LARGEST = 600.0
 """Of log-weights above those that count; their exponential is finite, with room to spare."""
 
@@ -59,7 +59,7 @@ def selection_density(reward: Array, weights: Array, beta: float, k: float) -> A
 
     Returns:
         `(L,)`, from 0 to K (to ∞ at K=∞), with Σ p H = 1. The relative error is below 1e-10 for K
-        to 1024 and neighbouring levels at most 80 apart in βr; beyond, the absolute error is.
+        to 1024 and neighbouring levels at most 120 apart in βr; beyond, the absolute error is.
     """
     density: Array = selection(reward, beta, np.array([k]))(weights[:, None])[:, 0]
     return density
@@ -131,10 +131,14 @@ class _Block:
     """e^{-uw} `(nodes, levels)`."""
     hit: Array
     """uw e^{-uw} `(nodes, levels)`."""
-    linear: Array
-    """uw of the levels below the window, e^{-uw} being 1 there: w up to a factor `(below,)`, ..."""
+    unit: float
+    """Log of the last u; below the window e^{-uw} is 1, and uw all that is left to add up."""
     scale: Array
-    """... and u by that factor `(nodes,)`."""
+    """u by the last u `(nodes,)`."""
+    last: slice
+    """Levels below the window that are in the window of the next block."""
+    linear: Array
+    """Their w times the last u `(levels,)`."""
 
 
 def _luce(reward: Array, beta: float, k: Array) -> Density:
@@ -146,16 +150,19 @@ def _luce(reward: Array, beta: float, k: Array) -> Density:
     blocks = list(_blocks(level, float(k.max())))
 
     def density(p: Array) -> Array:
-        found = np.zeros_like(p)
+        found, linear, unit = np.zeros_like(p), np.zeros(p.shape[1]), 0.0
+        below = p.cumsum(0) if blocks[0].levels.start else p  # else no block is above any level
         for block in blocks:
-            below = block.levels.start
+            first = block.levels.start
             survival = block.survival @ p[block.levels]
-            if below:
-                survival += p[:below].sum(0)
+            if first:
+                survival += below[first - 1]
             others = k * STEP * survival ** (k - 1)
             found[block.levels] += block.hit.T @ others
-            if below:
-                found[:below] += block.linear[:, None] * (block.scale @ others)
+            if first:
+                linear = linear * math.exp(unit - block.unit) + block.scale @ others
+                unit = block.unit
+                found[block.last] += block.linear[:, None] * linear
         return found
 
     return density
@@ -165,15 +172,18 @@ def _blocks(level: Array, most_k: float) -> Iterator[_Block]:
     """The rule's nodes in log u, for log-weights `level` `(L,)` that ascend to 0."""
     count = math.ceil((TAIL + math.log(most_k) - level[0] + HEAD) / STEP) + 1
     nodes = -TAIL - math.log(most_k) + STEP * np.arange(count)
-    for first in range(0, count, BLOCK):
-        here = nodes[first : first + BLOCK]
-        low = int(np.searchsorted(level, FULL_WEIGHT - here[-1]))
-        high = int(np.searchsorted(level, NO_WEIGHT - here[0]))
-        window = slice(low, max(low, high))
-        product = np.exp(here[:, None] + level[window])
+    size = max(BLOCK, math.ceil(count / MOST_BLOCKS))
+    starts = range(0, count, size)
+    ends = [nodes[min(first + size, count) - 1] for first in starts]
+    lows = [int(low) for low in np.searchsorted(level, [FULL_WEIGHT - end for end in ends])]
+    for first, end, low, next_low in zip(starts, ends, lows, [*lows[1:], 0], strict=True):
+        here = nodes[first : first + size]
+        window = slice(low, max(low, int(np.searchsorted(level, NO_WEIGHT - here[0]))))
+        product = np.exp(np.minimum(here[:, None] + level[window], LARGEST))
         survival = np.exp(-product)
-        linear, scale = np.exp(level[:low] + here[-1]), np.exp(here - here[-1])
-        yield _Block(window, survival, product * survival, linear, scale)
+        last = slice(next_low, low)
+        linear = np.exp(level[last] + end)
+        yield _Block(window, survival, product * survival, end, np.exp(here - end), last, linear)
 
 
 def population(
@@ -208,8 +218,7 @@ def population(
 
 def synthetic_share(lam: Array) -> Array:
     """λ/(1+λ), the share of kept samples in a training set; 1 at λ=∞."""
-    with np.errstate(divide="ignore"):
-        return 1 / (1 + 1 / np.asarray(lam, dtype=np.float64))
+    return 1 - 1 / (1 + np.asarray(lam, dtype=np.float64))
 
 
 # --- limits
@@ -243,17 +252,17 @@ def fixed_point(reward: Array, reference: Array, beta: float, lam: float) -> Arr
 
     p_ref (1-η) Z / (Z - ηw) with η = λ/(1+λ) and Z solving (1-η) Σ p_ref w / (Z - ηw) = 1.
     """
-    share = float(synthetic_share(np.array(lam)))
+    share, real = lam / (1 + lam), 1 / (1 + lam)
     weight = np.exp(log_weights(reward[reference > 0], beta))
     mass = reference[reference > 0]
 
     def excess(gap: float) -> float:
-        return (1 - share) * float((mass * weight / (share * (1 - weight) + gap)).sum()) - 1
+        return real * float((mass * weight / (share * (1 - weight) + gap)).sum()) - 1
 
     # Z = η + gap: the sum is at least its last term, and at most 1/gap.
-    gap = brentq(excess, (1 - share) * mass[-1] * 0.5, 1.0, xtol=1e-300, rtol=1e-15)
+    gap = brentq(excess, real * mass[-1] * 0.5, 1.0, xtol=1e-300, rtol=1e-15, maxiter=1000)
     law = np.zeros_like(reference)
-    law[reference > 0] = mass * (1 - share) * (share + gap) / (share * (1 - weight) + gap)
+    law[reference > 0] = mass * real * (share + gap) / (share * (1 - weight) + gap)
     return law
 
 
@@ -267,7 +276,8 @@ def lemma_2_2(mean: float, variance: float, k: float) -> float:
 
 def theorem_2_3(mean: float, variance: float, lam: float, k: float) -> float:
     """Least E_t[w]/w* for all t ≥ 1 with real data (λ<∞), from the moments of p_ref = p_0."""
-    return mean + lam / (1 + lam) ** 3 * (1 - 1 / k) * variance
+    real = 1 / (1 + lam)
+    return mean + lam * real * real * real * (1 - 1 / k) * variance
 
 
 def largest_ratio(lam: float, k: float) -> float | None:
@@ -291,4 +301,4 @@ def kl_divergence(p: Array, q: Array) -> Array:
     with np.errstate(divide="ignore", invalid="ignore"):
         terms = np.where(p > 0, p * np.log(p / q), 0.0)
     divergence: Array = terms.sum(-1)
-    return divergence
+    return divergence.clip(0)  # rounding alone can make it negative

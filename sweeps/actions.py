@@ -37,10 +37,13 @@ def start(config: Config, output: Output, figures: bool) -> None:
 
 def run(folder: SweepFolder, output: Output, figures: bool) -> None:
     """Run what is left of a sweep, show what came of it, and exit by it."""
+    from sweeps.ledger import Ledger
     from sweeps.runner import run_sweep
 
     def finish() -> list[Path]:
-        return draw_and_report(output, folder, folder.report) if figures else []
+        points = Ledger(folder.ledger, writable=False).points.values()
+        drawn = figures and any(point.rows for point in points)
+        return draw_and_report(output, folder, folder.report) if drawn else []
 
     outcome = run_sweep(folder, output, console, finish)
     show(folder)
@@ -93,14 +96,13 @@ def table(sweep: str, output: Output) -> pd.DataFrame:
 def draw_and_report(
     output: Output, folder: SweepFolder, file: Path, start: Start = "law"
 ) -> list[Path]:
-    """The files written: the report last, after the figures; none if no point has a row."""
+    """The files written: the report last, after the figures."""
     from analysis.figures import draw_all
     from analysis.report import write_report
     from analysis.results import load_results
 
     results = load_results(output.tracking_uri, folder.id, start)
-    if not results.points:
-        return []
+    print_remark(results.remark)
     written = draw_all(results, folder.figures)
     return [*written, write_report(results, written, file)]
 
@@ -141,6 +143,8 @@ def forecast_points(
         every = forecast_from(find_runs(output.tracking_uri, folder.id), points)
     forecasts = {index: average(found) for index, found in every.items()}
     console.print(describe(config), style="dim", highlight=False)
+    if config.search.learns_values:
+        print_remark(f"{config.search.sampler} chooses as it goes: these are ends of its ranges")
     for table in (curve_table(names, forecasts), bound_table(names, forecasts)):
         if table is not None:
             console.print(table)
@@ -152,6 +156,12 @@ def forecast_points(
         from analysis.figures import draw_forecasts
 
         print_figures(draw_forecasts(names, forecasts, output.forecasts / config.name))
+
+
+def print_remark(remark: str) -> None:
+    """Print why something is missing, if it is."""
+    if remark:
+        console.print(remark, highlight=False, markup=False, soft_wrap=True)
 
 
 def print_figures(paths: list[Path]) -> None:

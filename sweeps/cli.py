@@ -201,6 +201,7 @@ def plot(sweep: str, to: Path | None, start: Start, output: Path | None) -> None
     found = _output(output)
     folder = found.find(sweep)
     results = load_results(found.tracking_uri, folder.id, start)
+    actions.print_remark(results.remark)
     actions.print_figures(draw_all(results, to or folder.figures))
 
 
@@ -219,6 +220,8 @@ def report(sweep: str, file: Path | None, start: Start, output: Path | None) -> 
     """Write a sweep's report, one HTML page."""
     found = _output(output)
     folder = found.find(sweep)
+    if file is not None and file.suffix != ".html":
+        raise ConfigError("-o", str(file), "must end in .html")
     actions.draw_and_report(found, folder, file or folder.report, start)
     console.print(f"report {file or folder.report}", highlight=False, soft_wrap=True)
 

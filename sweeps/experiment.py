@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 
 from core.config import Config
+from core.parsing import dotted
 from sweeps.naming import color, point_name
 
 if TYPE_CHECKING:
@@ -108,7 +109,12 @@ class Experiment:
     def point_run(self, index: int, point: Config) -> str:
         """The run of a point's aggregate curves."""
         flat = point.flat()
-        tags = {"luceloop.point": str(index), "mlflow.runColor": color(index)}
+        values = {key: dotted(point.model_dump(), key) for key in self._identity.searched}
+        tags = {
+            "luceloop.point": str(index),
+            "luceloop.values": json.dumps(values),
+            "mlflow.runColor": color(index),
+        }
         name = point_name(flat, self._identity.searched)
         return self._run("point", name, tags, flat, key=str(index))
 

@@ -30,6 +30,7 @@ class SamplerPool:
         iteration: int,
         shards: Sequence[Shard],
         curate: bool,
+        edges: Tensor,
     ) -> list[ShardResult]:
         """Compute `shards`, results in their order.
 
@@ -44,7 +45,7 @@ class SamplerPool:
             while waiting and idle:
                 position, shard = waiting.pop(0)
                 actor = idle.pop()
-                call = actor.generate.remote(shared_point, weights, iteration, shard, curate)
+                call = actor.generate.remote(shared_point, weights, iteration, shard, curate, edges)
                 running[call] = (position, actor)
             [call], _ = ray.wait(list(running), num_returns=1)
             position, actor = running.pop(call)

@@ -49,6 +49,7 @@ class Sampler:
         iteration: int,
         shard: Shard,
         curate: bool,
+        edges: torch.Tensor,
     ) -> ShardResult:
         """One shard of p_t's pool.
 
@@ -58,10 +59,12 @@ class Sampler:
             iteration: t.
             shard: which part of the pool.
             curate: whether to choose the kept samples.
+            edges: of the reward bins.
         """
         if self._loop is None or point != self._point:
             self._loop, self._point = Loop(parse_config(point), self._device), point
-        return self._loop.sampler(from_numpy(model, self._device), iteration, shard, curate)
+        weights = from_numpy(model, self._device)
+        return self._loop.sampler(weights, iteration, shard, curate, edges)
 
 
 # A restarted actor repeats the calls it was killed in; a shard is the same whoever computes it.

@@ -133,4 +133,6 @@ class Trial(tune.Trainable):
 def read_checkpoint(folder: Path) -> dict[str, Any]:
     """What `Trial.save_checkpoint` wrote; nothing is unpickled but tensors and plain types."""
     content: dict[str, Any] = torch.load(folder / CHECKPOINT, weights_only=True, map_location="cpu")
+    if content["state"] is not None:
+        LoopState.of(content["state"])  # else it is an older version's, and cannot be read either
     return content

@@ -10,6 +10,7 @@ import pytest
 
 from analysis.curves import find_runs
 from analysis.forecasts import average, forecast_from, forecast_table, load_configs
+from analysis.report import write_report
 from analysis.results import load_results
 from core.config import Config
 from core.errors import ConfigError
@@ -63,19 +64,30 @@ def test_other_points_can_be_forecast_from_the_same_p_0(runs, measured):
     configs = load_configs(runs)
     other = at_point(configs[0], {"curation.beta": 3.0, "curation.k": 16, "lam": math.inf})
     [found] = forecast_from(runs, {0: other}).values()
-    for here, there in zip(found, measured[0], strict=True):
+    for here, there in zip(found, measured[1], strict=True):
         start = there.curves["reward_mean"][0]
         assert here.curves["reward_mean"][0] == pytest.approx(start, abs=1e-4)
         assert set(here.bounds) == {"lemma_2_2"}  # 2.3 and 2.4 need p_0 = p_ref
 
 
 @pytest.mark.parametrize(
-    "change", [{"reward.mode": 3}, {"data.size": 299}, {"learner.lr": 0.5}], ids=str
+    ("key", "value", "there"),
+    [("reward.mode", 3, 0), ("data.size", 299, 300), ("learner.lr", 0.5, 0.001)],
 )
-def test_a_p_0_of_something_else_is_refused(runs, change):
-    other = at_point(load_configs(runs)[0], change)
-    with pytest.raises(ConfigError, match="must have the data, the learner and the reward"):
+def test_a_p_0_of_something_else_is_refused(runs, key, value, there):
+    other = at_point(load_configs(runs)[0], {key: value})
+    with pytest.raises(ConfigError, match=f"{key}={value}: must be {there}, with which sweep"):
         forecast_from(runs, {0: other})
+
+
+def test_other_points_start_from_one_pool_the_largest(runs, measured):
+    """Points at λ=∞ generate 1,200 samples, those at λ=½ 600; a new point has neither's index."""
+    configs = load_configs(runs)
+    others = {i: at_point(configs[0], {"curation.beta": 2.0, "lam": 0.1 * i}) for i in range(4)}
+    for forecasts in forecast_from(runs, others).values():
+        for found, largest in zip(forecasts, measured[1], strict=True):
+            start = largest.curves["reward_mean"][0]
+            assert found.curves["reward_mean"][0] == pytest.approx(start, abs=1e-4)
 
 
 def _forecast(value: float) -> Forecast:
@@ -88,6 +100,11 @@ def test_the_average_is_the_mean_over_seeds():
     assert found.curves["reward_mean"].tolist() == [2.5, 5.0]
     assert np.isnan(found.bounds["lemma_2_2"][0]) and found.bounds["lemma_2_2"][1] == 5.0
     assert found.limit == {"reward_mean": 1}
+
+
+def test_limits_that_not_every_seed_has_are_left_out():
+    without = Forecast(_forecast(1.0).curves, _forecast(1.0).bounds, {})
+    assert average([_forecast(1.0), without]).limit == {}
 
 
 def test_the_table_has_a_row_for_each_value_and_none_for_gaps(make_point):
@@ -139,3 +156,17 @@ def test_results_hold_the_forecast_that_is_asked_for(finished: Finished, runs, m
         for start, wanted in expected.items():
             found = by_start[start][index].forecast
             assert np.array_equal(found.curves["reward_mean"], wanted.curves["reward_mean"])
+
+
+def test_what_was_measured_is_shown_where_the_sweeps_code_is_not(
+    finished: Finished, runs, monkeypatch, tmp_path
+):
+    def gone(config: Config) -> None:
+        raise ConfigError("reward.name", "gone:reward", "cannot be imported")
+
+    monkeypatch.setattr("core.forecast.real_law", gone)
+    results = load_results(finished.store, runs.sweep)
+    assert results.remark == "no forecast: reward.name='gone:reward': cannot be imported"
+    assert [point.forecast for point in results.points] == [None] * finished.points
+    text = write_report(results, [], tmp_path / "report.html").read_text()
+    assert "no forecast: reward.name" in text

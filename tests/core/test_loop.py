@@ -364,14 +364,18 @@ def test_shards_may_be_computed_in_any_order_by_anyone(make_config, learner, k):
     config = make_config(learner=learner, curation={"k": k, "beta": 2}, sampling={"shard_size": 25})
 
     def elsewhere(
-        model: Mapping[str, Tensor], iteration: int, shards: Sequence[Shard], curate: bool
+        model: Mapping[str, Tensor],
+        iteration: int,
+        shards: Sequence[Shard],
+        curate: bool,
+        edges: Tensor,
     ) -> list[ShardResult]:
         torch.manual_seed(len(shards))
         found = {
-            shard.index: Loop(config).sampler(model, iteration, shard, curate)
+            shard.index: Loop(config).sampler(model, iteration, shard, curate, edges)
             for shard in reversed(shards)
         }
-        Loop(config).sampler(model, iteration, shards[0], curate)  # twice: a lost answer
+        Loop(config).sampler(model, iteration, shards[0], curate, edges)  # twice: a lost answer
         return [found[shard.index] for shard in shards]
 
     loop = Loop(config)

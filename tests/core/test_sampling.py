@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from core.data import build_dataset
+from core.law import real_law
 from core.learners.base import TrainingSet, select_row, stack_rows
 from core.learners.empirical import Empirical
 from core.rewards import build_reward
@@ -61,8 +62,10 @@ def _pool(make_config, k: int | float, rows: list[int]) -> Pool:
     state = stack_rows([select_row(fitted.state, row) for row in rows])
     sampler = ShardSampler(config, packed, dataset, build_reward(config.reward, dataset), learner)
     shards = cut_into_shards(int(packed.pool.max()), k, 24)
-    results = [sampler(learner.model(state), 1, shard, True) for shard in shards]
-    return gather(results, packed, 1, True, sampler.law)
+    law = real_law(config)
+    edges = torch.from_numpy(law.edges)
+    results = [sampler(learner.model(state), 1, shard, True, edges) for shard in shards]
+    return gather(results, packed, 1, True, law)
 
 
 @pytest.mark.parametrize("k", [1, 2, 3, math.inf])

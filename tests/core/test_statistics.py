@@ -64,6 +64,8 @@ def test_a_gap_is_in_standard_errors_of_the_mean():
     assert gap(values, 3.0) == 0
 
 
-@pytest.mark.parametrize("values", [[4.0], [4.0, 4.0]], ids=["one seed", "no spread"])
+@pytest.mark.parametrize(
+    "values", [[4.0], [4.0, 4.0], [0.1] * 3], ids=["one seed", "no spread", "a rounded mean"]
+)
 def test_without_a_spread_there_is_no_gap(values):
     assert gap(np.array(values), 5.0) is None

@@ -9,7 +9,10 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
+from analysis.curves import find_runs
+from analysis.forecasts import load_configs
 from core.forecast import forecast
 from core.parsing import at_point, parse_config
 from sweeps.ledger import Ledger
@@ -17,7 +20,7 @@ from sweeps.output import Output
 from sweeps.presets import read_config
 from sweeps.progress import forecast_gaps
 from sweeps.space import build_suggestions, planned_points
-from tests.support import Cli, Finished
+from tests.support import QUICK, Cli, Finished
 
 
 def test_every_point_gets_its_rows_and_a_figure(cli: Cli, tmp_path):
@@ -114,3 +117,59 @@ def test_show_prints_the_gap_in_standard_errors(finished: Finished, cli: Cli):
         assert gaps[index].forecast == pytest.approx(expected, rel=1e-12)
         assert gaps[index].standard_errors == pytest.approx(errors, rel=1e-9)
         assert lines[index].split()[-3:] == [f"{expected:.4g}", f"{errors:+.1f}", "done"]
+
+
+def test_searched_mappings_come_back_from_the_store(local_ray, cli: Cli, output, tmp_path):
+    """A whole part may be searched, which no parameter of MLflow holds."""
+    file, where = tmp_path / "s.yaml", ["--output", str(output)]
+    rewards = [{"name": "mode_distance", "r_min": 0.5}, {"name": "mode_distance", "mode": 3}]
+    content = {
+        "data": {"name": "eight_gaussians", "size": 40},
+        "learner": {"name": "empirical"},
+        "iterations": 1,
+        "seeds": 2,
+        "search": {"reward": {"choice": rewards}},
+    }
+    file.write_text(yaml.safe_dump(content))
+    assert cli("run", str(file), *where, QUICK).code == 0
+    folder = Output(output).find("latest")
+    configs = load_configs(find_runs(Output(output).tracking_uri, folder.id))
+    assert [config.reward.r_min for config in configs.values()] == [0.5, 1.0]
+    assert [config.reward.mode for config in configs.values()] == [0, 3]
+    assert cli("forecast", str(file), "-o", str(tmp_path / "t.csv"), *where, QUICK).code == 0
+    table = pd.read_csv(tmp_path / "t.csv").query("metric == 'reward_mean' and iteration == 0")
+    assert table["value"].nunique() == 2  # the second reward is wider
+
+
+@pytest.mark.parametrize(
+    "change", ["lam=1e150", "lam=1e17", "lam=1e-320", "beta=1e9", "iterations=0", "name=b0.5"]
+)
+def test_extreme_settings_are_forecast_without_a_word(change, cli: Cli, tmp_path):
+    arguments = ["search.k.grid=[1,2,.inf]", "search.beta.grid=[0,2,.inf]", change]
+    file = tmp_path / "t.csv"
+    ran = cli("forecast", "demo", *arguments, "-o", str(file), "--output", str(tmp_path))
+    assert ran.code == 0 and ran.err == "" and "nan" not in ran.out
+    assert np.isfinite(pd.read_csv(file)["value"]).all()
+    name = "b0.5" if change == "name=b0.5" else "demo"
+    assert (tmp_path / "forecasts" / f"{name}.png").exists()
+
+
+def test_a_search_that_learns_is_forecast_at_the_ends_of_its_ranges(cli: Cli, tmp_path):
+    ran = cli("forecast", "mog-search", "--output", str(tmp_path), QUICK)
+    assert ran.code == 0 and "tpe chooses as it goes" in ran.out
+
+
+def test_data_that_raises_is_one_line(cli: Cli, tmp_path, monkeypatch):
+    module = tmp_path / "broken_data.py"
+    module.write_text(
+        "class Data:\n"
+        "    shape, n_classes = (2,), 0\n"
+        "    def __init__(self, size): self.size = size\n"
+        "    def draw(self, size, generator): raise RuntimeError('no disk')\n"
+        "    def classify(self, x): return x\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    arguments = ["data.name=broken_data:Data", "reward.center=[0,0]"]
+    ran = cli("forecast", "demo", *arguments, "--output", str(tmp_path), QUICK)
+    assert ran.code == 2
+    assert ran.err.strip() == "data broken_data:Data raised RuntimeError: no disk"

@@ -30,6 +30,8 @@ POINT = {
     "sampling": {"shard_size": 50, "preview": 20},
 }
 
+EDGES = torch.tensor([-2.0, -1.0], dtype=torch.float64)
+
 
 def given(tmp_path: Path, **changes: Any) -> dict[str, Any]:
     """What the driver gives a trial."""
@@ -156,11 +158,11 @@ def model_of(loop: Loop) -> dict[str, torch.Tensor]:
 
 def test_shards_come_back_in_order_and_equal_those_computed_here(local_ray, loop):
     model, point = model_of(loop), plain(loop.config)
-    here = loop.run_shards_here(model, 0, loop.shards, True)
+    here = loop.run_shards_here(model, 0, loop.shards, True, EDGES)
     assert len(loop.shards) > 3
     for count in (1, 3):
         pool = SamplerPool(count, cpus=0.5, gpus=0, threads=1)
-        there = pool.run(point, model, 0, loop.shards, True)
+        there = pool.run(point, model, 0, loop.shards, True, EDGES)
         pool.close()
         for a, b in zip(here, there, strict=True):
             assert torch.equal(a.kept, b.kept) and torch.equal(a.kept_reward, b.kept_reward)
@@ -174,21 +176,21 @@ def test_one_sampler_serves_points_and_models_in_any_order(loop):
     other_point = plain(parse_config(override(copy.deepcopy(POINT), ["beta=0", "seeds=[8,9]"])))
     other_model = {name: weight * 1.1 for name, weight in model.items()}
     shard = loop.shards[1]
-    fresh = Sampler(1).generate(point, to_numpy(model), 0, shard, True)
+    fresh = Sampler(1).generate(point, to_numpy(model), 0, shard, True, EDGES)
     used = Sampler(1)
-    used.generate(other_point, to_numpy(model), 1, shard, True)
-    used.generate(point, to_numpy(other_model), 0, shard, False)
-    again = used.generate(point, to_numpy(model), 0, shard, True)
+    used.generate(other_point, to_numpy(model), 1, shard, True, EDGES)
+    used.generate(point, to_numpy(other_model), 0, shard, False, EDGES)
+    again = used.generate(point, to_numpy(model), 0, shard, True, EDGES)
     assert torch.equal(again.kept, fresh.kept)
 
 
 def test_a_killed_sampler_costs_nothing(local_ray, loop):
     model, point = model_of(loop), plain(loop.config)
     pool = SamplerPool(2, cpus=0.5, gpus=0, threads=1)
-    before = pool.run(point, model, 0, loop.shards, True)
+    before = pool.run(point, model, 0, loop.shards, True, EDGES)
     for process in sampler_processes():
         os.kill(process, signal.SIGKILL)
-    after = pool.run(point, model, 0, loop.shards, True)
+    after = pool.run(point, model, 0, loop.shards, True, EDGES)
     pool.close()
     assert all(torch.equal(a.kept, b.kept) for a, b in zip(before, after, strict=True))
 
@@ -207,5 +209,5 @@ def test_errors_in_a_sampler_arrive_as_they_were(local_ray, loop):
     pool = SamplerPool(1, cpus=0.5, gpus=0, threads=1)
     broken = {name: weight * torch.nan for name, weight in model_of(loop).items()}
     with pytest.raises(LoopError, match=r"samples are NaN .* seeds \[5, 6\]"):
-        pool.run(plain(loop.config), broken, 0, loop.shards, True)
+        pool.run(plain(loop.config), broken, 0, loop.shards, True, EDGES)
     pool.close()
