@@ -163,6 +163,21 @@ def draw_samples(ax: Axes, samples: np.ndarray, tint: str) -> Axes:
     return ax
 
 
+def draw_images(ax: Axes, images: np.ndarray) -> Axes:
+    """A square of images `(N, channels, H, W)` in [-1, 1], as many as fill it."""
+    side = math.isqrt(len(images))
+    tiles = images[: side**2].reshape(side, side, *images.shape[1:])
+    whole = tiles.transpose(0, 3, 1, 4, 2).reshape(
+        side * images.shape[2], side * images.shape[3], images.shape[1]
+    )
+    shown = ((whole + 1) / 2).clip(0, 1)
+    ax.imshow(shown.squeeze(-1) if shown.shape[-1] == 1 else shown, cmap="gray", vmin=0, vmax=1)
+    ax.set_xticks([])
+    ax.set_yticks([])
+    ax.grid(False)
+    return ax
+
+
 def _iterations(ax: Axes) -> Axes:
     ax.set_xlabel("retraining iteration t")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -22,6 +22,7 @@ from analysis.curves import SweepRuns
 from analysis.drawing import (
     WIDE_SWEEP,
     draw_curve,
+    draw_images,
     draw_kept_against_pool,
     draw_samples,
     draw_shares,
@@ -31,6 +32,8 @@ from core.bounds import BOUNDS
 from core.forecast import Forecast
 from sweeps.naming import color
 
+IMAGES = 25
+"""Images of a point and iteration in the figure of samples."""
 STYLE: dict[str, Any] = {
     "font.size": 9,
     "axes.spines.top": False,
@@ -139,7 +142,7 @@ def _shares(points: Sequence[PointCurves]) -> Figure:
 
 
 def _samples(runs: SweepRuns, points: Sequence[PointCurves]) -> Figure | None:
-    """Two-dimensional samples of the first seed: a row per point, a column per iteration."""
+    """Samples of the first seed that can be seen: a row per point, a column per iteration."""
     found = {point.index: _previews(runs, point.index) for point in list(points)[:WIDE_SWEEP]}
     iterations = sorted({i for by_iteration in found.values() for i in by_iteration})
     if not iterations:
@@ -156,11 +159,15 @@ def _samples(runs: SweepRuns, points: Sequence[PointCurves]) -> Figure | None:
             if samples is None:
                 ax.set_axis_off()
                 continue
-            draw_samples(ax, samples, color(point.index))
+            if samples.ndim == 2:
+                draw_samples(ax, samples, color(point.index))
+            else:
+                draw_images(ax, samples[:IMAGES])
             if row == 0:
                 ax.set_title(f"t={iteration}", fontsize=9)
         axes[row][0].set_ylabel(point.name.replace(" ", "\n", 1), fontsize=8)
-    _common_limits(axes.flat[0], found)
+    if next(iter(found[shown[0].index].values())).ndim == 2:
+        _common_limits(axes.flat[0], found)
     return figure
 
 
@@ -174,7 +181,7 @@ def _common_limits(ax: Axes, found: dict[int, dict[int, np.ndarray]]) -> None:
 
 
 def _previews(runs: SweepRuns, index: int) -> dict[int, np.ndarray]:
-    """Two-dimensional samples of a point's first seed, by iteration."""
+    """Two-dimensional samples or images of a point's first seed, by iteration."""
     run = runs.points[index].info.run_id
     if not runs.client.list_artifacts(run, "samples"):
         return {}
@@ -184,7 +191,8 @@ def _previews(runs: SweepRuns, index: int) -> dict[int, np.ndarray]:
         for file in sorted(local.glob("iteration-*.npz")):
             with np.load(file, allow_pickle=False) as content:
                 samples = content["samples"]
-            if samples.ndim == 3 and samples.shape[-1] == 2:
+            vectors = samples.ndim == 3 and samples.shape[-1] == 2
+            if vectors or (samples.ndim == 5 and samples.shape[2] in (1, 3)):
                 found[int(file.stem.split("-")[1])] = samples[0]
         return found
 

@@ -51,7 +51,9 @@ def load_configs(runs: SweepRuns) -> dict[int, Config]:
     }
 
 
-def forecast_from(runs: SweepRuns, points: Mapping[int, Config]) -> dict[int, list[Forecast]]:
+def forecast_from(
+    runs: SweepRuns, points: Mapping[int, Config], cache: Path | None = None
+) -> dict[int, list[Forecast]]:
     """Forecasts that start from a sweep's measured p_0, one for each of its seeds, by index.
 
     A point of the sweep starts from its own pool, any other from the largest pool of the same p_0.
@@ -60,6 +62,7 @@ def forecast_from(runs: SweepRuns, points: Mapping[int, Config]) -> dict[int, li
         runs: the sweep whose p_0 it is.
         points: what is forecast; each needs a point of the sweep with the same data, learner of p_0
             and reward.
+        cache: folder of trained classifiers, where rewards need one.
 
     Raises:
         ConfigError: if the sweep has none, or the rewards of its p_0 are not in the store.
@@ -73,7 +76,7 @@ def forecast_from(runs: SweepRuns, points: Mapping[int, Config]) -> dict[int, li
     for source, members in sources.items():
         chosen = [points[index] for index in members]
         for reward in _initial_reward(runs, source):
-            law = real_law(measured[source]).starting_from(reward)
+            law = real_law(measured[source], cache=cache).starting_from(reward)
             for index, each in zip(members, forecast(chosen, [law] * len(chosen)), strict=True):
                 found[index].append(each)
     return found
@@ -94,7 +97,8 @@ def _source(runs: SweepRuns, measured: Mapping[int, Config], point: Config) -> i
 def _start(config: Config) -> dict[str, Any]:
     """What the rewards of p_0 depend on, by dotted key, but for the size of the pool."""
     flat = config.flat()
-    parts = {key: value for key, value in flat.items() if key.startswith(("data.", "reward."))}
+    scored = ("data.", "classifier.", "reward.")
+    parts = {key: value for key, value in flat.items() if key.startswith(scored)}
     return parts | {f"learner.{key}": v for key, v in config.learner.initial_fit().items()}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import pandas as pd
@@ -51,8 +52,12 @@ class SweepResults:
     """Why there are no forecasts; empty if there are, or none were asked for."""
 
 
-def load_results(tracking_uri: str, sweep: str, start: Start = "law") -> SweepResults:
+def load_results(
+    tracking_uri: str, sweep: str, start: Start = "law", cache: Path | None = None
+) -> SweepResults:
     """Load the sweep with this id, its forecasts starting at `start`.
+
+    `cache` is the folder of trained classifiers, where rewards need one.
 
     What was measured can be shown where the code or the data of the sweep are not: then there is a
     remark instead of forecasts.
@@ -67,7 +72,8 @@ def load_results(tracking_uri: str, sweep: str, start: Start = "law") -> SweepRe
     forecasts, remark = dict[int, Forecast](), ""
     try:
         present = set(curves["point"])
-        forecasts = _forecasts(runs, [index for index in runs.points if index in present], start)
+        shown = [index for index in runs.points if index in present]
+        forecasts = _forecasts(runs, shown, start, cache)
     except (ConfigError, LoopError) as error:
         remark = f"no forecast: {error}"
     return SweepResults(runs, curves, _points(runs, curves, forecasts), remark)
@@ -91,10 +97,12 @@ def _points(
     ]
 
 
-def _forecasts(runs: SweepRuns, present: Sequence[int], start: Start) -> dict[int, Forecast]:
+def _forecasts(
+    runs: SweepRuns, present: Sequence[int], start: Start, cache: Path | None
+) -> dict[int, Forecast]:
     if start == "off":
         return {}
     configs = {index: config for index, config in load_configs(runs).items() if index in present}
     if start == "measured":
-        return {i: average(found) for i, found in forecast_from(runs, configs).items()}
-    return dict(zip(configs, forecast(list(configs.values())), strict=True))
+        return {i: average(found) for i, found in forecast_from(runs, configs, cache).items()}
+    return dict(zip(configs, forecast(list(configs.values()), cache=cache), strict=True))

@@ -20,7 +20,14 @@ import torch
 from filelock import FileLock
 
 from core import plugins
-from core.config import Config, CustomDataConfig, NpzConfig
+from core.config import (
+    Cifar10Config,
+    Config,
+    CustomDataConfig,
+    DataConfig,
+    ImageFolderConfig,
+    NpzConfig,
+)
 from core.learners.base import Fitted, select_row, stack_rows
 
 logger = logging.getLogger(__name__)
@@ -34,21 +41,41 @@ def fingerprint(config: Config, device: str) -> str:
 
     Other points of a sweep (β, λ, K, the reward, the length of the loop) share it.
     """
-    data: dict[str, Any] = config.data.model_dump()
-    if isinstance(config.data, NpzConfig):
-        data["path"] = hashlib.sha256(Path(config.data.path).read_bytes()).hexdigest()
-    if isinstance(config.data, CustomDataConfig):
-        data["source"] = plugins.source_digest("data.name", config.data.name)
     determining = {
         "format": FORMAT,
         "torch": torch.__version__,
         "device": torch.device(device).type,
         "threads": config.resources.threads,
-        "data": data,
+        "data": data_identity(config.data),
         "learner": config.learner.initial_fit(),
     }
     canonical = json.dumps(determining, sort_keys=True, default=str)
     return hashlib.sha256(canonical.encode()).hexdigest()[:24]
+
+
+def data_identity(config: DataConfig) -> dict[str, Any]:
+    """What determines a dataset's samples, its files' contents included."""
+    identity: dict[str, Any] = config.model_dump()
+    match config:
+        case NpzConfig(path=path):
+            identity["path"] = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+        case CustomDataConfig(name=name):
+            identity["source"] = plugins.source_digest("data.name", name)
+        case Cifar10Config():
+            identity |= {"root": None, "download": None}  # one and the same wherever it lies
+        case ImageFolderConfig(root=root):
+            identity["root"] = _folder_digest(Path(root))
+    return identity
+
+
+def _folder_digest(folder: Path) -> str:
+    """Of the names, sizes and times of all files."""
+    digest = hashlib.sha256()
+    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+        found = file.stat()
+        place = file.relative_to(folder)
+        digest.update(f"{place} {found.st_size} {found.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -73,7 +100,7 @@ class InitialModels:
         self.folder.mkdir(parents=True, exist_ok=True)
         paths = [self._path(key, seed) for seed in seeds]
         with FileLock(self.folder / f"p0-{key}.lock"):
-            contents = [_read(path) for path in paths]
+            contents = [read(path) for path in paths]
             missing = [row for row, content in enumerate(contents) if content is None]
             if missing:
                 fitted = train(missing)
@@ -81,7 +108,7 @@ class InitialModels:
                     loss = None if fitted.loss is None else fitted.loss[position : position + 1]
                     content = {"state": select_row(fitted.state, position), "loss": loss}
                     save_atomically(content, paths[row])
-                    contents[row] = _read(paths[row])
+                    contents[row] = read(paths[row])
         found = [content for content in contents if content is not None]
         assert len(found) == len(seeds)
         losses = [content["loss"] for content in found]
@@ -92,14 +119,14 @@ class InitialModels:
         return self.folder / f"p0-{key}-seed{seed}.pt"
 
 
-def _read(path: Path) -> dict[str, Any] | None:
-    """A cached p_0; None if there is none, or none that can be read, which is trained again."""
+def read(path: Path) -> dict[str, Any] | None:
+    """What is cached there; None if nothing is, or nothing that can be read: it is made again."""
     if not path.exists():
         return None
     try:
         content: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
     except Exception as error:  # a damaged file can fail in any way
-        logger.warning("training p_0 again, %s cannot be read: %s", path, error)
+        logger.warning("training again what %s held, which cannot be read: %s", path, error)
         return None
     return content
 

@@ -81,6 +81,45 @@ class NpzConfig(Strict):
         return str(Path(path).expanduser().absolute())
 
 
+class DigitsConfig(Strict):
+    """scikit-learn's 1,797 handwritten digits, 8×8 pixels."""
+
+    name: Literal["digits"] = "digits"
+    size: PositiveInt | None = None
+    """Real samples of each seed, drawn without replacement; all if not given."""
+
+
+class _Folder(Strict):
+    @field_validator("root", check_fields=False)
+    @classmethod
+    def _absolute(cls, root: str) -> str:
+        return str(Path(root).expanduser().absolute())
+
+
+class Cifar10Config(_Folder):
+    """CIFAR-10's 50,000 training images, 32×32 pixels."""
+
+    name: Literal["cifar10"] = "cifar10"
+    root: str = "data"
+    """The folder that holds cifar-10-batches-py; kept as an absolute path."""
+    download: bool = False
+    """Whether torchvision may download the archive there."""
+    size: PositiveInt | None = None
+    """Real samples of each seed, drawn without replacement; all if not given."""
+
+
+class ImageFolderConfig(_Folder):
+    """A folder with a folder of images for each class."""
+
+    name: Literal["image_folder"] = "image_folder"
+    root: str
+    """The folder; kept as an absolute path."""
+    image_size: PositiveInt = 32
+    """Pixels of a side; images are resized and cropped to squares, in colour."""
+    size: PositiveInt | None = None
+    """Real samples of each seed, drawn without replacement; all if not given."""
+
+
 class _Custom(Strict):
     name: str = Field(pattern=plugins.PATTERN)
     """`package.module:attribute`."""
@@ -240,6 +279,50 @@ class CustomLearnerConfig(_Custom):
         return self.model_dump() | {"source": plugins.source_digest("learner.name", self.name)}
 
 
+# --- classifiers
+
+
+class SmallCNNConfig(Strict):
+    """A small convolutional network, trained on the real images in seconds."""
+
+    name: Literal["small_cnn"] = "small_cnn"
+    width: PositiveInt = 32
+    """Channels of the first convolution."""
+    epochs: PositiveInt = 20
+    """Passes over the training images."""
+    batch_size: PositiveInt = 64
+    """Images of a step."""
+    lr: Finite = Field(0.05, gt=0)
+    """Highest learning rate of the one-cycle schedule."""
+    shift: int = Field(1, ge=0)
+    """Largest shift of a training image, in pixels."""
+    flip: bool = False
+    """Whether training mirrors images left to right at random."""
+
+
+class VGG11Config(Strict):
+    """VGG11 with batch normalization, the paper's classifier of CIFAR-10."""
+
+    name: Literal["vgg11_bn"] = "vgg11_bn"
+    weights: str | None = None
+    """A state dict of a public CIFAR-10 model zoo's network; trained from scratch without one."""
+    epochs: PositiveInt = 60
+    """Passes over the training images."""
+    batch_size: PositiveInt = 256
+    """Images of a step."""
+    lr: Finite = Field(0.1, gt=0)
+    """Highest learning rate of the one-cycle schedule."""
+    shift: int = Field(4, ge=0)
+    """Largest shift of a training image, in pixels."""
+    flip: bool = True
+    """Whether training mirrors images left to right at random."""
+
+    @field_validator("weights")
+    @classmethod
+    def _absolute(cls, file: str | None) -> str | None:
+        return None if file is None else str(Path(file).expanduser().absolute())
+
+
 # --- rewards and curation
 
 
@@ -253,6 +336,28 @@ class ModeDistanceConfig(Strict):
     """The rewarded point, where it is not one of the data's modes."""
     r_min: Finite = Field(1.0, ge=0)
     """Radius within which the reward is at its maximum, 0."""
+
+
+class ClassProbabilityConfig(Strict):
+    """r(x) = q_label(x), the probability that the classifier gives one class."""
+
+    name: Literal["class_probability"] = "class_probability"
+    label: int = Field(0, ge=0)
+    """The class."""
+
+
+class MaxConfidenceConfig(Strict):
+    """r(x) = max_i q_i(x), how sure the classifier is of its answer."""
+
+    name: Literal["max_confidence"] = "max_confidence"
+
+
+class LabelSetConfig(Strict):
+    """r(x) = Σ q_i(x) over several classes."""
+
+    name: Literal["label_set"] = "label_set"
+    labels: tuple[Annotated[int, Field(ge=0, strict=True)], ...] = Field(min_length=1)
+    """The classes."""
 
 
 class CustomRewardConfig(_Custom):
@@ -319,6 +424,9 @@ DataConfig = Annotated[
     Annotated[EightGaussiansConfig, Tag("eight_gaussians")]
     | Annotated[TwoMoonsConfig, Tag("two_moons")]
     | Annotated[NpzConfig, Tag("npz")]
+    | Annotated[DigitsConfig, Tag("digits")]
+    | Annotated[Cifar10Config, Tag("cifar10")]
+    | Annotated[ImageFolderConfig, Tag("image_folder")]
     | Annotated[CustomDataConfig, Tag("custom")],
     Discriminator(lambda value: _tag(value, None)),
 ]
@@ -329,8 +437,12 @@ LearnerConfig = Annotated[
     | Annotated[CustomLearnerConfig, Tag("custom")],
     Discriminator(lambda value: _tag(value, "otcfm")),
 ]
+ClassifierConfig = SmallCNNConfig | VGG11Config
 RewardConfig = Annotated[
     Annotated[ModeDistanceConfig, Tag("mode_distance")]
+    | Annotated[ClassProbabilityConfig, Tag("class_probability")]
+    | Annotated[MaxConfidenceConfig, Tag("max_confidence")]
+    | Annotated[LabelSetConfig, Tag("label_set")]
     | Annotated[CustomRewardConfig, Tag("custom")],
     Discriminator(lambda value: _tag(value, "mode_distance")),
 ]
@@ -345,6 +457,8 @@ class Config(Strict):
     """One sentence for those lists."""
     data: DataConfig
     learner: LearnerConfig = OTCFMConfig()
+    classifier: Annotated[ClassifierConfig, Field(discriminator="name")] | None = None
+    """Of images: for rewards by class, class shares, and features."""
     reward: RewardConfig = ModeDistanceConfig()
     curation: CurationConfig = CurationConfig()
     lam: float = Field(math.inf, ge=0)

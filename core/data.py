@@ -13,11 +13,14 @@ import torch
 from scipy.spatial import cKDTree
 from torch import Tensor
 
-from core import plugins
+from core import images, plugins
 from core.config import (
+    Cifar10Config,
     CustomDataConfig,
     DataConfig,
+    DigitsConfig,
     EightGaussiansConfig,
+    ImageFolderConfig,
     NpzConfig,
     TwoMoonsConfig,
 )
@@ -232,6 +235,12 @@ def build_dataset(config: DataConfig) -> Dataset:
             return TwoMoons(config.size, config.noise)
         case NpzConfig():
             return _load_npz(config)
+        case DigitsConfig():
+            return images.load_digits(config)
+        case Cifar10Config():
+            return images.load_cifar10(config)
+        case ImageFolderConfig():
+            return images.load_image_folder(config)
         case CustomDataConfig():
             dataset = plugins.build("data.name", config.name, {"size": config.size} | config.args)
             if not isinstance(dataset, Dataset):

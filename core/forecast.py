@@ -14,6 +14,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -43,12 +44,17 @@ class Forecast:
                 yield int(iteration), metric, float(curve[iteration])
 
 
-def forecast(points: Sequence[Config], laws: Sequence[RewardLaw] | None = None) -> list[Forecast]:
+def forecast(
+    points: Sequence[Config],
+    laws: Sequence[RewardLaw] | None = None,
+    cache: Path | None = None,
+) -> list[Forecast]:
     """Forecast the curves of configuration points, those that share much together.
 
     Args:
         points: configurations without a search.
         laws: each point's law; that of its real data with p_0 = p_ref if not given.
+        cache: folder of trained classifiers, for laws that are not given.
 
     Raises:
         LoopError: if a reward breaks its contract.
@@ -59,7 +65,7 @@ def forecast(points: Sequence[Config], laws: Sequence[RewardLaw] | None = None) 
         by_law[law_key(point) if laws is None else id(laws[index])].append(index)
     found: dict[int, Forecast] = {}
     for members in by_law.values():  # one law at a time: each may be large
-        law = real_law(points[members[0]]) if laws is None else laws[members[0]]
+        law = real_law(points[members[0]], cache=cache) if laws is None else laws[members[0]]
         alike: dict[tuple[float, int], list[int]] = defaultdict(list)
         for index in members:
             alike[points[index].beta, points[index].iterations].append(index)

@@ -31,10 +31,11 @@ from core.config import (
     NpzConfig,
     TwoMoonsConfig,
 )
-from core.data import ArrayData, Dataset, QuasiRandom, build_dataset
+from core.data import ArrayData, Dataset, QuasiRandom
 from core.errors import LoopError
+from core.images import ImageData
 from core.parsing import parse_config
-from core.rewards import build_reward
+from core.scoring import build_scorer
 from core.theory import Array, log_weights
 
 BINS = 32
@@ -249,7 +250,7 @@ def _indicator(index: NDArray[np.int64], count: int) -> csr_array:
     return csr_array((np.ones(len(index)), (index, columns)), shape=(count, len(index)))
 
 
-def real_law(config: Config, device: str = "cpu") -> RewardLaw:
+def real_law(config: Config, device: str = "cpu", cache: Path | None = None) -> RewardLaw:
     """The law of a configuration's rewards on its real data, with p_0 = p_ref.
 
     It is worked out once in a process for the same data and reward, the last few being kept.
@@ -258,7 +259,7 @@ def real_law(config: Config, device: str = "cpu") -> RewardLaw:
         LoopError: if the reward or data of the user's own break their contract.
         ConfigError: if the data or the reward cannot be built.
     """
-    return _real_law(law_key(config), device)
+    return _real_law(law_key(config), device, cache)
 
 
 def law_key(config: Config) -> str:
@@ -269,29 +270,32 @@ def law_key(config: Config) -> str:
     if isinstance(config.data, NpzConfig):
         file = Path(config.data.path)
         data["changed"] = file.stat().st_mtime_ns if file.exists() else None
-    return json.dumps({"data": data, "reward": config.reward.model_dump()}, sort_keys=True)
+    determining = {"data": data, "reward": config.reward.model_dump()}
+    if config.classifier is not None:
+        determining["classifier"] = config.classifier.model_dump()
+        determining["resources"] = {"threads": config.resources.threads}
+    return json.dumps(determining, sort_keys=True)
 
 
 @functools.lru_cache(maxsize=4)
-def _real_law(determining: str, device: str) -> RewardLaw:
+def _real_law(determining: str, device: str, cache: Path | None) -> RewardLaw:
     given = json.loads(determining)
     given["data"].pop("changed", None)
     config = parse_config({"name": "law", **given})
-    dataset = build_dataset(config.data)
-    reward = build_reward(config.reward, dataset)
+    scorer = build_scorer(config, device, cache)
     rewards, classes = [], []
     cheap = not isinstance(config.reward, CustomRewardConfig)
-    samples = _real_samples(dataset, cheap)
+    samples = _real_samples(scorer.dataset, cheap)
     while (chunk := _by_user(config, lambda: next(samples, None))) is not None:
-        x = chunk.to(device)
-        rewards.append(reward(x).double().cpu())
-        if dataset.n_classes:
-            classes.append(_by_user(config, functools.partial(dataset.classify, x)).cpu())
+        scores = _by_user(config, functools.partial(scorer, chunk.to(device)))
+        rewards.append(scores.reward.double().cpu())
+        if scores.classes is not None:
+            classes.append(scores.classes.cpu())
     return RewardLaw.of(
         torch.cat(rewards).numpy(),
         torch.cat(classes).numpy() if classes else None,
-        dataset.n_classes,
-        reward.supremum,
+        scorer.n_classes,
+        scorer.supremum,
     )
 
 
@@ -301,6 +305,8 @@ def _by_user(config: Config, call: Callable[[], Any]) -> Any:
         return call()
     try:
         return call()
+    except LoopError:
+        raise
     except Exception as error:  # as said
         kind = type(error).__name__
         raise LoopError(f"data {config.data.name} raised {kind}: {error}") from error
@@ -311,6 +317,9 @@ def _real_samples(dataset: Dataset, cheap: bool) -> Iterator[Tensor]:
     match dataset:
         case ArrayData():
             yield from torch.split(dataset.x, CHUNK)
+        case ImageData():
+            for first in range(0, len(dataset.images), CHUNK):
+                yield dataset.images.scaled(slice(first, first + CHUNK))
         case QuasiRandom():
             engine: Any = torch.quasirandom.SobolEngine
             sobol = engine(dataset.uniforms, scramble=True, seed=0)

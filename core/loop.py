@@ -23,11 +23,9 @@ from core import rng
 from core.bounds import Margins
 from core.cache import InitialModels, fingerprint
 from core.config import Config
-from core.data import build_dataset
 from core.law import RewardLaw, real_law
 from core.learners.base import Fitted, State, TrainingSet, to_device
 from core.learners.build import build_learner
-from core.rewards import build_reward
 from core.sampling import (
     Rows,
     Shard,
@@ -37,6 +35,7 @@ from core.sampling import (
     cut_into_shards,
     gather,
 )
+from core.scoring import build_scorer
 
 ShardRunner = Callable[
     [Mapping[str, Tensor], int, Sequence[Shard], bool, Tensor], list[ShardResult]
@@ -94,17 +93,17 @@ class Loop:
         Args:
             config: one point; a search in it is ignored.
             device: of the learner and the reward.
-            cache: folder of trained p_0; without one, p_0 is trained anew.
+            cache: folder of trained p_0 and classifiers; without one, they are trained anew.
 
         Raises:
             ConfigError: if the parts do not fit each other.
         """
         self.config, self.device, self.cache = config, device, cache
-        self.dataset = build_dataset(config.data)
+        self.scorer = build_scorer(config, device, cache)
+        self.dataset = self.scorer.dataset
         self.rows = Rows.of(config, self.dataset.size)
         self.learner = build_learner(config.learner, self.dataset.shape, device)
-        reward = build_reward(config.reward, self.dataset)
-        self.sampler = ShardSampler(config, self.rows, self.dataset, reward, self.learner, device)
+        self.sampler = ShardSampler(config, self.rows, self.scorer, self.learner, device)
         self.shards = cut_into_shards(
             int(self.rows.pool.max()), config.k, config.sampling.shard_size
         )
@@ -154,7 +153,7 @@ class Loop:
     @functools.cached_property
     def law(self) -> RewardLaw:
         """The law of the real data's rewards; worked out when the loop first runs."""
-        return real_law(self.config, self.device)
+        return real_law(self.config, self.device, self.cache)
 
     def run_shards_here(
         self,

@@ -93,7 +93,9 @@ def set_dotted(plain: dict[str, Any], key: str, value: Any) -> None:
     *parents, last = SHORT_KEYS.get(key, key).split(".")
     target = plain
     for depth, parent in enumerate(parents):
-        if not isinstance(target.setdefault(parent, {}), dict):
+        if target.get(parent) is None:
+            target[parent] = {}
+        if not isinstance(target[parent], dict):
             raise ConfigError(".".join(parents[: depth + 1]), target[parent], f"has no key {key!r}")
         target = target[parent]
     renames = last == "name" and parents and target.get("name", _DEFAULTS.get(parents[0])) != value

@@ -11,7 +11,14 @@ import torch
 from torch import Tensor
 
 from core import plugins
-from core.config import CustomRewardConfig, ModeDistanceConfig, RewardConfig
+from core.config import (
+    ClassProbabilityConfig,
+    CustomRewardConfig,
+    LabelSetConfig,
+    MaxConfidenceConfig,
+    ModeDistanceConfig,
+    RewardConfig,
+)
 from core.data import Dataset
 from core.errors import ConfigError, LoopError
 
@@ -45,6 +52,26 @@ class ModeDistance:
         """Rewards `(B,)`."""
         distance: Tensor = torch.linalg.vector_norm(x - x.new_tensor(self.center), dim=1)
         return (self.r_min - distance).clamp_max(0)
+
+
+@dataclass(frozen=True)
+class ClassifierReward:
+    """Σ q_i over some classes, or max_i q_i, of a classifier's probabilities q (section 4)."""
+
+    labels: tuple[int, ...] | None
+    """The classes; None for the largest probability."""
+
+    @property
+    def supremum(self) -> float:
+        """1."""
+        return 1.0
+
+    def __call__(self, logits: Tensor) -> Tensor:
+        """Rewards `(B,)` of logits `(B, C)`."""
+        probability = logits.float().softmax(1)
+        if self.labels is None:
+            return probability.amax(1)
+        return probability[:, list(self.labels)].sum(1).clamp_max(1)
 
 
 @dataclass(frozen=True)
@@ -86,17 +113,45 @@ class CheckedReward:
         return reward
 
 
-def build_reward(config: RewardConfig, dataset: Dataset) -> Reward:
+def build_reward(
+    config: RewardConfig, dataset: Dataset, names: list[str] | None = None
+) -> Reward | ClassifierReward:
     """The reward a configuration names, for samples of `dataset`.
 
+    Args:
+        config: the reward.
+        dataset: what is scored.
+        names: of the classifier's classes, if there is a classifier.
+
     Raises:
-        ConfigError: if the rewarded mode does not exist or custom code is unusable.
+        ConfigError: if the rewarded mode or class does not exist or custom code is unusable.
     """
     match config:
+        case ClassProbabilityConfig(label=label):
+            return ClassifierReward(_labels(config.name, "label", (label,), names))
+        case LabelSetConfig(labels=labels):
+            return ClassifierReward(_labels(config.name, "labels", labels, names))
+        case MaxConfidenceConfig():
+            _labels(config.name, "", (), names)
+            return ClassifierReward(None)
         case ModeDistanceConfig():
             return ModeDistance(_center(config, dataset), config.r_min)
         case CustomRewardConfig():
             return _custom(config)
+
+
+def _labels(
+    reward: str, key: str, labels: tuple[int, ...], names: list[str] | None
+) -> tuple[int, ...]:
+    if names is None:
+        raise ConfigError("reward.name", reward, "needs a classifier; set classifier.name")
+    missing = [label for label in labels if label >= len(names)]
+    if missing:
+        listed = ", ".join(f"{i} ({name})" for i, name in enumerate(names))
+        raise ConfigError(f"reward.{key}", missing[0], f"must be one of {listed}")
+    if len(set(labels)) < len(labels):
+        raise ConfigError(f"reward.{key}", list(labels), "must not repeat a class")
+    return labels
 
 
 def _center(config: ModeDistanceConfig, dataset: Dataset) -> tuple[float, ...]:

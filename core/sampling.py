@@ -20,11 +20,10 @@ from torch import Tensor
 
 from core import curation, metrics, rng
 from core.config import Config
-from core.data import Dataset
 from core.errors import LoopError
 from core.law import RewardLaw
 from core.learners.base import Learner
-from core.rewards import Reward
+from core.scoring import Scorer
 from core.sizes import training_sizes
 
 
@@ -122,13 +121,12 @@ class ShardSampler:
         self,
         config: Config,
         rows: Rows,
-        dataset: Dataset,
-        reward: Reward,
+        scorer: Scorer,
         learner: Learner,
         device: str = "cpu",
     ) -> None:
-        self.config, self.rows, self.dataset = config, rows, dataset
-        self.reward, self.learner, self.device = reward, learner, device
+        self.config, self.rows, self.scorer = config, rows, scorer
+        self.learner, self.device = learner, device
 
     def __call__(
         self,
@@ -155,9 +153,10 @@ class ShardSampler:
         x = self.learner.sample(model, count, self.rows.seeds, iteration, shard.index)
         self._check_samples(x, iteration)
         watch.lap("generate")
-        reward = self.reward(x.flatten(0, 1)).reshape(x.shape[:2])
+        scores = self.scorer(x.flatten(0, 1))
+        reward = scores.reward.reshape(x.shape[:2])
         mask = self._positions(shard) < self.rows.pool[:, None].to(self.device)
-        statistics = self._statistics(x, reward, mask, edges)
+        statistics = self._statistics(reward, scores.classes, mask, edges)
         watch.lap("score")
         kept, kept_reward, draws = self._curate(x, reward, mask, iteration, shard, curate)
         watch.lap("curate")
@@ -183,18 +182,15 @@ class ShardSampler:
             raise LoopError(f"samples are NaN or infinite at iteration {iteration} for seeds {bad}")
 
     def _statistics(
-        self, x: Tensor, reward: Tensor, mask: Tensor, edges: Tensor
+        self, reward: Tensor, classes: Tensor | None, mask: Tensor, edges: Tensor
     ) -> metrics.PoolStatistics:
-        classes = None
-        if self.dataset.n_classes:
-            classes = self.dataset.classify(x.flatten(0, 1)).reshape(reward.shape)
         return metrics.PoolStatistics.of(
             reward,
             mask,
             self.rows.beta.to(self.device),
-            self.reward.supremum,
-            classes,
-            self.dataset.n_classes,
+            self.scorer.supremum,
+            None if classes is None else classes.reshape(reward.shape),
+            self.scorer.n_classes,
             edges.to(self.device),
         ).cpu()
 

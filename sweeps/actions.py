@@ -46,7 +46,7 @@ def run(folder: SweepFolder, output: Output, figures: bool) -> None:
         return draw_and_report(output, folder, folder.report) if drawn else []
 
     outcome = run_sweep(folder, output, console, finish)
-    show(folder)
+    show(folder, output)
     if outcome.undelivered:
         console.print(
             f"MLflow at {output.tracking_uri} lacks {outcome.undelivered} events "
@@ -68,7 +68,7 @@ def run(folder: SweepFolder, output: Output, figures: bool) -> None:
         sys.exit(1)
 
 
-def show(folder: SweepFolder) -> None:
+def show(folder: SweepFolder, output: Output) -> None:
     """Print a sweep's points, their gaps to the forecast, and remarks."""
     from sweeps.ledger import Ledger
     from sweeps.progress import forecast_gaps, remarks, sweep_table
@@ -78,7 +78,7 @@ def show(folder: SweepFolder) -> None:
     console.print(f"{config.name}  {folder.id}", style="bold", highlight=False)
     lines, gaps = remarks(config, ledger), None
     try:
-        gaps = forecast_gaps(config, ledger)
+        gaps = forecast_gaps(config, ledger, output.cache)
     except (ConfigError, LoopError) as error:  # the sweep's own code may not be here
         lines.append(f"no forecast: {error}")
     console.print(sweep_table(config, ledger, config.point_count, gaps=gaps))
@@ -101,7 +101,7 @@ def draw_and_report(
     from analysis.report import write_report
     from analysis.results import load_results
 
-    results = load_results(output.tracking_uri, folder.id, start)
+    results = load_results(output.tracking_uri, folder.id, start, output.cache)
     print_remark(results.remark)
     written = draw_all(results, folder.figures)
     return [*written, write_report(results, written, file)]
@@ -136,11 +136,14 @@ def forecast_points(
     names = {index: point_name(point.flat(), searched) for index, point in points.items()}
     seeds: tuple[int, ...] = ()
     if start is None:
-        every = {i: [found] for i, found in enumerate(forecast(list(points.values())))}
+        every = {
+            i: [found]
+            for i, found in enumerate(forecast(list(points.values()), cache=output.cache))
+        }
     else:
         folder = output.find(start)
         seeds = folder.config().seeds
-        every = forecast_from(find_runs(output.tracking_uri, folder.id), points)
+        every = forecast_from(find_runs(output.tracking_uri, folder.id), points, output.cache)
     forecasts = {index: average(found) for index, found in every.items()}
     console.print(describe(config), style="dim", highlight=False)
     if config.search.learns_values:

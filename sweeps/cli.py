@@ -164,7 +164,8 @@ def list_sweeps(output: Path | None) -> None:
 @output_option
 def show(sweep: str, output: Path | None) -> None:
     """Show a sweep's points and how they stand."""
-    actions.show(_output(output).find(sweep))
+    found = _output(output)
+    actions.show(found.find(sweep), found)
 
 
 @app.command()
@@ -200,7 +201,7 @@ def plot(sweep: str, to: Path | None, start: Start, output: Path | None) -> None
 
     found = _output(output)
     folder = found.find(sweep)
-    results = load_results(found.tracking_uri, folder.id, start)
+    results = load_results(found.tracking_uri, folder.id, start, found.cache)
     actions.print_remark(results.remark)
     actions.print_figures(draw_all(results, to or folder.figures))
 

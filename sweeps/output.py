@@ -60,6 +60,10 @@ class SweepFolder:
         """Some samples of one pool."""
         return self.path / "previews" / f"point-{point:04d}" / f"iteration-{iteration:04d}.npz"
 
+    def preview_image(self, point: int, iteration: int) -> Path:
+        """The same as a picture, where samples are images."""
+        return self.preview(point, iteration).with_suffix(".png")
+
     def initial_reward(self, point: int) -> Path:
         """The rewards of p_0's pool, of which a forecast can start."""
         return self.path / "initial" / f"point-{point:04d}" / "reward.npz"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -61,7 +62,7 @@ class Gap:
     """None where the seeds have no spread, or there is only one."""
 
 
-def forecast_gaps(config: Config, ledger: Ledger) -> dict[int, Gap]:
+def forecast_gaps(config: Config, ledger: Ledger, cache: Path) -> dict[int, Gap]:
     """The gaps of the points that have run to their end.
 
     They are in the first objective's metric, or in the mean reward if that one has no forecast.
@@ -72,7 +73,7 @@ def forecast_gaps(config: Config, ledger: Ledger) -> dict[int, Gap]:
     """
     configs = {p.index: at_point(config, p.values) for p in list(ledger.points.values())}
     ended = {i: c for i, c in configs.items() if ledger.points[i].last == c.iterations}
-    forecasts = dict(zip(ended, forecast(list(ended.values())), strict=True))
+    forecasts = dict(zip(ended, forecast(list(ended.values()), cache=cache), strict=True))
     metric = config.search.objective[0].metric
     if not all(np.isfinite(f.curves.get(metric, [np.nan])[-1]) for f in forecasts.values()):
         metric = "reward_mean"

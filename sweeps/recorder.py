@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import torch
 from ray.tune import Callback
+from torchvision.utils import save_image
 
 from sweeps.ledger import Ledger
 from sweeps.output import SweepFolder
@@ -17,6 +19,9 @@ from sweeps.progress import Progress
 from workers.trial import CHECKPOINT, read_checkpoint
 
 logger = logging.getLogger(__name__)
+
+GRID = 64
+"""Images in a picture of an iteration."""
 
 
 class Recorder(Callback):
@@ -50,7 +55,9 @@ class Recorder(Callback):
             self._ledger.end_point(index, "failed", result["failed"], result["traceback"])
         else:
             step = result["iteration"]
-            _save(self._folder.preview(index, step), samples=result.pop("preview"))
+            preview = result.pop("preview")
+            _save(self._folder.preview(index, step), samples=preview)
+            _save_grid(self._folder.preview_image(index, step), preview)
             _save(self._folder.initial_reward(index), reward=result.pop("reward"))
             if not self._ledger.add_iteration(index, step, result["metrics"]):
                 return
@@ -72,6 +79,16 @@ class Recorder(Callback):
         reason = lines[-1] if lines else "the trial's process failed and left no reason"
         if self._ledger.end_point(index, "lost", reason, text):
             self._progress.show(self._ledger.points[index])
+
+
+def _save_grid(path: Path, preview: np.ndarray | None) -> None:
+    """Write some of the first seed's samples as one picture, where they are images."""
+    if preview is None or preview.ndim != 5 or preview.shape[2] not in (1, 3):
+        return
+    images = torch.from_numpy(preview[0, :GRID])
+    temporary = path.with_suffix(".tmp.png")
+    save_image(images, temporary, nrow=8, normalize=True, value_range=(-1, 1), pad_value=1.0)
+    temporary.replace(path)
 
 
 def _save(path: Path, **arrays: np.ndarray | None) -> None:

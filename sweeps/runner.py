@@ -86,8 +86,8 @@ def check(config: Config) -> int:
 
 
 def _metric_names(loop: Loop) -> set[str]:
-    config, supremum = loop.config, loop.sampler.reward.supremum
-    names = set(metric_names(loop.dataset.n_classes, supremum))
+    config, supremum = loop.config, loop.scorer.supremum
+    names = set(metric_names(loop.scorer.n_classes, supremum))
     if config.iterations:
         names |= {f"margin/{name}" for name in applicable(config.lam, config.k, supremum)}
     if not (config.iterations and int(loop.rows.kept.max())):

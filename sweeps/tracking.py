@@ -168,10 +168,13 @@ class Tracker:
 
     def _attach(self, experiment: Experiment, index: int, iteration: int) -> None:
         """Attach the files of an iteration to its point's run, where there are any."""
-        files = {"samples": self._folder.preview(index, iteration)}
+        files = [
+            ("samples", self._folder.preview(index, iteration)),
+            ("samples", self._folder.preview_image(index, iteration)),
+        ]
         if iteration == 0:
-            files["initial"] = self._folder.initial_reward(index)
-        for place, file in files.items():
+            files.append(("initial", self._folder.initial_reward(index)))
+        for place, file in files:
             if file.exists():
                 run = experiment.point_run(index, self._point(index))
                 experiment.log_file(run, file, place)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pickle
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 SMALL = ["data.size=300", "learner.steps=40", "learner.batch_size=64", "sampling.shard_size=200"]
@@ -55,3 +57,21 @@ class Finished:
     @property
     def store(self) -> str:
         return f"sqlite:///{self.output / 'mlflow.db'}"
+
+
+def write_cifar10(root: Path) -> tuple[np.ndarray, list[int]]:
+    """Fifty training and ten test images in the files of CIFAR-10; pixels and labels of all."""
+    random = np.random.default_rng(0)
+    pixels = random.integers(0, 256, (60, 3072), dtype=np.uint8)
+    labels = [int(label) for label in random.permutation(np.arange(60) % 10)]
+    folder = root / "cifar-10-batches-py"
+    folder.mkdir()
+    names = [f"data_batch_{i}" for i in range(1, 6)] + ["test_batch"]
+    for i, name in enumerate(names):
+        part = slice(10 * i, 10 * i + 10)
+        content = {"data": pixels[part], "labels": labels[part]}
+        (folder / name).write_bytes(pickle.dumps(content))
+    classes = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship"]
+    meta = {"label_names": [*classes, "truck"]}
+    (folder / "batches.meta").write_bytes(pickle.dumps(meta))
+    return pixels, labels

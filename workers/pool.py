@@ -19,9 +19,12 @@ class SamplerPool:
     Which actor computes a shard changes nothing in its result, so neither does `count`.
     """
 
-    def __init__(self, count: int, cpus: float, gpus: float, threads: int) -> None:
+    def __init__(
+        self, count: int, cpus: float, gpus: float, threads: int, cache: str | None = None
+    ) -> None:
+        """Start the actors; `cache` is the folder of trained classifiers."""
         options = SamplerActor.options(num_cpus=cpus, num_gpus=gpus)
-        self._actors = [options.remote(threads) for _ in range(count)]
+        self._actors = [options.remote(threads, cache) for _ in range(count)]
 
     def run(
         self,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -36,9 +37,10 @@ def from_numpy(model: Mapping[str, np.ndarray], device: str) -> dict[str, torch.
 class Sampler:
     """Computes shards for whichever trial asks; every call carries all it needs."""
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, cache: str | None = None) -> None:
         torch.set_num_threads(threads)
         self._device = here()
+        self._cache = None if cache is None else Path(cache)
         self._point: dict[str, Any] | None = None
         self._loop: Loop | None = None
 
@@ -62,7 +64,8 @@ class Sampler:
             edges: of the reward bins.
         """
         if self._loop is None or point != self._point:
-            self._loop, self._point = Loop(parse_config(point), self._device), point
+            loop = Loop(parse_config(point), self._device, self._cache)
+            self._loop, self._point = loop, point
         weights = from_numpy(model, self._device)
         return self._loop.sampler(weights, iteration, shard, curate, edges)
 

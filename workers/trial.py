@@ -102,6 +102,7 @@ class Trial(tune.Trainable):
                 given["sampler_cpus"],
                 given["sampler_gpus"],
                 config.resources.threads,
+                given["cache"],
             )
         pool, point = self._pool, given["point"]
         return loop.run(self._state, lambda *shards: pool.run(point, *shards))

@@ -79,7 +79,8 @@ class UNet:
                 num_channels=config.channels,
                 num_res_blocks=config.blocks,
                 channel_mult=list(config.multipliers),
-                attention_resolutions=",".join(str(size) for size in config.attention),
+                # torchcfm cannot take an empty list; no level has images larger than all.
+                attention_resolutions=",".join(map(str, config.attention or (self.shape[-1] + 1,))),
                 num_heads=config.heads,
                 num_head_channels=config.head_channels or -1,
                 dropout=config.dropout,

@@ -19,7 +19,9 @@ def test_every_preset_runs_as_far_as_can_be_checked(name):
     assert check(read_config(name, [])) >= 2
 
 
-@pytest.mark.parametrize(("name", "iterations"), [("mog", 8), ("moons", 5)])
+@pytest.mark.parametrize(
+    ("name", "iterations"), [("mog", 8), ("moons", 5), ("mog-ddpm", 8), ("moons-ddpm", 5)]
+)
 def test_the_papers_sizes(name, iterations):
     config = read_config(name, [])
     assert config.iterations == iterations and len(config.seeds) == 5
@@ -41,10 +43,15 @@ def test_a_written_configuration_reads_back_the_same(name, tmp_path):
 
 def test_the_documentation_names_every_key():
     documented = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()
-    every = ["demo", "moons"]
+    every = ["demo", "moons", "mog-ddpm", "digits"]
     keys = {key for name in every for key in read_config(name, []).flat()}
     keys |= set(read_config("demo", ["data.name=npz", "data.path=x.npz"]).flat())
-    keys -= {"data.name", "learner.name", "reward.name"}  # headings there
+    for data in ("cifar10", "image_folder"):
+        keys |= set(read_config("digits", [f"data.name={data}", "data.root=x"]).flat())
+    keys |= set(read_config("digits", ["classifier.name=vgg11_bn"]).flat())
+    keys |= set(read_config("digits", ["reward.name=label_set", "reward.labels=[1]"]).flat())
+    keys -= {f"{part}.name" for part in ("data", "learner", "classifier", "reward")}  # headings
+    keys -= {"classifier"}
     keys -= {"resources.sampler.cpus", "resources.sampler.gpus"}  # as those of resources.trial
     missing = {key for key in keys if f"`{key}`" not in documented}
     options = SearchConfig.model_fields.keys() | ObjectiveConfig.model_fields.keys()

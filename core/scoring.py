@@ -1,0 +1,84 @@
+"""Scoring samples: their rewards and classes, by one look of the classifier where there is one.
+
+Axes: B samples.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from torch import Tensor
+
+from core.classifier import Classifier
+from core.config import Config
+from core.data import Dataset, build_dataset
+from core.errors import ConfigError
+from core.images import ImageData
+from core.rewards import ClassifierReward, Reward, build_reward
+
+
+class Scores(NamedTuple):
+    """What pickers and metrics see of samples."""
+
+    reward: Tensor
+    """`(B,)`."""
+    classes: Tensor | None
+    """int64 `(B,)`; None where there are no classes."""
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """Scores samples of a dataset."""
+
+    dataset: Dataset
+    base_reward: Reward | ClassifierReward
+    classifier: Classifier | None
+
+    @property
+    def n_classes(self) -> int:
+        """Classes or modes; 0 where there are none."""
+        return self.classifier.n_classes if self.classifier else self.dataset.n_classes
+
+    @property
+    def supremum(self) -> float | None:
+        """r*, the reward's least upper bound, if known."""
+        return self.base_reward.supremum
+
+    def __call__(self, x: Tensor) -> Scores:
+        """Rewards and classes of samples `(B, *shape)`.
+
+        Raises:
+            LoopError: if the reward breaks its contract.
+        """
+        if self.classifier is None:
+            assert not isinstance(self.base_reward, ClassifierReward)
+            classes = self.dataset.classify(x) if self.dataset.n_classes else None
+            return Scores(self.base_reward(x), classes)
+        logits = self.classifier(x).logits
+        by_classifier = isinstance(self.base_reward, ClassifierReward)
+        reward = self.base_reward(logits if by_classifier else x)
+        return Scores(reward, logits.argmax(1))
+
+
+def build_scorer(config: Config, device: str = "cpu", cache: Path | None = None) -> Scorer:
+    """The dataset, reward and classifier that a configuration names; nothing is trained yet.
+
+    Args:
+        config: the configuration.
+        device: of the classifier.
+        cache: folder of trained classifiers; without one, they are trained anew.
+
+    Raises:
+        ConfigError: if the parts do not fit each other.
+    """
+    dataset = build_dataset(config.data)
+    classifier = None
+    if config.classifier is not None:
+        if not isinstance(dataset, ImageData):
+            name = config.classifier.name
+            raise ConfigError("classifier.name", name, "needs data of labelled images")
+        classifier = Classifier(config, dataset, device, cache)
+    names = dataset.names if isinstance(dataset, ImageData) and classifier else None
+    return Scorer(dataset, build_reward(config.reward, dataset, names), classifier)
