@@ -209,7 +209,7 @@ class Classifier:
 
 def _fit(module: nn.Module, images: LabelledImages, config: ClassifierConfig, device: str) -> None:
     """Train by SGD with momentum on a one-cycle schedule, on shifted and maybe mirrored images."""
-    steps = config.epochs * (len(images) // config.batch_size)
+    steps = config.epochs * (len(images) // min(config.batch_size, len(images)))
     optimizer = torch.optim.SGD(
         module.parameters(), lr=config.lr, momentum=0.9, nesterov=True, weight_decay=5e-4
     )
@@ -231,10 +231,10 @@ def _batches(
     """Minibatches of all epochs, by the global stream."""
     pixels, labels = images.pixels.to(device), images.labels.to(device)
     held = LabelledImages(pixels, labels, images.highest)
+    size = min(config.batch_size, len(images))
     for _ in range(config.epochs):
         order = torch.randperm(len(images))
-        whole = order[: len(order) - len(order) % config.batch_size]
-        for batch in torch.split(whole, config.batch_size):
+        for batch in torch.split(order[: len(order) - len(order) % size], size):
             index = batch.to(device)
             yield _augmented(held.scaled(index), config), labels[index]
 

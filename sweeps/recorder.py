@@ -85,7 +85,7 @@ def _save_grid(path: Path, preview: np.ndarray | None) -> None:
     """Write some of the first seed's samples as one picture, where they are images."""
     if preview is None or preview.ndim != 5 or preview.shape[2] not in (1, 3):
         return
-    images = torch.from_numpy(preview[0, :GRID])
+    images = torch.from_numpy(preview[0, :GRID].copy())
     temporary = path.with_suffix(".tmp.png")
     save_image(images, temporary, nrow=8, normalize=True, value_range=(-1, 1), pad_value=1.0)
     temporary.replace(path)
