@@ -111,7 +111,7 @@ def load_cifar10(config: Cifar10Config) -> ImageData:
     """
     from torchvision.datasets import CIFAR10
 
-    class ByPresence(CIFAR10):
+    class ByPresence(CIFAR10):  # type: ignore[misc]
         """A download is checked by its digest; batches that lie there need not be the original."""
 
         train_list = tuple((name, None) for name, _ in CIFAR10.train_list)
