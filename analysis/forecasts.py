@@ -42,9 +42,12 @@ def load_configs(runs: SweepRuns) -> dict[int, Config]:
     """Each point's configuration, by index.
 
     Raises:
-        ConfigError: if the store lacks the sweep's configuration.
+        ConfigError: if the store lacks the sweep's configuration or its points' values.
     """
     config = parse_config(yaml.safe_load(load_config_text(runs)))
+    if any("luceloop.values" not in run.data.tags for run in runs.points.values()):
+        allowed = "is of an older version, which did not keep the values of its points"
+        raise ConfigError("SWEEP", runs.sweep, allowed)
     return {
         index: at_point(config, json.loads(run.data.tags["luceloop.values"]))
         for index, run in runs.points.items()

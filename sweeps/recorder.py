@@ -83,7 +83,8 @@ class Recorder(Callback):
 
 def _save_grid(path: Path, preview: np.ndarray | None) -> None:
     """Write some of the first seed's samples as one picture, where they are images."""
-    if preview is None or preview.ndim != 5 or preview.shape[2] not in (1, 3):
+    pictures = preview is not None and preview.ndim == 5 and preview.shape[2] in (1, 3)
+    if preview is None or not pictures or preview.size == 0:
         return
     images = torch.from_numpy(preview[0, :GRID].copy())
     temporary = path.with_suffix(".tmp.png")

@@ -44,7 +44,7 @@ def test_cifar10_runs_on_an_archive_of_its_own_format(local_ray, cli: Cli, outpu
     write_cifar10(tmp_path)
     where = ["--output", str(output)]
     arguments = [f"data={{name: cifar10, root: {tmp_path}}}", "reward={name: max_confidence}"]
-    net = ["learner.unet.multipliers=[1,1]", "sampling.preview=4", "search.lam.grid=[.inf]"]
+    net = ["learner.unet.multipliers=[1,1]", "sampling.preview=0", "search.lam.grid=[.inf]"]
     ran = cli("run", "digits", *arguments, *TINY, *net, "--no-figures", *where)
     assert ran.code == 0, ran.out + ran.err
     ran = cli("show", "latest", *where)
