@@ -161,6 +161,23 @@ def forecast_points(
         print_figures(draw_forecasts(names, forecasts, output.forecasts / config.name))
 
 
+def train_classifier(config: Config, output: Output) -> None:
+    """Print the accuracy of a configuration's classifier, which is trained if it never was."""
+    import torch
+
+    from core.scoring import build_scorer
+    from workers.sampler import here
+
+    torch.set_num_threads(config.resources.threads)
+    classifier = build_scorer(config, here(), output.cache).classifier
+    if classifier is None:
+        raise ConfigError("classifier", None, "must be set, like classifier.name=small_cnn")
+    share = 100 * classifier.trained.accuracy
+    console.print(
+        f"{share:.2f} % of held-out images right; kept in {output.cache}", highlight=False
+    )
+
+
 def print_remark(remark: str) -> None:
     """Print why something is missing, if it is."""
     if remark:

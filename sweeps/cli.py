@@ -252,6 +252,17 @@ def validate(config: str, overrides: tuple[str, ...]) -> None:
     console.print(f"ok: {points} points. {describe(parsed)}", highlight=False)
 
 
+@app.command("train-classifier")
+@config_argument
+@overrides_argument
+@output_option
+def train_classifier(config: str, overrides: tuple[str, ...], output: Path | None) -> None:
+    """Train a configuration's classifier of images, or say how good the trained one is."""
+    from sweeps.presets import read_config
+
+    actions.train_classifier(read_config(config, list(overrides)), _output(output))
+
+
 @app.command()
 @click.option(
     "--port",

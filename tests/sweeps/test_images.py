@@ -40,6 +40,17 @@ def test_digits_run_end_to_end(local_ray, cli: Cli, output, tmp_path):
     assert len(list(found.cache.glob("classifier-*.pt"))) == 1  # trained once for all processes
 
 
+def test_a_classifier_can_be_trained_alone(cli: Cli, tmp_path):
+    arguments = ["digits", "classifier.epochs=3", "--output", str(tmp_path)]
+    first = cli("train-classifier", *arguments)
+    assert first.code == 0 and float(first.out.split()[0]) > 90  # after three epochs of twenty
+    [file] = (tmp_path / "cache").glob("classifier-*.pt")
+    written = file.stat().st_mtime_ns
+    assert cli("train-classifier", *arguments).out == first.out
+    assert file.stat().st_mtime_ns == written  # it was trained once
+    assert cli("train-classifier", "demo").err.startswith("classifier=None: must be set")
+
+
 def test_cifar10_runs_on_an_archive_of_its_own_format(local_ray, cli: Cli, output, tmp_path):
     write_cifar10(tmp_path)
     where = ["--output", str(output)]
