@@ -28,6 +28,9 @@ LABELS = {
     "exp_reward_mean": "E[exp β(r - r*)]",
     "exp_reward_var": "Var[exp β(r - r*)]",
     "kept_reward_mean": "mean reward of the kept",
+    "frechet_distance": "Fréchet distance to real images",
+    "precision": "precision (realism)",
+    "recall": "recall (coverage)",
     "class_entropy": "entropy of the class shares (nats)",
     "loss": "training loss",
 }

@@ -403,6 +403,21 @@ class ResourcesConfig(Strict):
     """CPU threads of torch in every process; part of what determines the last bits of a result."""
 
 
+class QualityConfig(Strict):
+    """Fréchet distance, precision and recall of images, in the features of the classifier."""
+
+    samples: PositiveInt = 1000
+    """Images that precision and recall compare, generated and real."""
+    neighbours: PositiveInt = 3
+    """How far the ball about an image reaches: to so many nearest others."""
+
+    @model_validator(mode="after")
+    def _enough(self) -> QualityConfig:
+        if self.samples <= self.neighbours:
+            raise ValueError(f"samples={self.samples}: must exceed neighbours={self.neighbours}")
+        return self
+
+
 class SamplingConfig(Strict):
     """How a pool is generated."""
 
@@ -474,6 +489,8 @@ class Config(Strict):
     seeds: tuple[Annotated[int, Field(ge=0, strict=True)], ...] = (0, 1, 2, 3, 4)
     """Replicates: a list, or a count n for 0 to n-1."""
     sampling: SamplingConfig = SamplingConfig()
+    quality: QualityConfig | None = None
+    """Of images: what is measured of how they look; nothing if not given."""
     resources: ResourcesConfig = ResourcesConfig()
     search: SearchConfig = SearchConfig()
 

@@ -23,9 +23,12 @@ from core import rng
 from core.bounds import Margins
 from core.cache import InitialModels, fingerprint
 from core.config import Config
-from core.law import RewardLaw, real_law
+from core.errors import ConfigError
+from core.images import ImageData
+from core.law import CHUNK, RewardLaw, real_law
 from core.learners.base import Fitted, State, TrainingSet, to_device
 from core.learners.build import build_learner
+from core.quality import RealFeatures
 from core.sampling import (
     Rows,
     Shard,
@@ -104,9 +107,19 @@ class Loop:
         self.rows = Rows.of(config, self.dataset.size)
         self.learner = build_learner(config.learner, self.dataset.shape, device)
         self.sampler = ShardSampler(config, self.rows, self.scorer, self.learner, device)
+        self._check_quality()
         self.shards = cut_into_shards(
             int(self.rows.pool.max()), config.k, config.sampling.shard_size
         )
+
+    def _check_quality(self) -> None:
+        wanted, dataset = self.config.quality, self.dataset
+        if wanted is None or not isinstance(dataset, ImageData):
+            return
+        fewest = min(int(self.rows.pool.min()), len(dataset.images))
+        if fewest <= wanted.neighbours:
+            allowed = f"must be below {fewest}, the images of the smaller of pool and data"
+            raise ConfigError("quality.neighbours", wanted.neighbours, allowed)
 
     def run(
         self, start: LoopState | None = None, run_shards: ShardRunner | None = None
@@ -134,7 +147,7 @@ class Loop:
             curate = iteration < self.config.iterations
             model = self.learner.model(fitted.state)
             results = run_shards(model, iteration, self.shards, curate, edges)
-            pool = gather(results, self.rows, iteration, curate, self.law)
+            pool = gather(results, self.rows, iteration, curate, self.law, self.real_features)
             count = len(self.rows.seeds)
             share = torch.full((count,), watch.seconds["fit"] / count, dtype=torch.float64)
             found = pool.metrics | {"seconds/fit": share}
@@ -154,6 +167,19 @@ class Loop:
     def law(self) -> RewardLaw:
         """The law of the real data's rewards; worked out when the loop first runs."""
         return real_law(self.config, self.device, self.cache)
+
+    @functools.cached_property
+    def real_features(self) -> RealFeatures | None:
+        """What the quality of images is measured against; None where it is not."""
+        wanted, dataset = self.config.quality, self.dataset
+        if wanted is None or not isinstance(dataset, ImageData):
+            return None
+        features = []
+        for index in torch.split(torch.arange(len(dataset.images)), CHUNK):
+            found = self.scorer(dataset.images.scaled(index).to(self.device)).features
+            assert found is not None
+            features.append(found.float())
+        return RealFeatures.of(torch.cat(features), wanted.samples, wanted.neighbours)
 
     def run_shards_here(
         self,

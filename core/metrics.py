@@ -153,8 +153,10 @@ class PoolStatistics:
         return metrics
 
 
-def metric_names(n_classes: int, supremum: float | None) -> list[str]:
+def metric_names(n_classes: int, supremum: float | None, quality: bool = False) -> list[str]:
     """Names of the metrics of a loop, for data with `n_classes` and a reward with r*.
+
+    `quality` adds those of images.
 
     The margins to bounds come on top, `core.bounds.applicable`.
     """
@@ -171,6 +173,8 @@ def metric_names(n_classes: int, supremum: float | None) -> list[str]:
         names += ["exp_reward_mean", "exp_reward_var"]
     if n_classes:
         names += [*(f"class_fraction/{i}" for i in range(n_classes)), "class_entropy"]
+    if quality:
+        names += ["frechet_distance", "precision", "recall"]
     return names + [f"seconds/{stage}" for stage in ("generate", "score", "curate", "fit")]
 
 

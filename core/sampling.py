@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from core import curation, metrics, rng
+from core import curation, metrics, quality, rng
 from core.config import Config
 from core.errors import LoopError
 from core.law import RewardLaw
@@ -88,6 +88,8 @@ class ShardResult:
     """First samples of the shard, for figures `(R, P, ...)`."""
     reward: Tensor | None
     """At t=0: base rewards of all samples `(R, B)`, NaN beyond a row's pool."""
+    features: quality.ShardFeatures | None
+    """Where the quality of images is measured."""
     seconds: dict[str, float]
     """Time spent by stage."""
 
@@ -157,6 +159,7 @@ class ShardSampler:
         reward = scores.reward.reshape(x.shape[:2])
         mask = self._positions(shard) < self.rows.pool[:, None].to(self.device)
         statistics = self._statistics(reward, scores.classes, mask, edges)
+        features = self._features(scores.features, mask, shard)
         watch.lap("score")
         kept, kept_reward, draws = self._curate(x, reward, mask, iteration, shard, curate)
         watch.lap("curate")
@@ -168,6 +171,7 @@ class ShardSampler:
             draws=draws,
             preview=preview.cpu().clone(),
             reward=reward.where(mask, torch.nan).cpu() if iteration == 0 else None,
+            features=features,
             seconds=watch.seconds,
         )
 
@@ -193,6 +197,16 @@ class ShardSampler:
             self.scorer.n_classes,
             edges.to(self.device),
         ).cpu()
+
+    def _features(
+        self, features: Tensor | None, mask: Tensor, shard: Shard
+    ) -> quality.ShardFeatures | None:
+        if self.config.quality is None or features is None:
+            return None
+        features = features.float().reshape(*mask.shape, -1)
+        some = features[:, : max(0, self.config.quality.samples - shard.start)]
+        moments = quality.FeatureMoments.of(features, mask).cpu()
+        return quality.ShardFeatures(moments, some.cpu().clone())
 
     def _curate(
         self,
@@ -242,10 +256,17 @@ def gather(
     iteration: int,
     curate: bool,
     law: RewardLaw,
+    real: quality.RealFeatures | None = None,
 ) -> Pool:
-    """Put the shards of a pool together; `results` are in shard order."""
+    """Put the shards of a pool together; `results` are in shard order.
+
+    `law` is that of the real rewards, `real` the features that images are compared with.
+    """
     real_bins = torch.from_numpy(law.real_bins)
     pool_metrics = metrics.merge([result.statistics for result in results]).metrics(real_bins)
+    features = [result.features for result in results if result.features is not None]
+    if real is not None:
+        pool_metrics |= quality.quality_metrics(features, rows.pool, real)
     most = int(rows.kept.max())
     kept = None
     if curate and most:

@@ -26,6 +26,8 @@ class Scores(NamedTuple):
     """`(B,)`."""
     classes: Tensor | None
     """int64 `(B,)`; None where there are no classes."""
+    features: Tensor | None
+    """`(B, F)`; None where there is no classifier."""
 
 
 @dataclass(frozen=True)
@@ -55,11 +57,11 @@ class Scorer:
         if self.classifier is None:
             assert not isinstance(self.base_reward, ClassifierReward)
             classes = self.dataset.classify(x) if self.dataset.n_classes else None
-            return Scores(self.base_reward(x), classes)
-        logits = self.classifier(x).logits
+            return Scores(self.base_reward(x), classes, None)
+        features, logits = self.classifier(x)
         by_classifier = isinstance(self.base_reward, ClassifierReward)
         reward = self.base_reward(logits if by_classifier else x)
-        return Scores(reward, logits.argmax(1))
+        return Scores(reward, logits.argmax(1), features)
 
 
 def build_scorer(config: Config, device: str = "cpu", cache: Path | None = None) -> Scorer:
@@ -80,5 +82,7 @@ def build_scorer(config: Config, device: str = "cpu", cache: Path | None = None)
             name = config.classifier.name
             raise ConfigError("classifier.name", name, "needs data of labelled images")
         classifier = Classifier(config, dataset, device, cache)
+    elif config.quality is not None:
+        raise ConfigError("quality", config.quality.model_dump(), "needs a classifier's features")
     names = dataset.names if isinstance(dataset, ImageData) and classifier else None
     return Scorer(dataset, build_reward(config.reward, dataset, names), classifier)

@@ -87,7 +87,7 @@ def check(config: Config) -> int:
 
 def _metric_names(loop: Loop) -> set[str]:
     config, supremum = loop.config, loop.scorer.supremum
-    names = set(metric_names(loop.scorer.n_classes, supremum))
+    names = set(metric_names(loop.scorer.n_classes, supremum, config.quality is not None))
     if config.iterations:
         names |= {f"margin/{name}" for name in applicable(config.lam, config.k, supremum)}
     if not (config.iterations and int(loop.rows.kept.max())):

@@ -21,7 +21,9 @@ from core.errors import ConfigError
 from core.images import ImageData
 from core.law import real_law
 from core.loop import Loop, run_loop
+from core.metrics import metric_names
 from core.parsing import parse_config
+from core.quality import precision_recall
 from core.scoring import build_scorer
 from tests.support import write_cifar10
 
@@ -239,6 +241,13 @@ def test_rewards_are_the_classifiers_probabilities(cache):
 
 
 BAD = [
+    ({"quality": {"neighbours": 0}}, "quality.neighbours=0"),
+    ({"quality": {"neighbours": 3, "samples": 3}}, "quality.samples=3: must exceed neighbours=3"),
+    ({"quality": {"neighbours": 120, "samples": 500}}, "quality.neighbours=120: must be below 100"),
+    (
+        {"classifier": None, "reward": {"name": "mode_distance"}, "quality": {}},
+        "quality=.*needs a classifier",
+    ),
     ({"classifier": None}, "reward.name='class_probability': needs a classifier"),
     ({"reward": {"name": "class_probability", "label": 10}}, r"reward.label=10: .*0 \(0\), 1"),
     ({"reward": {"name": "label_set", "labels": [2, 2]}}, "reward.labels=.*must not repeat"),
@@ -262,6 +271,46 @@ def test_pickers_of_a_digit_get_more_of_it(cache):
     loop = Loop(config, cache=cache)
     shares = [result.metrics["class_fraction/3"] for result in loop.run()]
     assert (shares[1] > shares[0] + 0.1).all() and (shares[2] > shares[1] + 0.1).all()
+
+
+QUALITY = {"quality": {"samples": 150, "neighbours": 3}}
+
+
+def test_the_quality_of_a_pool_is_the_same_in_shards_and_whole(cache):
+    config = _config(**QUALITY, sampling={"shard_size": 40}, iterations=0, pool_size=200)
+    loop = Loop(config, cache=cache)
+    [result] = loop.run()
+    model = loop.learner.model(result.state.learner)
+    parts = [loop.learner.sample(model, s.stop - s.start, [1, 2], 0, s.index) for s in loop.shards]
+    pool, classifier, real = torch.cat(parts, 1), loop.scorer.classifier, loop.real_features
+    assert len(parts) == 5 and classifier is not None and real is not None
+    everything = classifier(loop.dataset.images.scaled(slice(None))).features.double().numpy()
+    for row in range(2):
+        features = classifier(pool[row]).features
+        f = features.double().numpy()
+        here, there = np.cov(f.T), np.cov(everything.T)
+        roots = np.sqrt(np.linalg.eigvals(here @ there).real.clip(0))
+        expected = ((f.mean(0) - everything.mean(0)) ** 2).sum()
+        expected += np.trace(here) + np.trace(there) - 2 * roots.sum()
+        found = {name: float(result.metrics[name][row]) for name in QUALITY_METRICS}
+        # Eigenvalues that should be 0 are off by rounding, 1e-16, and their roots by 1e-8 each.
+        assert found["frechet_distance"] == pytest.approx(expected, abs=1e-5 * np.trace(there))
+        pair = precision_recall(real.neighbourhoods, features[:150])
+        assert (found["precision"], found["recall"]) == pair
+
+
+QUALITY_METRICS = ("frechet_distance", "precision", "recall")
+
+
+def test_pickers_of_a_digit_lose_the_others(cache):
+    keys = {"curation": {"k": 4, "beta": 20}, "kept_size": 200, "iterations": 3, "lam": math.inf}
+    results = list(Loop(_config(**QUALITY, **keys), cache=cache).run())
+    first, last = results[0].metrics, results[-1].metrics
+    assert set(QUALITY_METRICS) <= set(metric_names(10, 1.0, True)) & set(first)
+    # p_0 is real images, and 150 of those against 150 others; then one digit in ten is left.
+    assert (first["precision"] > 0.75).all() and (first["recall"] > 0.75).all()
+    assert (last["recall"] < 0.3).all()
+    assert (last["frechet_distance"] > 10 * first["frechet_distance"]).all()
 
 
 def test_the_law_is_that_of_every_real_image(cache):

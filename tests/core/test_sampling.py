@@ -7,12 +7,11 @@ import math
 import pytest
 import torch
 
-from core.data import build_dataset
 from core.law import real_law
 from core.learners.base import TrainingSet, select_row, stack_rows
 from core.learners.empirical import Empirical
-from core.rewards import build_reward
 from core.sampling import Pool, Rows, ShardSampler, cut_into_shards, gather
+from core.scoring import build_scorer
 
 
 @pytest.mark.parametrize("pool", [1, 5, 100, 1001])
@@ -55,12 +54,11 @@ def _rows(rows: list[int]) -> Rows:
 def _pool(make_config, k: int | float, rows: list[int]) -> Pool:
     """The gathered pool of some of the points, packed into one ensemble."""
     config = make_config(curation={"k": k}, sampling={"shard_size": 24})
-    dataset = build_dataset(config.data)
     learner, packed = Empirical(), _rows(rows)
     data = torch.randn(3, 40, 2, generator=torch.Generator().manual_seed(0)) * 5
     fitted = learner.fit(None, TrainingSet(data, torch.full((3,), 40)), SEEDS, 0)
     state = stack_rows([select_row(fitted.state, row) for row in rows])
-    sampler = ShardSampler(config, packed, dataset, build_reward(config.reward, dataset), learner)
+    sampler = ShardSampler(config, packed, build_scorer(config), learner)
     shards = cut_into_shards(int(packed.pool.max()), k, 24)
     law = real_law(config)
     edges = torch.from_numpy(law.edges)

@@ -27,6 +27,7 @@ def test_digits_run_end_to_end(local_ray, cli: Cli, output, tmp_path):
     assert len(totals) == 2 * 2 * 2 and (totals - 1).abs().max() < 1e-12
     reward = seeds[seeds["metric"] == "reward_mean"]["value"]
     assert reward.between(0, 1).all()
+    assert {"frechet_distance", "precision", "recall"} <= set(seeds["metric"])
     found = Output(output)
     client = MlflowClient(found.tracking_uri)
     ids = [e.experiment_id for e in client.search_experiments() if e.name.startswith("digits/")]
@@ -55,7 +56,12 @@ def test_cifar10_runs_on_an_archive_of_its_own_format(local_ray, cli: Cli, outpu
     write_cifar10(tmp_path)
     where = ["--output", str(output)]
     arguments = [f"data={{name: cifar10, root: {tmp_path}}}", "reward={name: max_confidence}"]
-    net = ["learner.unet.multipliers=[1,1]", "sampling.preview=0", "search.lam.grid=[.inf]"]
+    net = [
+        "quality=null",
+        "learner.unet.multipliers=[1,1]",
+        "sampling.preview=0",
+        "search.lam.grid=[.inf]",
+    ]
     ran = cli("run", "digits", *arguments, *TINY, *net, "--no-figures", *where)
     assert ran.code == 0, ran.out + ran.err
     ran = cli("show", "latest", *where)

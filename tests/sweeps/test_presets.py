@@ -51,7 +51,7 @@ def test_the_documentation_names_every_key():
     keys |= set(read_config("digits", ["classifier.name=vgg11_bn"]).flat())
     keys |= set(read_config("digits", ["reward.name=label_set", "reward.labels=[1]"]).flat())
     keys -= {f"{part}.name" for part in ("data", "learner", "classifier", "reward")}  # headings
-    keys -= {"classifier"}
+    keys -= {"classifier", "quality"}
     keys -= {"resources.sampler.cpus", "resources.sampler.gpus"}  # as those of resources.trial
     missing = {key for key in keys if f"`{key}`" not in documented}
     options = SearchConfig.model_fields.keys() | ObjectiveConfig.model_fields.keys()
