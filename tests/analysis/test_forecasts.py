@@ -161,7 +161,7 @@ def test_results_hold_the_forecast_that_is_asked_for(finished: Finished, runs, m
 def test_what_was_measured_is_shown_where_the_sweeps_code_is_not(
     finished: Finished, runs, monkeypatch, tmp_path
 ):
-    def gone(config: Config) -> None:
+    def gone(config: Config, cache: object) -> None:
         raise ConfigError("reward.name", "gone:reward", "cannot be imported")
 
     monkeypatch.setattr("core.forecast.real_law", gone)
