@@ -73,14 +73,9 @@ class DDPM(Regression):
         return [int(step) for step in spaced]
 
     def _predict(self, model: Mapping[str, Tensor], step: int, x: Tensor) -> Tensor:
-        """The noise in x `(R, B, d)`; rows of large networks go alone."""
+        """The noise in x `(R, B, d)`."""
         t = torch.tensor(step / self.config.timesteps, device=x.device)
-        if self.network.batched:
-            predicted = self.network(model, t, x)
-        else:
-            rows = [{name: w[row : row + 1] for name, w in model.items()} for row in range(len(x))]
-            each = [self.network(part, t, x[i : i + 1]) for i, part in enumerate(rows)]
-            predicted = torch.cat(each)
+        predicted = self.network(model, t, x)
         if self.config.prediction == "velocity":
             here = float(self.alpha_bar[step])
             predicted = (1 - here) ** 0.5 * x + here**0.5 * predicted

@@ -59,8 +59,8 @@ class OTCFM(Regression):
         generators = streams.noise()
         x_0 = rng.normal(generators, (count, *self.shape)).flatten(2)
         rows = [slice(None)]
-        # dopri5's steps adapt to all it is given, so a row goes alone; so do large networks.
-        if self.config.solver == "dopri5" or not self.network.batched:
+        # dopri5's steps adapt to all it is given, so a row goes alone.
+        if self.config.solver == "dopri5":
             rows = [slice(row, row + 1) for row in range(len(generators))]
         return torch.cat([self._solve(model, x_0, part) for part in rows])
 

@@ -49,8 +49,10 @@ class UNet:
         with torch.random.fork_rng(devices=devices):
             torch.manual_seed(generator.initial_seed())
             self._module.train()
-            yield
-            self._module.eval()
+            try:
+                yield
+            finally:
+                self._module.eval()
 
     def __call__(self, parameters: Mapping[str, Tensor], t: Tensor, x: Tensor) -> Tensor:
         """Outputs `(R, B, d)` at times `t` `(R, B, 1)` or scalar, points `x` `(R, B, d)`."""
