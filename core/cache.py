@@ -1,7 +1,8 @@
 """Trained p_0, one file per seed, shared by all points and sweeps that would train the same.
 
 A file's name is the fingerprint of everything that determines its content. Trials that need the
-same models wait for one another, so nothing is trained twice; a killed trial leaves no half file.
+same models wait for one another, so nothing is trained twice; a killed trial leaves no half file,
+but how far a long training was.
 """
 
 from __future__ import annotations
@@ -11,13 +12,14 @@ import json
 import logging
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from core import plugins
 from core.config import (
@@ -28,11 +30,15 @@ from core.config import (
     ImageFolderConfig,
     NpzConfig,
 )
-from core.learners.base import Fitted, select_row, stack_rows
+from core.learners.base import Fitted, Progress, select_row, stack_rows, to_device
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 1
+Train = Callable[[list[int], Progress], Fitted]
+"""Trains p_0 of some rows; a learner that takes long notes its progress."""
+Contents = dict[int, dict[str, Any]]
+"""By row, what the file of a trained p_0 holds."""
+FORMAT = 2
 """Raised whenever the same configuration would train to other bits."""
 
 
@@ -84,39 +90,87 @@ class InitialModels:
 
     folder: Path
 
-    def get(
-        self,
-        key: str,
-        seeds: Sequence[int],
-        train: Callable[[list[int]], Fitted],
-    ) -> Fitted:
-        """p_0 of `seeds`, training those that are missing in one ensemble.
+    def get(self, key: str, seeds: Sequence[int], train: Train, one_by_one: bool = False) -> Fitted:
+        """p_0 of `seeds`, training those that are missing.
 
         Args:
             key: from `fingerprint`.
             seeds: R seeds.
             train: trains p_0 of the rows (positions in `seeds`) it is given.
+            one_by_one: whether each is trained and kept by itself, and another process that needs
+                the same ones trains others meanwhile; else the missing ones are one ensemble.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        paths = [self._path(key, seed) for seed in seeds]
-        with FileLock(self.folder / f"p0-{key}.lock"):
-            contents = [read(path) for path in paths]
-            missing = [row for row, content in enumerate(contents) if content is None]
-            if missing:
-                fitted = train(missing)
-                for position, row in enumerate(missing):
-                    loss = None if fitted.loss is None else fitted.loss[position : position + 1]
-                    content = {"state": select_row(fitted.state, position), "loss": loss}
-                    save_atomically(content, paths[row])
-                    contents[row] = read(paths[row])
-        found = [content for content in contents if content is not None]
-        assert len(found) == len(seeds)
-        losses = [content["loss"] for content in found]
+        rows = list(range(len(seeds)))
+        if one_by_one:
+            found = self._each(key, seeds, train)
+        else:
+            with FileLock(self.folder / f"p0-{key}.lock"):
+                found = self._together(key, seeds, rows, train)
+        losses = [found[row]["loss"] for row in rows]
         loss = None if losses[0] is None else torch.cat(losses)
-        return Fitted(stack_rows([content["state"] for content in found]), loss)
+        return Fitted(stack_rows([found[row]["state"] for row in rows]), loss)
+
+    def _each(self, key: str, seeds: Sequence[int], train: Train) -> Contents:
+        """Every row by itself; those that others are training come last."""
+        found: Contents = {}
+        waiting, patience = list(range(len(seeds))), 0.0
+        while waiting:
+            for row in waiting:
+                lock = FileLock(self.folder / f"p0-{key}-seed{seeds[row]}.lock")
+                try:
+                    with lock.acquire(timeout=patience):
+                        found |= self._together(key, seeds, [row], train)
+                except Timeout:
+                    continue
+            waiting, patience = [row for row in waiting if row not in found], 1.0
+        return found
+
+    def _together(self, key: str, seeds: Sequence[int], rows: list[int], train: Train) -> Contents:
+        """What is kept of `rows`, those that are missing trained as one; their lock is held."""
+        contents = {row: read(self._path(key, seeds[row])) for row in rows}
+        missing = [row for row, content in contents.items() if content is None]
+        found = {row: content for row, content in contents.items() if content is not None}
+        return found | (self._train(key, seeds, missing, train) if missing else {})
+
+    def _train(self, key: str, seeds: Sequence[int], missing: list[int], train: Train) -> Contents:
+        which = hashlib.sha256(str([seeds[row] for row in missing]).encode()).hexdigest()[:8]
+        progress = ProgressFile(self.folder / f"p0-{key}-{which}.unfinished.pt")
+        fitted = train(missing, progress)
+        found = {}
+        for position, row in enumerate(missing):
+            loss = None if fitted.loss is None else fitted.loss[position : position + 1]
+            state = to_device(select_row(fitted.state, position), "cpu")
+            found[row] = {"state": state, "loss": loss}
+            save_atomically(found[row], self._path(key, seeds[row]))
+        progress.path.unlink(missing_ok=True)
+        return found
 
     def _path(self, key: str, seed: int) -> Path:
         return self.folder / f"p0-{key}-seed{seed}.pt"
+
+
+@dataclass
+class ProgressFile:
+    """How far a training is: see `core.learners.base.Progress`."""
+
+    path: Path
+    every: float = 60.0
+    """Seconds between two notes."""
+
+    def __post_init__(self) -> None:
+        self._last = time.monotonic()
+
+    def load(self) -> dict[str, Any] | None:
+        """What was noted last; None if nothing that can be read was."""
+        return read(self.path)
+
+    def save(self, snapshot: Callable[[], Mapping[str, Any]]) -> None:
+        """Note `snapshot()`, unless the last note is recent."""
+        if time.monotonic() - self._last < self.every:
+            return
+        save_atomically(dict(snapshot()), self.path)
+        self._last = time.monotonic()
 
 
 def read(path: Path) -> dict[str, Any] | None:

@@ -177,6 +177,8 @@ class RegressionConfig(Strict):
     """Largest gradient norm of a seed's network; no clipping if not given."""
     ema: Finite | None = Field(None, gt=0, lt=1)
     """Decay of the moving average of the weights; none if not given."""
+    initial_ema: Finite | None = Field(None, gt=0, lt=1)
+    """The same while p_0 is trained; `ema` if not given."""
     sampled: Literal["ema", "raw"] = "ema"
     """Which weights are sampled where there is a moving average."""
     flip: bool = False
@@ -189,12 +191,37 @@ class RegressionConfig(Strict):
     """Images: the network."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Images: bf16 computes the network in bfloat16 where that is safe."""
+    compile: bool = False
+    """Images: whether torch.compile fuses the network, which takes minutes and pays on GPUs."""
+    checkpoint: str | None = None
+    """Images: p_0, read from a checkpoint of torchcfm's instead of trained."""
+
+    @field_validator("checkpoint")
+    @classmethod
+    def _absolute(cls, file: str | None) -> str | None:
+        return None if file is None else str(Path(file).expanduser().absolute())
+
+    @model_validator(mode="after")
+    def _one_average(self) -> RegressionConfig:
+        if self.initial_ema is not None and self.ema is None:
+            raise ValueError(f"initial_ema={self.initial_ema}: needs ema, that of retrainings")
+        return self
+
+    @property
+    def first_steps(self) -> int:
+        """Steps of p_0."""
+        return self.initial_steps or 2 * self.steps
+
+    @property
+    def initial_decay(self) -> float | None:
+        """Decay of the moving average while p_0 is trained."""
+        return self.initial_ema or self.ema
 
     def _initial_fit(self, later: set[str]) -> dict[str, Any]:
         """Everything here that determines a trained p_0, without what is for `later`."""
-        retraining = {"steps", "init", "carry_optimizer", "sampled"}
+        retraining = {"steps", "init", "carry_optimizer", "sampled", "ema"}
         found = self.model_dump(exclude=retraining | later)
-        return found | {"initial_steps": self.initial_steps or 2 * self.steps}
+        return found | {"initial_steps": self.first_steps, "initial_ema": self.initial_decay}
 
 
 class OTCFMConfig(RegressionConfig):

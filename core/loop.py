@@ -22,11 +22,19 @@ from torch import Tensor
 from core import rng
 from core.bounds import Margins
 from core.cache import InitialModels, fingerprint
-from core.config import Config
+from core.config import Config, RegressionConfig
 from core.errors import ConfigError
 from core.images import ImageData
 from core.law import CHUNK, RewardLaw, real_law
-from core.learners.base import Fitted, State, TrainingSet, to_device
+from core.learners.base import (
+    Fitted,
+    PatientLearner,
+    Progress,
+    State,
+    TrainingSet,
+    select_row,
+    to_device,
+)
 from core.learners.build import build_learner
 from core.quality import RealFeatures
 from core.sampling import (
@@ -67,6 +75,12 @@ class LoopState:
             "metrics": dict(self.metrics),
         }
 
+    def row(self, row: int) -> LoopState:
+        """Where one row stands, its leading axis kept with length 1."""
+        kept = None if self.kept is None else self.kept[row : row + 1]
+        metrics = {name: values[row : row + 1] for name, values in self.metrics.items()}
+        return LoopState(self.iteration, select_row(self.learner, row), kept, metrics)
+
     @classmethod
     def of(cls, plain: Mapping[str, Any]) -> LoopState:
         """The inverse of `plain`."""
@@ -106,6 +120,7 @@ class Loop:
         self.dataset = self.scorer.dataset
         self.rows = Rows.of(config, self.dataset.size)
         self.learner = build_learner(config.learner, self.dataset.shape, device)
+        self._drawn: dict[int, Tensor] = {}
         self.sampler = ShardSampler(config, self.rows, self.scorer, self.learner, device)
         self._check_quality()
         self.shards = cut_into_shards(
@@ -122,13 +137,17 @@ class Loop:
             raise ConfigError("quality.neighbours", wanted.neighbours, allowed)
 
     def run(
-        self, start: LoopState | None = None, run_shards: ShardRunner | None = None
+        self,
+        start: LoopState | None = None,
+        run_shards: ShardRunner | None = None,
+        fit: Callable[[LoopState | None], Fitted] | None = None,
     ) -> Iterator[IterationResult]:
         """Yield the iterations after `start`, or all of 0 to T.
 
         Args:
             start: where an interrupted loop stood; the rest is bitwise what it would have been.
             run_shards: who computes the shards; this process if not given.
+            fit: who trains the next model of all rows; this process if not given.
 
         Raises:
             LoopError: if losses or samples become NaN or infinite.
@@ -137,12 +156,12 @@ class Loop:
         if start is not None and start.kept is None and int(self.rows.kept.max()):
             if start.iteration < self.config.iterations:
                 raise ValueError(f"a loop of {start.iteration} iterations cannot be prolonged")
-        run_shards = run_shards or self.run_shards_here
-        real, edges = self._real_data(), torch.from_numpy(self.law.edges)
+        run_shards, fit = run_shards or self.run_shards_here, fit or self.fit
+        edges = torch.from_numpy(self.law.edges)
         first = 0 if start is None else start.iteration + 1
         for iteration in range(first, self.config.iterations + 1):
             watch = Stopwatch(self.device)
-            fitted = self._fit(real, start, iteration)
+            fitted = fit(start)
             watch.lap("fit")
             curate = iteration < self.config.iterations
             model = self.learner.model(fitted.state)
@@ -192,44 +211,83 @@ class Loop:
         """Compute shards one after another in this process."""
         return [self.sampler(model, iteration, shard, curate, edges) for shard in shards]
 
-    def _fit(self, real: Tensor, last: LoopState | None, iteration: int) -> Fitted:
-        if last is None:
-            return self._initial(real)
-        training = self._training_set(real, last.kept, iteration)
-        state = to_device(last.learner, self.device)
-        return self.learner.fit(state, training, self.rows.seeds, iteration)
+    def fit(self, start: LoopState | None, rows: Sequence[int] | None = None) -> Fitted:
+        """Train the next model of some rows, or of all.
 
-    def _initial(self, real: Tensor) -> Fitted:
+        Args:
+            start: where these rows stand; None for p_0.
+            rows: positions in the configuration's seeds.
+
+        Raises:
+            LoopError: if losses or samples become NaN or infinite.
+        """
+        rows = range(len(self.rows.seeds)) if rows is None else rows
+        if start is None:
+            return self._initial(rows)
+        training = self._training_set(rows, start.kept, start.iteration + 1)
+        state = to_device(start.learner, self.device)
+        return self.learner.fit(state, training, self._seeds(rows), start.iteration + 1)
+
+    @property
+    def one_by_one(self) -> bool:
+        """Whether rows gain nothing by training together."""
+        return isinstance(self.learner, PatientLearner) and self.learner.one_by_one
+
+    def _initial(self, rows: Sequence[int]) -> Fitted:
         """p_0, trained on all real samples."""
-        seeds = self.rows.seeds
+        seeds = self._seeds(rows)
 
-        def train(rows: list[int]) -> Fitted:
-            sizes = torch.full((len(rows),), real.shape[1])
-            return self.learner.fit(
-                None, TrainingSet(real[rows], sizes), [seeds[row] for row in rows], 0
-            )
+        def train(missing: list[int], progress: Progress | None) -> Fitted:
+            real = [self._real(rows[position]) for position in missing]
+            samples = real[0][None] if len(real) == 1 else torch.stack(real)
+            training = TrainingSet(samples, torch.tensor([len(part) for part in real]))
+            chosen = [seeds[position] for position in missing]
+            if progress is not None and isinstance(self.learner, PatientLearner):
+                return self.learner.fit_initial(training, chosen, progress)
+            return self.learner.fit(None, training, chosen, 0)
 
-        if self.cache is None:
-            return train(list(range(len(seeds))))
-        fitted = InitialModels(self.cache).get(fingerprint(self.config, self.device), seeds, train)
+        if self.cache is None or self._is_given:
+            return train(list(range(len(seeds))), None)
+        models = InitialModels(self.cache)
+        key = fingerprint(self.config, self.device)
+        fitted = models.get(key, seeds, train, self.one_by_one)
         return Fitted(to_device(fitted.state, self.device), fitted.loss)
 
-    def _real_data(self) -> Tensor:
-        """Each row's real samples `(R, N, ...)`, a function of its seed alone."""
-        generators = rng.streams(self.rows.seeds, "real-data")
-        return torch.stack([self.dataset.draw(self.dataset.size, g) for g in generators])
+    @property
+    def _is_given(self) -> bool:
+        """Whether p_0 is read from the user's file."""
+        learner = self.config.learner
+        return isinstance(learner, RegressionConfig) and learner.checkpoint is not None
 
-    def _training_set(self, real: Tensor, kept: Tensor | None, iteration: int) -> TrainingSet:
+    def _seeds(self, rows: Sequence[int]) -> list[int]:
+        return [self.rows.seeds[row] for row in rows]
+
+    def _real(self, row: int) -> Tensor:
+        """A row's real samples `(N, ...)`, a function of its seed alone."""
+        if row in self._drawn:
+            return self._drawn[row]
+        generator = rng.stream(self.rows.seeds[row], "real-data")
+        drawn = self.dataset.draw(self.dataset.size, generator)
+        if int(self.rows.real[row]):  # else only p_0 needs them
+            self._drawn[row] = drawn
+        return drawn
+
+    def _training_set(
+        self, rows: Sequence[int], kept: Tensor | None, iteration: int
+    ) -> TrainingSet:
         """D_real ∪ D_kept; where fewer real samples are wanted than there are, a new subset."""
         sets = []
-        for row, generator in enumerate(rng.streams(self.rows.seeds, "real-subset", iteration)):
-            wanted = int(self.rows.real[row])
-            part = real[row]
-            if wanted < len(part):
-                part = part[torch.randperm(len(part), generator=generator)[:wanted]]
+        generators = rng.streams(self._seeds(rows), "real-subset", iteration)
+        for position, (row, generator) in enumerate(zip(rows, generators, strict=True)):
+            wanted, parts = int(self.rows.real[row]), []
+            if wanted:
+                part = self._real(row)
+                if wanted < len(part):
+                    part = part[torch.randperm(len(part), generator=generator)[:wanted]]
+                parts.append(part)
             if kept is not None:
-                part = torch.cat([part, kept[row, : int(self.rows.kept[row])]])
-            sets.append(part)
+                parts.append(kept[position, : int(self.rows.kept[row])])
+            sets.append(torch.cat(parts))
         padded = torch.nn.utils.rnn.pad_sequence(sets, batch_first=True)
         return TrainingSet(padded, torch.tensor([len(part) for part in sets]))
 

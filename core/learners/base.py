@@ -6,9 +6,9 @@ Axes: R rows (seeds, or whatever else shares one ensemble), N training samples, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -40,6 +40,18 @@ class Fitted:
     """Training loss, float64 `(R,)`; None if the learner has none."""
 
 
+class Progress(Protocol):
+    """Where a long training notes how far it is."""
+
+    def load(self) -> Mapping[str, Any] | None:
+        """What was noted last; None if nothing was."""
+        ...
+
+    def save(self, snapshot: Callable[[], Mapping[str, Any]]) -> None:
+        """Note `snapshot()`, tensors and plain types, or skip it soon after the last."""
+        ...
+
+
 class Learner(Protocol):
     """A learning procedure. Row r's results depend on row r's inputs and seed alone."""
 
@@ -69,6 +81,22 @@ class Learner(Protocol):
         shard: int,
     ) -> Tensor:
         """Draw `(R, count, ...)` samples, a function of its arguments alone."""
+        ...
+
+
+@runtime_checkable
+class PatientLearner(Learner, Protocol):
+    """A learner whose training of p_0 takes so long that it must survive interruptions."""
+
+    @property
+    def one_by_one(self) -> bool:
+        """Whether rows gain nothing by training together: each fills a device."""
+        ...
+
+    def fit_initial(
+        self, training: TrainingSet, seeds: Sequence[int], progress: Progress | None
+    ) -> Fitted:
+        """Train p_0, going on where `progress` stands; the result is the same to the bit."""
         ...
 
 

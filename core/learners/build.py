@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 from core import plugins
 from core.config import (
@@ -50,9 +51,15 @@ def build_network(config: RegressionConfig, shape: tuple[int, ...], device: str)
     """A perceptron for vectors, a U-Net for square images `(channels, size, size)`.
 
     Raises:
-        ConfigError: for samples of another shape, or images that the U-Net cannot halve so often.
+        ConfigError: for samples of another shape, images that the U-Net cannot halve so often, or
+            a checkpoint that is not there.
     """
+    if config.checkpoint is not None and not Path(config.checkpoint).is_file():
+        raise ConfigError("learner.checkpoint", config.checkpoint, "no such file")
     if len(shape) == 1:
+        if config.checkpoint is not None:
+            allowed = "is for images: it holds a U-Net"
+            raise ConfigError("learner.checkpoint", config.checkpoint, allowed)
         return EnsembleMLP(shape[0], config.width, config.depth)
     if len(shape) != 3 or shape[1] != shape[2]:
         raise ConfigError("data", shape, "must be vectors (d,) or images (channels, size, size)")
@@ -72,4 +79,4 @@ def build_network(config: RegressionConfig, shape: tuple[int, ...], device: str)
         raise ConfigError("learner.unet.head_channels", per_head, allowed)
     # torchcfm's flows take times from 0 to 1 as they are; diffusion steps are further apart.
     scale = 1000.0 if isinstance(config, DDPMConfig) else 1.0
-    return UNet(config.unet, shape, config.precision, scale, device)
+    return UNet(config, shape, scale, device)

@@ -20,12 +20,13 @@ class Minibatches:
         batch_size: int,
         seeds: Sequence[int],
         iteration: int,
+        segment: int = 0,
     ) -> None:
         self._flat = training.samples.flatten(0, 1)
         self._offsets = [row * training.samples.shape[1] for row in range(len(seeds))]
         self._sizes: list[int] = training.sizes.tolist()
         self._batch_size = batch_size
-        self._generators = rng.streams(seeds, "minibatches", iteration)
+        self._generators = rng.streams(seeds, "minibatches", iteration, segment)
         self._left = [torch.empty(0, dtype=torch.int64) for _ in seeds]
 
     def take(self, batches: int) -> Tensor:

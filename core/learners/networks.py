@@ -28,7 +28,9 @@ class Network(Protocol):
         """New weights `(R, ...)` by name, from each seed's stream."""
         ...
 
-    def training(self, seeds: Sequence[int], iteration: int) -> AbstractContextManager[None]:
+    def training(
+        self, seeds: Sequence[int], iteration: int, segment: int = 0
+    ) -> AbstractContextManager[None]:
         """Within it the network trains: units drop out, by the seed's stream, where it has that."""
         ...
 
@@ -52,7 +54,9 @@ class EnsembleMLP:
     """Hidden layers."""
     batched: bool = True
 
-    def training(self, seeds: Sequence[int], iteration: int) -> AbstractContextManager[None]:
+    def training(
+        self, seeds: Sequence[int], iteration: int, segment: int = 0
+    ) -> AbstractContextManager[None]:
         """Nothing to switch."""
         return nullcontext()
 

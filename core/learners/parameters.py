@@ -54,6 +54,17 @@ class FlatParameters:
         """The weights by name, apart from this."""
         return _cloned(self.views(self.flat))
 
+    def __len__(self) -> int:
+        """Rows, R."""
+        return len(next(iter(self.named.values())))
+
+    def clip_gradient(self, largest: float, apart: bool) -> None:
+        """Scale the gradient to norm `largest` at most, that of each row where they are `apart`."""
+        if apart:
+            clip_rows(list(self.gradients.values()), largest)
+        else:
+            self.gradient.mul_((largest / self.gradient.square().sum().sqrt()).clamp_max(1))
+
 
 def clip_rows(gradients: Sequence[Tensor], largest: float) -> None:
     """Scale each row's gradient, over tensors `(R, ...)` together, to norm `largest` at most."""
@@ -67,11 +78,10 @@ def clip_rows(gradients: Sequence[Tensor], largest: float) -> None:
 def moments(optimizer: torch.optim.Adam, parameters: FlatParameters) -> dict[str, Any]:
     """Adam's moments by name and its step count `(R,)`."""
     state = optimizer.state[parameters.flat]
-    rows = len(next(iter(parameters.named.values())))
     return {
         "exp_avg": _cloned(parameters.views(state["exp_avg"])),
         "exp_avg_sq": _cloned(parameters.views(state["exp_avg_sq"])),
-        "step": state["step"].reshape(1).expand(rows).clone(),
+        "step": state["step"].reshape(1).expand(len(parameters)).clone(),
     }
 
 
@@ -80,7 +90,7 @@ def restore_moments(
 ) -> None:
     """The inverse of `moments`; Adam keeps one count, since all rows step together."""
     optimizer.state[parameters.flat] = {
-        "step": moments["step"][0].clone(),
+        "step": moments["step"][0].to(parameters.flat.device, copy=True),
         "exp_avg": parameters.pack(moments["exp_avg"]),
         "exp_avg_sq": parameters.pack(moments["exp_avg_sq"]),
     }

@@ -2,18 +2,18 @@
 
 Both draw a time and a noisy point of a path from noise to data, and fit a network to a target
 there by Adam, with an optional warm-up, gradient clipping and a moving average of the weights. They
-differ in their paths and in how they sample.
+differ in their paths and in how they sample. The steps themselves are `core.learners.training`.
 
 Axes: C steps of a chunk, R rows, B batch, d coordinates (the product of a sample's shape).
 """
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -21,13 +21,16 @@ from torch import Tensor
 from core import rng
 from core.config import RegressionConfig
 from core.errors import LoopError
-from core.learners.base import Fitted, State, TrainingSet, select_row, stack_rows
+from core.learners.base import Fitted, Progress, State, TrainingSet, select_row, stack_rows
+from core.learners.checkpoints import read_checkpoint
 from core.learners.minibatches import Minibatches
 from core.learners.networks import Network
-from core.learners.parameters import FlatParameters, clip_rows, moments, restore_moments
+from core.learners.training import Training
 
 CHUNK = 25
 """Steps whose batches are prepared together; part of the meaning of the random streams."""
+SEGMENT = 1000
+"""Steps after which all streams begin anew, by name: from there an interrupted training goes on."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,11 @@ class Regression(ABC):
     def transport(self, model: Mapping[str, Tensor], count: int, streams: Streams) -> Tensor:
         """Samples `(R, count, d)` of the model, from noise of these streams."""
 
+    @property
+    def one_by_one(self) -> bool:
+        """Whether the network is large enough to fill a device by itself."""
+        return not self.network.batched
+
     def fit(
         self,
         state: State | None,
@@ -80,18 +88,59 @@ class Regression(ABC):
         """Train by Adam: all rows in one ensemble, or one after another where networks are large.
 
         Raises:
+            ConfigError: if a checkpoint is to be p_0 and cannot be.
             LoopError: naming the seeds whose samples or loss are NaN or infinite.
         """
-        _check_samples(training, seeds, iteration)
-        if self.network.batched or len(seeds) == 1:
-            return self._fit(state, training, seeds, iteration)
+        if state is None and self.config.checkpoint is not None:
+            return self._from_checkpoint(self.config.checkpoint, len(seeds))
+        check_samples(training, seeds, iteration)
+        if len(seeds) == 1 or not self.one_by_one:
+            if state is None:
+                return self.fit_initial(training, seeds, None)
+            return self._retrain(state, training, seeds, iteration)
         rows = []
         for row, seed in enumerate(seeds):
-            part = TrainingSet(training.samples[row : row + 1], training.sizes[row : row + 1])
             start = None if state is None else select_row(state, row)
-            rows.append(self._fit(start, part, [seed], iteration))
+            rows.append(self.fit(start, select_training(training, row), [seed], iteration))
         losses = [fitted.loss for fitted in rows if fitted.loss is not None]
         return Fitted(stack_rows([fitted.state for fitted in rows]), torch.cat(losses))
+
+    def fit_initial(
+        self, training: TrainingSet, seeds: Sequence[int], progress: Progress | None
+    ) -> Fitted:
+        """Train p_0 from new weights, or go on where `progress` stands.
+
+        Raises:
+            LoopError: naming the seeds whose samples or loss are NaN or infinite.
+        """
+        check_samples(training, seeds, 0)
+        config, decay = self.config, self.config.initial_decay
+        snapshot = None if progress is None else progress.load()
+        if snapshot is None:
+            start = {"weights": self.network.initialize(seeds, 0)}
+            run = Training(config, self.network, decay, start, self.device)
+        else:
+            run = Training.restore(config, self.network, decay, snapshot, self.device)
+        loss = self._train(run, training, config.first_steps, seeds, 0, progress)
+        return Fitted(run.state(with_moments=True), loss)
+
+    def _retrain(
+        self, state: State, training: TrainingSet, seeds: Sequence[int], iteration: int
+    ) -> Fitted:
+        config = self.config
+        if config.init == "warm":
+            start = {key: state[key] for key in ("weights", "ema") if key in state}
+            if config.carry_optimizer and "adam" in state:
+                start["adam"] = state["adam"]
+        else:
+            start = {"weights": self.network.initialize(seeds, iteration)}
+        run = Training(config, self.network, config.ema, start, self.device)
+        loss = self._train(run, training, config.steps, seeds, iteration, None)
+        return Fitted(run.state(config.carry_optimizer), loss)
+
+    def _from_checkpoint(self, file: str, rows: int) -> Fitted:
+        found = read_checkpoint(Path(file), self.network, self.config.ema is not None)
+        return Fitted(stack_rows([found] * rows), None)
 
     def model(self, state: State) -> dict[str, Tensor]:
         """The weights that are sampled: the moving average where there is one."""
@@ -115,86 +164,58 @@ class Regression(ABC):
     def _samples_average(self) -> bool:
         return self.config.ema is not None and self.config.sampled == "ema"
 
-    def _fit(
-        self, state: State | None, training: TrainingSet, seeds: Sequence[int], iteration: int
-    ) -> Fitted:
-        config = self.config
-        warm = state is not None and config.init == "warm"
-        if state is not None and warm:
-            weights = state["weights"]
-        else:
-            weights = self.network.initialize(seeds, iteration)
-        steps = config.steps
-        if state is None:
-            steps = config.initial_steps or 2 * config.steps
-        parameters = FlatParameters(weights, self.device)
-        optimizer = torch.optim.Adam([parameters.flat], lr=config.lr, fused=True)
-        done = 0
-        if state is not None and warm and config.carry_optimizer:
-            restore_moments(optimizer, parameters, state["adam"])
-            done = int(state["adam"]["step"][0])
-        ema = None
-        if config.ema is not None:
-            start = state["ema"] if warm and state is not None else weights
-            ema = FlatParameters(start, self.device)
-        losses: list[Tensor] = []
-        with self.network.training(seeds, iteration):
-            for batch in self._batches(training, steps, seeds, iteration):
-                self._warm_up(optimizer, done + len(losses))
-                losses.append(self._step(parameters, optimizer, batch))
-                if ema is not None and config.ema is not None:
-                    ema.flat.lerp_(parameters.flat, 1 - config.ema)
-                if len(losses) % CHUNK == 0:
-                    _check_finite(losses[-CHUNK:], seeds, iteration)
-        _check_finite(losses, seeds, iteration)
-        new_state: dict[str, Any] = {
-            "weights": parameters.copy(),
-            "adam": moments(optimizer, parameters),
-        }
-        if ema is not None:
-            new_state["ema"] = ema.copy()
-        tail = torch.stack(losses[-max(1, steps // 10) :]).T.tolist()
-        # Summed exactly, so in no order that could depend on the number of rows.
-        loss = torch.tensor([math.fsum(row) / len(row) for row in tail], dtype=torch.float64)
-        return Fitted(new_state, loss)
-
-    def _warm_up(self, optimizer: torch.optim.Adam, step: int) -> None:
-        """The learning rate rises linearly over Adam's first `warmup` steps."""
-        if self.config.warmup:
-            rate = min(1.0, (step + 1) / self.config.warmup)
-            optimizer.param_groups[0]["lr"] = self.config.lr * rate
-
-    def _step(
-        self, parameters: FlatParameters, optimizer: torch.optim.Adam, batch: Batch
+    def _train(
+        self,
+        run: Training,
+        training: TrainingSet,
+        steps: int,
+        seeds: Sequence[int],
+        iteration: int,
+        progress: Progress | None,
     ) -> Tensor:
-        """One step of all rows; the sum over rows keeps their gradients apart. Loss `(R,)`."""
-        parameters.gradient.zero_()
-        error = self.network(parameters.named, batch.t, batch.x_t) - batch.target
-        loss = error.square().mean((1, 2))
-        loss.sum().backward()  # type: ignore[no-untyped-call]
-        if self.config.clip is not None:
-            clip_rows(list(parameters.gradients.values()), self.config.clip)
-        optimizer.step()
-        return loss.detach()
+        """Train up to `steps` steps; the mean loss of the last tenth of them `(R,)`."""
+        while run.done < steps:
+            segment, stop = run.done // SEGMENT, min(steps, run.done - run.done % SEGMENT + SEGMENT)
+            batches = self.batches(training, stop - run.done, seeds, iteration, segment)
+            with self.network.training(seeds, iteration, segment):
+                for chunk in ahead(batches) if self._on_gpu else batches:
+                    for parts in zip(chunk.t, chunk.x_t, chunk.target, strict=True):
+                        run.step(*parts)
+                    # Losses of the chunk before are there: asking for them does not wait.
+                    run.check(seeds, iteration, before_last=len(chunk.t))
+            run.check(seeds, iteration)
+            if progress is not None:
+                progress.save(run.snapshot)
+        return run.loss(max(1, steps // 10))
 
-    def _batches(
-        self, training: TrainingSet, steps: int, seeds: Sequence[int], iteration: int
+    @property
+    def _on_gpu(self) -> bool:
+        return self.device.startswith("cuda")
+
+    def batches(
+        self,
+        training: TrainingSet,
+        steps: int,
+        seeds: Sequence[int],
+        iteration: int,
+        segment: int = 0,
     ) -> Iterator[Batch]:
-        """Points on paths to minibatches, prepared a chunk at a time."""
+        """Points on paths to minibatches, by chunks, on this learner's device."""
         config = self.config
-        minibatches = Minibatches(training, config.batch_size, seeds, iteration)
-        noise = rng.streams(seeds, "noise", iteration)
-        times = rng.streams(seeds, "times", iteration)
-        flips = rng.streams(seeds, "flips", iteration)
+        minibatches = Minibatches(training, config.batch_size, seeds, iteration, segment)
+        noise, times, flips = (
+            rng.streams(seeds, purpose, iteration, segment)
+            for purpose in ("noise", "times", "flips")
+        )
         for first in range(0, steps, CHUNK):
-            chunk = min(CHUNK, steps - first)
-            x_1 = minibatches.take(chunk).cpu()
+            x_1 = minibatches.take(min(CHUNK, steps - first)).cpu()
             if config.flip:
                 x_1 = _flipped(x_1, flips)
             path = self.paths(x_1.flatten(3), noise, times)
-            for step in range(chunk):
-                parts = path.t[step], path.x_t[step], path.target[step]
-                yield Batch(*(part.to(self.device, non_blocking=True) for part in parts))
+            parts = [path.t, path.x_t, path.target]
+            if self._on_gpu:
+                parts = [part.pin_memory() for part in parts]  # else copies would wait
+            yield Batch(*(part.to(self.device, non_blocking=True) for part in parts))
 
 
 @dataclass(frozen=True)
@@ -218,7 +239,17 @@ def _flipped(x: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
     return torch.where(mirror.reshape(*x.shape[:3], *[1] * (x.dim() - 3)), x.flip(-1), x)
 
 
-def _check_samples(training: TrainingSet, seeds: Sequence[int], iteration: int) -> None:
+def select_training(training: TrainingSet, row: int) -> TrainingSet:
+    """The training set of one row, its leading axis kept with length 1."""
+    return TrainingSet(training.samples[row : row + 1], training.sizes[row : row + 1])
+
+
+def check_samples(training: TrainingSet, seeds: Sequence[int], iteration: int) -> None:
+    """Refuse training samples that are not finite.
+
+    Raises:
+        LoopError: naming the seeds.
+    """
     rows = zip(seeds, training.samples, training.sizes.tolist(), strict=True)
     bad = [seed for seed, samples, size in rows if not samples[:size].isfinite().all()]
     if bad:
@@ -227,11 +258,10 @@ def _check_samples(training: TrainingSet, seeds: Sequence[int], iteration: int) 
         )
 
 
-def _check_finite(losses: Sequence[Tensor], seeds: Sequence[int], iteration: int) -> None:
-    finite = torch.stack(list(losses)).isfinite().all(0)
-    if not finite.all():
-        bad = [seed for seed, ok in zip(seeds, finite.tolist(), strict=True) if not ok]
-        raise LoopError(
-            f"training loss is NaN or infinite at iteration {iteration} for seeds {bad}; "
-            "a smaller learner.lr or learner.clip may help"
-        )
+def ahead(items: Iterator[Batch]) -> Iterator[Batch]:
+    """The same items, the next of which a thread prepares while one is used."""
+    with ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(next, items, None)
+        while (item := coming.result()) is not None:
+            coming = thread.submit(next, items, None)
+            yield item

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,12 @@ from torch.func import functional_call
 from torchcfm.models.unet.unet import UNetModelWrapper
 
 from core import rng
-from core.config import UNetConfig
+from core.config import RegressionConfig
+
+BACKEND = "inductor"
+"""Of torch.compile."""
+OPTIONS: dict[str, Any] = {"deterministic": True}
+"""Of the backend."""
 
 
 class UNet:
@@ -24,16 +30,21 @@ class UNet:
 
     def __init__(
         self,
-        config: UNetConfig,
+        config: RegressionConfig,
         shape: tuple[int, ...],
-        precision: str,
         time_scale: float,
         device: str,
     ) -> None:
-        self.config, self.shape, self.device = config, shape, device
+        self.config, self.shape, self.device = config.unet, shape, device
         self._time_scale = time_scale
-        self._autocast = precision == "bf16"
+        self._autocast = config.precision == "bf16"
         self._module = self._build(torch.Generator().manual_seed(0)).to(device).eval()
+        self._forward = self._one
+        if config.compile:
+            # A kernel for each shape, whichever came first; and none chosen by timing it.
+            self._forward = torch.compile(
+                self._one, dynamic=False, fullgraph=True, backend=BACKEND, options=OPTIONS
+            )
 
     def initialize(self, seeds: Sequence[int], iteration: int) -> dict[str, Tensor]:
         """New weights as torchcfm initializes them, from each seed's stream."""
@@ -42,9 +53,9 @@ class UNet:
         return {name: torch.stack([row[name].detach() for row in named]) for name in named[0]}
 
     @contextmanager
-    def training(self, seeds: Sequence[int], iteration: int) -> Iterator[None]:
+    def training(self, seeds: Sequence[int], iteration: int, segment: int = 0) -> Iterator[None]:
         """Dropout is on, and draws from the seed's stream; rows train one after another."""
-        [generator] = rng.streams(seeds, "dropout", iteration)
+        [generator] = rng.streams(seeds, "dropout", iteration, segment)
         devices = [self.device] if self.device.startswith("cuda") else []
         with torch.random.fork_rng(devices=devices):
             torch.manual_seed(generator.initial_seed())
@@ -60,13 +71,15 @@ class UNet:
         times = self._time_scale * t.expand(rows, batch, 1).reshape(rows, batch)
         images = x.reshape(rows, batch, *self.shape)
         outputs = [
-            self._one({name: _row(p, row) for name, p in parameters.items()}, times[row], image)
+            self._forward({name: _row(p, row) for name, p in parameters.items()}, times[row], image)
             for row, image in enumerate(images)
         ]
         return torch.stack(outputs).reshape(rows, batch, dim)
 
     def _one(self, parameters: dict[str, Tensor], t: Tensor, x: Tensor) -> Tensor:
         kind = torch.device(self.device).type
+        if kind == "cuda":  # the layout that tensor cores read
+            x = x.contiguous(memory_format=torch.channels_last)
         with torch.autocast(kind, torch.bfloat16, enabled=self._autocast):
             out: Tensor = functional_call(self._module, parameters, (t, x))
         return out.float()

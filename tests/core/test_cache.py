@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from pydantic import TypeAdapter
 
-from core.cache import InitialModels, fingerprint, save_atomically
-from core.config import Config
-from core.learners.base import Fitted
+from core import rng
+from core.cache import InitialModels, ProgressFile, fingerprint, save_atomically
+from core.config import Config, LearnerConfig
+from core.learners.base import Fitted, PatientLearner, Progress, TrainingSet
+from core.learners.build import build_learner
 from core.loop import Loop
 
 OTCFM = {
@@ -45,7 +50,7 @@ class Trainer:
         self.seeds, self.seconds = seeds, seconds
         self.trained: list[int] = []
 
-    def __call__(self, rows: list[int]) -> Fitted:
+    def __call__(self, rows: list[int], progress: Progress) -> Fitted:
         time.sleep(self.seconds)
         self.trained += [self.seeds[row] for row in rows]
         return _model([self.seeds[row] for row in rows])
@@ -77,38 +82,40 @@ def test_models_of_another_fingerprint_are_not_used(tmp_path):
 def test_a_learner_without_loss_is_cached_too(tmp_path):
     for _ in range(2):
         found = InitialModels(tmp_path).get(
-            "key", [1, 2], lambda rows: Fitted({"x": torch.zeros(len(rows), 1)}, None)
+            "key", [1, 2], lambda rows, _: Fitted({"x": torch.zeros(len(rows), 1)}, None)
         )
         assert found.loss is None and found.state["x"].shape == (2, 1)
 
 
+@pytest.mark.parametrize("apart", [False, True])
 @pytest.mark.parametrize("workers", [2, 8])
-def test_threads_that_ask_at_once_train_exactly_once(tmp_path, workers):
+def test_threads_that_ask_at_once_train_exactly_once(tmp_path, workers, apart):
     seeds = [1, 2, 3]
     trainer, barrier = Trainer(seeds, seconds=0.1), threading.Barrier(workers)
     found: list[Fitted] = []
 
     def ask() -> None:
         barrier.wait()
-        found.append(InitialModels(tmp_path).get("key", seeds, trainer))
+        found.append(InitialModels(tmp_path).get("key", seeds, trainer, apart))
 
     threads = [threading.Thread(target=ask) for _ in range(workers)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert trainer.trained == seeds
+    assert sorted(trainer.trained) == seeds
     assert [model.state["step"].tolist() for model in found] == [[1.0, 2.0, 3.0]] * workers
 
 
-def test_requests_that_overlap_train_each_seed_once(tmp_path):
+@pytest.mark.parametrize("apart", [False, True])
+def test_requests_that_overlap_train_each_seed_once(tmp_path, apart):
     requests = [[1, 2], [2, 3], [3, 1], [4]]
     trainers = [Trainer(seeds, seconds=0.05) for seeds in requests]
     barrier = threading.Barrier(len(requests))
 
     def ask(trainer: Trainer) -> None:
         barrier.wait()
-        InitialModels(tmp_path).get("key", trainer.seeds, trainer)
+        InitialModels(tmp_path).get("key", trainer.seeds, trainer, apart)
 
     threads = [threading.Thread(target=ask, args=(trainer,)) for trainer in trainers]
     for thread in threads:
@@ -116,6 +123,23 @@ def test_requests_that_overlap_train_each_seed_once(tmp_path):
     for thread in threads:
         thread.join()
     assert sorted(seed for trainer in trainers for seed in trainer.trained) == [1, 2, 3, 4]
+
+
+def test_two_that_need_the_same_models_one_by_one_share_the_work(tmp_path):
+    trainers = [Trainer([1, 2, 3, 4], seconds=0.2) for _ in range(2)]
+    barrier = threading.Barrier(2)
+
+    def ask(trainer: Trainer) -> None:
+        barrier.wait()
+        InitialModels(tmp_path).get("key", trainer.seeds, trainer, one_by_one=True)
+
+    threads = [threading.Thread(target=ask, args=(trainer,)) for trainer in trainers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(trainer.trained for trainer in trainers)
+    assert sorted(trainers[0].trained + trainers[1].trained) == [1, 2, 3, 4]
 
 
 PROCESS = """
@@ -128,7 +152,7 @@ from core.learners.base import Fitted
 folder, log, ready = map(Path, sys.argv[1:4])
 name = sys.argv[4]
 
-def train(rows):
+def train(rows, _):
     with log.open("a") as file:
         file.write(f"{name} {rows}\\n")
     time.sleep(0.3)
@@ -322,10 +346,114 @@ def test_a_save_replaces_the_whole_file(tmp_path):
 
 
 def test_a_failing_training_leaves_no_model_and_no_lock(tmp_path):
-    def fail(rows: list[int]) -> Fitted:
+    def fail(rows: list[int], _: Progress) -> Fitted:
         raise RuntimeError("diverged")
 
     with pytest.raises(RuntimeError, match="diverged"):
         InitialModels(tmp_path).get("key", [1], fail)
     assert not list(tmp_path.glob("*.pt"))
     assert _get(tmp_path, [1])[1] == [1]
+
+
+# --- long trainings
+
+
+class Killed(Exception):
+    """Stands in for the end of a process."""
+
+
+@dataclass
+class Note:
+    """A `Progress` that keeps every note, and ends the training after some."""
+
+    ends_after: int = 10**9
+    kept: dict[str, Any] | None = None
+    notes: int = 0
+
+    def load(self) -> dict[str, Any] | None:
+        return self.kept
+
+    def save(self, snapshot: Callable[[], Mapping[str, Any]]) -> None:
+        buffer = io.BytesIO()
+        torch.save(dict(snapshot()), buffer)
+        buffer.seek(0)
+        self.kept, self.notes = torch.load(buffer, weights_only=True), self.notes + 1
+        if self.notes == self.ends_after:
+            raise Killed
+
+
+IMAGES: dict[str, Any] = {
+    "unet": {
+        "channels": 32,
+        "multipliers": [1],
+        "blocks": 1,
+        "attention": [],
+        "head_channels": 32,
+        "dropout": 0.2,
+    }
+}
+
+
+@pytest.mark.parametrize("learner", ["otcfm", "ddpm"])
+@pytest.mark.parametrize("shape", [(2,), (1, 4, 4)], ids=["vectors", "images"])
+def test_an_interrupted_training_of_p_0_goes_on_to_the_same_bits(monkeypatch, learner, shape):
+    monkeypatch.setattr("core.learners.regression.SEGMENT", 3)
+    keys = {"name": learner, "steps": 1, "initial_steps": 8, "batch_size": 4, "ema": 0.5}
+    keys |= {"warmup": 5, "clip": 1.0, "flip": len(shape) == 3, "width": 32} | IMAGES
+    config = TypeAdapter(LearnerConfig).validate_python(keys)
+    samples = torch.randn(1, 10, *shape, generator=rng.stream(0, "test"))
+    training = TrainingSet(samples, torch.tensor([10]))
+
+    def train(note: Note | None) -> Fitted:
+        built = build_learner(config, shape)
+        assert isinstance(built, PatientLearner)
+        return built.fit_initial(training, [3], note)
+
+    whole = train(None)
+    for interruption in (1, 2):
+        note = Note(ends_after=interruption)
+        with pytest.raises(Killed):
+            train(note)
+        assert note.kept is not None and note.kept["done"] == 3 * interruption
+        note.ends_after = 10**9
+        found = train(note)
+        assert torch.equal(found.loss, whole.loss)
+        assert note.notes == 3  # 3, 6 and 8 steps: none was done again
+        _assert_same_leaves(found.state, whole.state)
+
+
+def _assert_same_leaves(found: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+    assert found.keys() == expected.keys()
+    for key, value in expected.items():
+        if isinstance(value, Mapping):
+            _assert_same_leaves(found[key], value)
+        else:
+            assert torch.equal(found[key], value), key
+
+
+def test_the_cache_keeps_how_far_a_training_is_until_it_ends(tmp_path):
+    def interrupted(rows: list[int], progress: Progress) -> Fitted:
+        assert isinstance(progress, ProgressFile)
+        progress.every = 0.0
+        progress.save(lambda: {"done": torch.tensor(7)})
+        raise Killed
+
+    with pytest.raises(Killed):
+        InitialModels(tmp_path).get("key", [1], interrupted)
+    assert len(list(tmp_path.glob("*.unfinished.pt"))) == 1
+
+    def go_on(rows: list[int], progress: Progress) -> Fitted:
+        assert progress.load() == {"done": torch.tensor(7)}
+        return _model([1])
+
+    InitialModels(tmp_path).get("key", [1], go_on)
+    assert not list(tmp_path.glob("*.unfinished.pt"))
+
+
+def test_notes_are_a_minute_apart(tmp_path):
+    def never() -> dict[str, Any]:
+        raise AssertionError("too soon")
+
+    progress = ProgressFile(tmp_path / "file.pt", every=60.0)
+    progress.save(never)
+    assert progress.load() is None

@@ -243,7 +243,9 @@ LEARNING: dict[str, LearnerConfig] = {
         clip=10.0,
         sigma=0.05,
     ),
-    "ddpm": DDPMConfig(steps=400, initial_steps=1200, batch_size=128, width=64, timesteps=100),
+    "ddpm": DDPMConfig(
+        steps=400, initial_steps=1200, batch_size=128, width=64, timesteps=100, ema=0.99
+    ),
     "ddpm by ddim": DDPMConfig(
         steps=400,
         initial_steps=1200,

@@ -136,7 +136,7 @@ def test_mirrored_images_are_half_of_what_training_sees():
     image = torch.zeros(1, 4, 4)
     image[..., 0] = 1.0  # a bright left edge
     training = TrainingSet(image.expand(1, 10, 1, 4, 4), torch.tensor([10]))
-    [batch] = learner._batches(training, 1, [3], 0)
+    [batch] = learner.batches(training, 1, [3], 0)
     x_1 = (batch.x_t + (1 - batch.t) * batch.target).reshape(500, 4, 4)
     left = (x_1[:, 0, 0] > 0.5).float().mean()
     right = (x_1[:, 0, 3] > 0.5).float().mean()
