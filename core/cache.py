@@ -30,7 +30,7 @@ from core.config import (
     ImageFolderConfig,
     NpzConfig,
 )
-from core.learners.base import Fitted, Progress, select_row, stack_rows, to_device
+from core.learners.base import Fitted, Progress, select_row, to_device
 
 logger = logging.getLogger(__name__)
 
@@ -107,9 +107,7 @@ class InitialModels:
         else:
             with FileLock(self.folder / f"p0-{key}.lock"):
                 found = self._together(key, seeds, rows, train)
-        losses = [found[row]["loss"] for row in rows]
-        loss = None if losses[0] is None else torch.cat(losses)
-        return Fitted(stack_rows([found[row]["state"] for row in rows]), loss)
+        return Fitted.stack([Fitted(found[row]["state"], found[row]["loss"]) for row in rows])
 
     def _each(self, key: str, seeds: Sequence[int], train: Train) -> Contents:
         """Every row by itself; those that others are training come last."""

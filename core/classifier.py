@@ -78,10 +78,13 @@ class VGG11(nn.Module):
 
     def __init__(self, n_classes: int) -> None:
         super().__init__()
-        from torchvision.models import vgg11_bn
+        from torchvision.models.vgg import cfgs, make_layers
 
-        whole = vgg11_bn(weights=None)
-        self.features = whole.features
+        self.features = make_layers(cfgs["A"], batch_norm=True)
+        for layer in self.features:
+            if isinstance(layer, nn.Conv2d):  # as torchvision initializes it
+                nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+                nn.init.zeros_(layer.bias)
         self.classifier = nn.Sequential(
             nn.Linear(512, 4096),
             nn.ReLU(),

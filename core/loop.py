@@ -11,7 +11,7 @@ Axes: R rows, N real samples, M kept samples, `...` the sample's own shape.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from core import rng
 from core.bounds import Margins
 from core.cache import InitialModels, fingerprint
 from core.config import Config, RegressionConfig
+from core.device import settle
 from core.errors import ConfigError
 from core.images import ImageData
 from core.law import CHUNK, RewardLaw, real_law
@@ -49,7 +50,7 @@ from core.sampling import (
 from core.scoring import build_scorer
 
 ShardRunner = Callable[
-    [Mapping[str, Tensor], int, Sequence[Shard], bool, Tensor], list[ShardResult]
+    [Mapping[str, Tensor], int, Sequence[Shard], bool, Tensor], Iterable[ShardResult]
 ]
 """Computes shards of p_t's pool, (model, iteration, shards, curate, edges of the reward bins) to
 results in shard order."""
@@ -207,9 +208,9 @@ class Loop:
         shards: Sequence[Shard],
         curate: bool,
         edges: Tensor,
-    ) -> list[ShardResult]:
+    ) -> Iterator[ShardResult]:
         """Compute shards one after another in this process."""
-        return [self.sampler(model, iteration, shard, curate, edges) for shard in shards]
+        return (self.sampler(model, iteration, shard, curate, edges) for shard in shards)
 
     def fit(self, start: LoopState | None, rows: Sequence[int] | None = None) -> Fitted:
         """Train the next model of some rows, or of all.
@@ -297,5 +298,5 @@ def run_loop(config: Config, device: str = "cpu") -> Iterator[IterationResult]:
 
     Sets torch's number of CPU threads to the configuration's, on which the last bits depend.
     """
-    torch.set_num_threads(config.resources.threads)
+    settle(config.resources.threads)
     return Loop(config, device).run()

@@ -9,8 +9,6 @@ Axes: R rows, N samples, F features; M samples of another set.
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -175,23 +173,24 @@ class ShardFeatures:
     some: Tensor
     """Features of the first samples of the pool, as far as they are in this shard `(R, M, F)`."""
 
+    def __add__(self, after: ShardFeatures) -> ShardFeatures:
+        """Of both shards together; `after` is the later one."""
+        return ShardFeatures(self.moments + after.moments, torch.cat([self.some, after.some], 1))
 
-def quality_metrics(
-    shards: Sequence[ShardFeatures], pool: Tensor, real: RealFeatures
-) -> dict[str, Tensor]:
+
+def quality_metrics(features: ShardFeatures, pool: Tensor, real: RealFeatures) -> dict[str, Tensor]:
     """Metrics of a pool by name, each float64 `(R,)`.
 
     Args:
-        shards: in their order.
+        features: of the whole pool.
         pool: samples of each row's pool, int64 `(R,)`.
         real: what the pool is compared with.
     """
-    moments = functools.reduce(FeatureMoments.__add__, [shard.moments for shard in shards])
+    moments = features.moments
     distance = frechet_distance(moments.mean, moments.covariance, real.mean, real.covariance)
-    some = torch.cat([shard.some for shard in shards], 1)
     pairs = [
         precision_recall(real.neighbourhoods, row[:size])
-        for row, size in zip(some, pool.tolist(), strict=True)
+        for row, size in zip(features.some, pool.tolist(), strict=True)
     ]
     precision, recall = torch.tensor(pairs, dtype=torch.float64).T
     return {"frechet_distance": distance, "precision": precision, "recall": recall}

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -251,21 +251,25 @@ class Pool:
 
 
 def gather(
-    results: Sequence[ShardResult],
+    shards: Iterable[ShardResult],
     rows: Rows,
     iteration: int,
     curate: bool,
     law: RewardLaw,
     real: quality.RealFeatures | None = None,
 ) -> Pool:
-    """Put the shards of a pool together; `results` are in shard order.
+    """Put the shards of a pool together; they come in shard order.
 
     `law` is that of the real rewards, `real` the features that images are compared with.
     """
+    results, features = [], None
+    for result in shards:
+        if result.features is not None:  # large: added up as they come
+            features = result.features if features is None else features + result.features
+        results.append(replace(result, features=None))
     real_bins = torch.from_numpy(law.real_bins)
     pool_metrics = metrics.merge([result.statistics for result in results]).metrics(real_bins)
-    features = [result.features for result in results if result.features is not None]
-    if real is not None:
+    if real is not None and features is not None:
         pool_metrics |= quality.quality_metrics(features, rows.pool, real)
     most = int(rows.kept.max())
     kept = None

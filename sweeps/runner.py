@@ -203,6 +203,7 @@ def _run_trials(
                 "point": plain(at_point(config, point.values)),
                 "cache": str(output.cache),
                 "samplers": allocation.samplers,
+                "trial_gpus": allocation.trial_gpus,
                 "sampler_cpus": allocation.sampler_cpus,
                 "sampler_gpus": allocation.sampler_gpus,
                 "checkpoint": checkpoints.newest(point.index) if point.rows else None,

@@ -46,7 +46,11 @@ def local_ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 USERS_OWN = '''
 """A module as a user would write it beside a configuration."""
+import os
+
 import torch
+
+from core.learners.base import Fitted
 
 
 def right(x):
@@ -58,6 +62,28 @@ def bounded(x):
 
 
 bounded.supremum = 1.0
+
+
+class WhoTrains:
+    """A learner of large networks whose state tells the process that trained each row."""
+
+    one_by_one = True
+
+    def __init__(self, shape, device):
+        self.shape = shape
+
+    def fit(self, state, training, seeds, iteration):
+        who = torch.full((len(seeds), 1), float(os.getpid()))
+        return Fitted({"who": who, "iteration": who * 0 + iteration}, None)
+
+    def fit_initial(self, training, seeds, progress):
+        return self.fit(None, training, seeds, 0)
+
+    def model(self, state):
+        return dict(state)
+
+    def sample(self, model, count, seeds, iteration, shard):
+        return torch.zeros(len(seeds), count, *self.shape)
 
 
 def wrong_shape(x):

@@ -1,4 +1,4 @@
-"""The sampler actor: a thin shell around `core.sampling.ShardSampler`."""
+"""The sampler actor: a thin shell around a `Loop`'s shards and, of large networks, its fits."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ import numpy as np
 import ray
 import torch
 
-from core.loop import Loop
+from core.device import settle
+from core.learners.base import Fitted, to_device
+from core.loop import Loop, LoopState
 from core.parsing import parse_config
 from core.sampling import Shard, ShardResult
 
@@ -22,23 +24,37 @@ def here() -> str:
     return "cuda" if os.environ.get("CUDA_VISIBLE_DEVICES") and torch.cuda.is_available() else "cpu"
 
 
-def to_numpy(model: Mapping[str, torch.Tensor]) -> dict[str, np.ndarray]:
-    """Weights as arrays, which the object store shares without copying."""
-    return {name: weight.detach().cpu().numpy() for name, weight in model.items()}
+def to_numpy(nested: Mapping[str, Any]) -> dict[str, Any]:
+    """Tensors as arrays, which the object store shares without copying; others as they are."""
+    return {
+        name: to_numpy(value)
+        if isinstance(value, Mapping)
+        else value.detach().cpu().numpy()
+        if isinstance(value, torch.Tensor)
+        else value
+        for name, value in nested.items()
+    }
 
 
-def from_numpy(model: Mapping[str, np.ndarray], device: str) -> dict[str, torch.Tensor]:
-    """Weights as tensors; on the CPU they are views of the object store, never written to."""
+def from_numpy(nested: Mapping[str, Any], device: str) -> dict[str, Any]:
+    """The inverse; on the CPU tensors are views of the object store, never written to."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-        return {name: torch.from_numpy(weight).to(device) for name, weight in model.items()}
+        return {
+            name: from_numpy(value, device)
+            if isinstance(value, Mapping)
+            else torch.from_numpy(value).to(device)
+            if isinstance(value, np.ndarray)
+            else value
+            for name, value in nested.items()
+        }
 
 
 class Sampler:
-    """Computes shards for whichever trial asks; every call carries all it needs."""
+    """Works for whichever trial asks; every call carries all it needs."""
 
     def __init__(self, threads: int, cache: str | None = None) -> None:
-        torch.set_num_threads(threads)
+        settle(threads)
         self._device = here()
         self._cache = None if cache is None else Path(cache)
         self._point: dict[str, Any] | None = None
@@ -63,11 +79,26 @@ class Sampler:
             curate: whether to choose the kept samples.
             edges: of the reward bins.
         """
+        weights = from_numpy(model, self._device)
+        return self._of(point).sampler(weights, iteration, shard, curate, edges)
+
+    def fit(self, point: dict[str, Any], row: int, start: Mapping[str, Any] | None) -> Fitted:
+        """The next model of one row.
+
+        Args:
+            point: plain configuration of the point.
+            row: position in its seeds.
+            start: plain `LoopState` of the row, arrays for tensors; None for p_0.
+        """
+        state = None if start is None else LoopState.of(from_numpy(start, "cpu"))
+        fitted = self._of(point).fit(state, [row])
+        return Fitted(to_device(fitted.state, "cpu"), fitted.loss)
+
+    def _of(self, point: dict[str, Any]) -> Loop:
         if self._loop is None or point != self._point:
             loop = Loop(parse_config(point), self._device, self._cache)
             self._loop, self._point = loop, point
-        weights = from_numpy(model, self._device)
-        return self._loop.sampler(weights, iteration, shard, curate, edges)
+        return self._loop
 
 
 # A restarted actor repeats the calls it was killed in; a shard is the same whoever computes it.

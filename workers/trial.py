@@ -11,6 +11,7 @@ import torch
 from ray import tune
 
 from core.cache import save_atomically
+from core.device import settle
 from core.errors import ConfigError, LoopError
 from core.loop import IterationResult, Loop, LoopState
 from core.parsing import parse_config
@@ -29,6 +30,7 @@ class Trial(tune.Trainable):
         point: plain configuration of the point.
         cache: folder of trained p_0.
         samplers: sampler actors, with `sampler_cpus` and `sampler_gpus` each.
+        trial_gpus: GPUs of the trial itself.
         checkpoint: folder to go on from, or None.
         reported: last iteration that is already on record, or -1.
 
@@ -92,7 +94,7 @@ class Trial(tune.Trainable):
 
     def _begin(self) -> Iterator[IterationResult]:
         config, given = parse_config(self._given["point"]), self._given
-        torch.set_num_threads(config.resources.threads)
+        settle(config.resources.threads)
         loop = Loop(config, here(), cache=Path(given["cache"]))
         if not given["samplers"]:
             return loop.run(self._state)
@@ -103,9 +105,12 @@ class Trial(tune.Trainable):
                 given["sampler_gpus"],
                 config.resources.threads,
                 given["cache"],
+                takes_part=given["trial_gpus"] > 0,
             )
         pool, point = self._pool, given["point"]
-        return loop.run(self._state, lambda *shards: pool.run(point, *shards))
+        apart = loop.one_by_one and len(config.seeds) > 1
+        fit = (lambda start: pool.fit(loop, point, start)) if apart else None
+        return loop.run(self._state, lambda *shards: pool.run(loop, point, *shards), fit)
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Write the loop's state after the last computed iteration, and every row so far."""

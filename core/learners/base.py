@@ -39,6 +39,14 @@ class Fitted:
     loss: Tensor | None
     """Training loss, float64 `(R,)`; None if the learner has none."""
 
+    @classmethod
+    def stack(cls, rows: Sequence[Fitted]) -> Fitted:
+        """One of all the rows of `rows`, in order."""
+        losses = [fitted.loss for fitted in rows if fitted.loss is not None]
+        return cls(
+            stack_rows([fitted.state for fitted in rows]), torch.cat(losses) if losses else None
+        )
+
 
 class Progress(Protocol):
     """Where a long training notes how far it is."""

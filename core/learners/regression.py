@@ -102,8 +102,7 @@ class Regression(ABC):
         for row, seed in enumerate(seeds):
             start = None if state is None else select_row(state, row)
             rows.append(self.fit(start, select_training(training, row), [seed], iteration))
-        losses = [fitted.loss for fitted in rows if fitted.loss is not None]
-        return Fitted(stack_rows([fitted.state for fitted in rows]), torch.cat(losses))
+        return Fitted.stack(rows)
 
     def fit_initial(
         self, training: TrainingSet, seeds: Sequence[int], progress: Progress | None

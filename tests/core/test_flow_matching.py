@@ -226,6 +226,21 @@ def test_a_start_from_scratch_forgets_the_last_model_and_its_optimizer():
     assert _difference(again, retrained[0].state) > 0.01  # every iteration starts elsewhere
 
 
+def test_p_0_may_have_an_average_of_its_own():
+    """After n steps the start's share of an average of decay d is d^n."""
+    first = _learner(ema=0.5, initial_ema=0.999, initial_steps=2).fit(None, _training(), SEEDS, 0)
+    same = _learner(ema=0.999, initial_steps=2).fit(None, _training(), SEEDS, 0)
+    for name, value in first.state["ema"].items():
+        assert torch.equal(value, same.state["ema"][name])
+    retrained = [
+        _learner(ema=0.5, initial_ema=decay).fit(first.state, _training(), SEEDS, 1).state["ema"]
+        for decay in (None, 0.999)
+    ]
+    assert all(torch.equal(value, retrained[1][name]) for name, value in retrained[0].items())
+    with pytest.raises(ValueError, match=r"initial_ema=0.999: needs ema"):
+        _learner(initial_ema=0.999)
+
+
 def test_samples_come_from_the_average_where_there_is_one():
     learner = _learner(ema=0.99)
     state = learner.fit(None, _training(), SEEDS, 0).state

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import io
+import threading
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torchcfm.models.unet.unet import UNetModelWrapper
 
 from core.config import DDPMConfig, LearnerConfig, OTCFMConfig, UNetConfig
 from core.errors import ConfigError
 from core.learners.base import Learner, State, TrainingSet, select_row, stack_rows
 from core.learners.build import build_learner, build_network
+from core.learners.parameters import FlatParameters
+from core.learners.regression import ahead
 from core.learners.unet import UNet
 
 SHAPE = (1, 4, 4)
@@ -170,3 +173,47 @@ def test_networks_that_cannot_be_are_one_clear_error(shape, keys, message):
     config = OTCFMConfig(unet=NET.model_copy(update=keys))
     with pytest.raises(ConfigError, match=message):
         build_learner(config, shape)
+
+
+def test_a_compiled_network_computes_and_trains_the_same(monkeypatch):
+    # The graph is what is tested; generating code for this processor would take a minute.
+    monkeypatch.setattr("core.learners.unet.BACKEND", "aot_eager")
+    monkeypatch.setattr("core.learners.unet.OPTIONS", {})
+    fitted, samples = [], []
+    for compiled in (False, True):
+        config = OTCFMConfig(**COMMON, solver="euler", nfe=2, clip=1.0, compile=compiled)
+        learner = build_learner(config, SHAPE)
+        fitted.append(learner.fit(None, _training([0, 1]), _seeds([0, 1]), 0))
+        samples.append(learner.sample(learner.model(fitted[-1].state), 5, _seeds([0, 1]), 0, 0))
+    # Dropout draws the same units; rounding may differ where operations were rearranged.
+    assert torch.allclose(fitted[0].loss, fitted[1].loss, rtol=1e-5)
+    assert torch.allclose(*samples, atol=1e-4)
+
+
+def test_gradients_of_one_network_are_clipped_to_their_norm():
+    flat = FlatParameters({"a": torch.zeros(1, 3, 5), "b": torch.zeros(1, 7)}, "cpu")
+    given = [torch.randn(1, 3, 5), torch.randn(1, 7)]
+    for norm in (0.3, 100.0):
+        parts = [nn.Parameter(torch.zeros_like(gradient)) for gradient in given]
+        for part, name, gradient in zip(parts, flat.gradients, given, strict=True):
+            part.grad = gradient.clone()
+            flat.gradients[name].copy_(gradient)
+        nn.utils.clip_grad_norm_(parts, norm)
+        flat.clip_gradient(norm, apart=False)
+        for part, found in zip(parts, flat.gradients.values(), strict=True):
+            assert torch.allclose(found, part.grad, rtol=1e-5)
+
+
+def test_batches_prepared_ahead_are_the_same_and_stop_with_their_user():
+    config = OTCFMConfig(**COMMON)
+    learner = build_learner(config, SHAPE)
+    plain = list(learner.batches(_training([0]), 60, [3], 0))
+    threaded = list(ahead(learner.batches(_training([0]), 60, [3], 0)))
+    assert len(plain) == len(threaded) == 3
+    for a, b in zip(plain, threaded, strict=True):
+        assert torch.equal(a.x_t, b.x_t) and torch.equal(a.target, b.target)
+    before = threading.active_count()
+    left = ahead(learner.batches(_training([0]), 60, [3], 0))
+    next(left)
+    left.close()
+    assert threading.active_count() == before

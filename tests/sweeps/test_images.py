@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
+import signal
+import time
+
 import pandas as pd
+import pytest
 from mlflow import MlflowClient
 
 from sweeps.output import Output
-from tests.support import Cli, write_cifar10
+from tests.support import QUICK, Cli, write_cifar10
+from tests.sweeps.test_resume import curves, finish, luceloop, rows
 
 TINY = [
     "learner.steps=2", "learner.initial_steps=2", "learner.batch_size=4", "learner.nfe=4",
@@ -52,17 +58,38 @@ def test_a_classifier_can_be_trained_alone(cli: Cli, tmp_path):
     assert cli("train-classifier", "demo").err.startswith("classifier=None: must be set")
 
 
-def test_cifar10_runs_on_an_archive_of_its_own_format(local_ray, cli: Cli, output, tmp_path):
+CIFAR = [
+    *TINY, "curation.k=4", "pool_size=40", "iterations=2", "sampling.shard_size=16", QUICK,
+    "quality.samples=10", "learner.compile=false", "learner.solver=euler", "learner.unet.blocks=1",
+    "learner.unet.channels=32", "learner.unet.multipliers=[1, 1]", "learner.unet.head_channels=32",
+    "resources.threads=1", "resources.samplers=0",
+]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_the_papers_experiment_runs_and_resumes_on_a_small_archive(
+    local_ray, cli: Cli, output, empty_store, tmp_path
+):
     write_cifar10(tmp_path)
-    where = ["--output", str(output)]
-    arguments = [f"data={{name: cifar10, root: {tmp_path}}}", "reward={name: max_confidence}"]
-    net = [
-        "quality=null",
-        "learner.unet.multipliers=[1,1]",
-        "sampling.preview=0",
-        "search.lam.grid=[.inf]",
-    ]
-    ran = cli("run", "digits", *arguments, *TINY, *net, "--no-figures", *where)
+    arguments = ["run", "cifar10-confidence", f"data.root={tmp_path}", *CIFAR]
+    ran = cli(*arguments, "--output", str(output))
     assert ran.code == 0, ran.out + ran.err
-    ran = cli("show", "latest", *where)
-    assert "done" in ran.out and "no forecast" not in ran.out
+    undisturbed = curves(output)
+    seeds = undisturbed[undisturbed["seed"].notna()]
+    # Two points, two seeds, three iterations.
+    assert len(seeds[seeds["metric"] == "reward_mean"]) == 2 * 2 * 3
+    assert seeds[seeds["metric"] == "reward_mean"]["value"].between(0.1, 1).all()
+    assert {"frechet_distance", "recall", "class_fraction/9"} <= set(seeds["metric"])
+
+    killed = tmp_path / "killed"
+    killed.mkdir()
+    shutil.copy(empty_store, killed / "mlflow.db")
+    process = luceloop(killed, *arguments)
+    while len(rows(killed)) < 2 and process.poll() is None:
+        time.sleep(0.05)
+    process.kill()
+    finish(process, -signal.SIGKILL)
+    assert 2 <= len(rows(killed)) < 6
+    ran = cli("resume", "latest", QUICK, "--output", str(killed))
+    assert ran.code == 0, ran.out + ran.err
+    pd.testing.assert_frame_equal(curves(killed), undisturbed, check_exact=True)

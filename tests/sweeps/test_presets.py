@@ -12,11 +12,21 @@ from core.sizes import training_sizes
 from sweeps.output import Output, plain
 from sweeps.presets import preset_names, read_config
 from sweeps.runner import check
+from tests.support import write_cifar10
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory) -> Path:
+    """A folder with fifty images in CIFAR-10's format."""
+    folder = tmp_path_factory.mktemp("data")
+    write_cifar10(folder)
+    return folder
 
 
 @pytest.mark.parametrize("name", preset_names())
-def test_every_preset_runs_as_far_as_can_be_checked(name):
-    assert check(read_config(name, [])) >= 2
+def test_every_preset_runs_as_far_as_can_be_checked(name, archive):
+    small = [f"data.root={archive}", "kept_size=8", "pool_size=40", "resources.trial.gpus=0"]
+    assert check(read_config(name, small if name.startswith("cifar10") else [])) >= 2
 
 
 @pytest.mark.parametrize(
@@ -31,6 +41,17 @@ def test_the_papers_sizes(name, iterations):
     sizes = training_sizes(read_config(name, ["lam=1"]), 5000)
     assert (sizes.real, sizes.kept, sizes.pool) == (5000, 5000, 10_000)
     assert config.k == 2 and config.beta == 10
+
+
+@pytest.mark.parametrize("name", ["cifar10-airplane", "cifar10-confidence"])
+def test_the_papers_sizes_on_cifar10(name):
+    config = read_config(name, [])
+    assert config.iterations == 10 and len(config.seeds) == 3
+    assert config.k == 4 and config.beta == 5
+    assert config.search.space["lam"].values == [0.5, math.inf]
+    for lam, real in (("0.5", 5000), ("inf", 0)):
+        sizes = training_sizes(read_config(name, [f"lam={lam}"]), 50_000)
+        assert (sizes.real, sizes.kept, sizes.pool) == (real, 2500, 50_000)
 
 
 @pytest.mark.parametrize("name", preset_names())

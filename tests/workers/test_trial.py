@@ -12,7 +12,7 @@ import psutil
 import pytest
 import torch
 
-from core.loop import Loop
+from core.loop import Loop, LoopState
 from core.parsing import override, parse_config
 from sweeps.output import plain
 from workers.pool import SamplerPool
@@ -40,6 +40,7 @@ def given(tmp_path: Path, **changes: Any) -> dict[str, Any]:
         "point": plain(parse_config(POINT)),
         "cache": str(tmp_path / "cache"),
         "samplers": 0,
+        "trial_gpus": 0.0,
         "sampler_cpus": 0.5,
         "sampler_gpus": 0.0,
         "checkpoint": None,
@@ -158,11 +159,11 @@ def model_of(loop: Loop) -> dict[str, torch.Tensor]:
 
 def test_shards_come_back_in_order_and_equal_those_computed_here(local_ray, loop):
     model, point = model_of(loop), plain(loop.config)
-    here = loop.run_shards_here(model, 0, loop.shards, True, EDGES)
+    here = list(loop.run_shards_here(model, 0, loop.shards, True, EDGES))
     assert len(loop.shards) > 3
-    for count in (1, 3):
-        pool = SamplerPool(count, cpus=0.5, gpus=0, threads=1)
-        there = pool.run(point, model, 0, loop.shards, True, EDGES)
+    for count, takes_part in ((3, False), (1, True)):
+        pool = SamplerPool(count, cpus=0.5, gpus=0, threads=1, takes_part=takes_part)
+        there = list(pool.run(loop, point, model, 0, loop.shards, True, EDGES))
         pool.close()
         for a, b in zip(here, there, strict=True):
             assert torch.equal(a.kept, b.kept) and torch.equal(a.kept_reward, b.kept_reward)
@@ -187,12 +188,56 @@ def test_one_sampler_serves_points_and_models_in_any_order(loop):
 def test_a_killed_sampler_costs_nothing(local_ray, loop):
     model, point = model_of(loop), plain(loop.config)
     pool = SamplerPool(2, cpus=0.5, gpus=0, threads=1)
-    before = pool.run(point, model, 0, loop.shards, True, EDGES)
+    before = list(pool.run(loop, point, model, 0, loop.shards, True, EDGES))
     for process in sampler_processes():
         os.kill(process, signal.SIGKILL)
-    after = pool.run(point, model, 0, loop.shards, True, EDGES)
+    after = list(pool.run(loop, point, model, 0, loop.shards, True, EDGES))
     pool.close()
     assert all(torch.equal(a.kept, b.kept) for a, b in zip(before, after, strict=True))
+
+
+@pytest.mark.parametrize(("samplers", "takes_part"), [(2, False), (1, True)])
+def test_rows_of_large_networks_train_side_by_side(local_ray, samplers, takes_part):
+    point = POINT | {"learner": {"name": "users_own:WhoTrains"}}
+    config = parse_config(point)
+    loop = Loop(config)
+    assert loop.one_by_one
+    pool = SamplerPool(samplers, cpus=0.5, gpus=0, threads=1, takes_part=takes_part)
+    start = None
+    for iteration in range(2):
+        fitted = pool.fit(loop, plain(config), start)
+        who = fitted.state["who"].flatten().tolist()
+        assert len(set(who)) == 2 and (os.getpid() in who) == takes_part
+        assert fitted.state["iteration"].flatten().tolist() == [iteration] * 2
+        kept = torch.zeros(2, 120, 2)
+        start = LoopState(iteration, fitted.state, kept, {"reward_mean": torch.zeros(2)})
+    pool.close()
+
+
+UNET = {"channels": 32, "multipliers": [1], "blocks": 1, "attention": [], "head_channels": 32}
+SHORT = {"steps": 2, "initial_steps": 3, "batch_size": 4, "nfe": 4}
+IMAGES = {
+    "name": "images",
+    "data": {"name": "digits", "size": 20},
+    "learner": {**SHORT, "ema": 0.9, "carry_optimizer": True, "unet": UNET},
+    "classifier": {"name": "small_cnn", "epochs": 1},
+    "reward": {"name": "class_probability"},
+    "quality": {"samples": 8},
+    "lam": 1,
+    "kept_size": 6,
+    "iterations": 2,
+    "seeds": [5, 6, 7],
+    "sampling": {"shard_size": 4},
+}
+
+
+def test_curves_of_images_do_not_depend_on_who_trains_and_samples(local_ray, tmp_path):
+    point = plain(parse_config(IMAGES))
+    alone = curves(steps(Trial(given(tmp_path, point=point))))
+    spread = given(tmp_path / "other", point=point, samplers=2, trial_gpus=0.5)
+    trial = Trial(spread)
+    assert curves(steps(trial)) == alone
+    trial.cleanup()
 
 
 def sampler_processes() -> list[int]:
@@ -209,5 +254,5 @@ def test_errors_in_a_sampler_arrive_as_they_were(local_ray, loop):
     pool = SamplerPool(1, cpus=0.5, gpus=0, threads=1)
     broken = {name: weight * torch.nan for name, weight in model_of(loop).items()}
     with pytest.raises(LoopError, match=r"samples are NaN .* seeds \[5, 6\]"):
-        pool.run(plain(loop.config), broken, 0, loop.shards, True, EDGES)
+        list(pool.run(loop, plain(loop.config), broken, 0, loop.shards, True, EDGES))
     pool.close()
