@@ -84,7 +84,6 @@ class VGG11(nn.Module):
         for layer in self.features:
             if isinstance(layer, nn.Conv2d):  # as torchvision initializes it
                 nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-                nn.init.zeros_(layer.bias)
         self.classifier = nn.Sequential(
             nn.Linear(512, 4096),
             nn.ReLU(),

@@ -431,12 +431,19 @@ class ResourcesConfig(Strict):
 
 
 class QualityConfig(Strict):
-    """Fréchet distance, precision and recall of images, in the features of the classifier."""
+    """Fréchet distance, precision and recall of images, in a network's features."""
 
+    inception: str | None = None
+    """Weights of FID's Inception network, a file; the classifier's features if not given."""
     samples: PositiveInt = 1000
     """Images that precision and recall compare, generated and real."""
     neighbours: PositiveInt = 3
     """How far the ball about an image reaches: to so many nearest others."""
+
+    @field_validator("inception")
+    @classmethod
+    def _absolute(cls, file: str | None) -> str | None:
+        return None if file is None else str(Path(file).expanduser().absolute())
 
     @model_validator(mode="after")
     def _enough(self) -> QualityConfig:

@@ -16,6 +16,7 @@ from core.config import Config
 from core.data import Dataset, build_dataset
 from core.errors import ConfigError
 from core.images import ImageData
+from core.inception import Inception
 from core.rewards import ClassifierReward, Reward, build_reward
 
 
@@ -27,7 +28,7 @@ class Scores(NamedTuple):
     classes: Tensor | None
     """int64 `(B,)`; None where there are no classes."""
     features: Tensor | None
-    """`(B, F)`; None where there is no classifier."""
+    """`(B, F)`, of the network that quality is measured by; None where there is none."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class Scorer:
     dataset: Dataset
     base_reward: Reward | ClassifierReward
     classifier: Classifier | None
+    inception: Inception | None
 
     @property
     def n_classes(self) -> int:
@@ -54,14 +56,15 @@ class Scorer:
         Raises:
             LoopError: if the reward breaks its contract.
         """
+        own = None if self.inception is None else self.inception(x)
         if self.classifier is None:
             assert not isinstance(self.base_reward, ClassifierReward)
             classes = self.dataset.classify(x) if self.dataset.n_classes else None
-            return Scores(self.base_reward(x), classes, None)
+            return Scores(self.base_reward(x), classes, own)
         features, logits = self.classifier(x)
         by_classifier = isinstance(self.base_reward, ClassifierReward)
         reward = self.base_reward(logits if by_classifier else x)
-        return Scores(reward, logits.argmax(1), features)
+        return Scores(reward, logits.argmax(1), features if own is None else own)
 
 
 def build_scorer(config: Config, device: str = "cpu", cache: Path | None = None) -> Scorer:
@@ -82,7 +85,14 @@ def build_scorer(config: Config, device: str = "cpu", cache: Path | None = None)
             name = config.classifier.name
             raise ConfigError("classifier.name", name, "needs data of labelled images")
         classifier = Classifier(config, dataset, device, cache)
-    elif config.quality is not None:
-        raise ConfigError("quality", config.quality.model_dump(), "needs a classifier's features")
+    inception = None
+    if config.quality is not None:
+        if not isinstance(dataset, ImageData):
+            raise ConfigError("quality", config.quality.model_dump(), "needs data of images")
+        if config.quality.inception is not None:
+            inception = Inception(config.quality.inception, device)
+        elif classifier is None:
+            allowed = "needs a classifier's features, or quality.inception"
+            raise ConfigError("quality", config.quality.model_dump(), allowed)
     names = dataset.names if isinstance(dataset, ImageData) and classifier else None
-    return Scorer(dataset, build_reward(config.reward, dataset, names), classifier)
+    return Scorer(dataset, build_reward(config.reward, dataset, names), classifier, inception)

@@ -71,17 +71,20 @@ class UNet:
         times = self._time_scale * t.expand(rows, batch, 1).reshape(rows, batch)
         images = x.reshape(rows, batch, *self.shape)
         outputs = [
-            self._forward({name: _row(p, row) for name, p in parameters.items()}, times[row], image)
+            self._forward(_row(parameters, row), times[row], image)
             for row, image in enumerate(images)
         ]
         return torch.stack(outputs).reshape(rows, batch, dim)
 
-    def _one(self, parameters: dict[str, Tensor], t: Tensor, x: Tensor) -> Tensor:
+    def _one(self, parameters: Mapping[str, Tensor], t: Tensor, x: Tensor) -> Tensor:
+        """Outputs of one row's parameters `(1, ...)` at times `(B,)`, images `(B, C, H, W)`."""
         kind = torch.device(self.device).type
         if kind == "cuda":  # the layout that tensor cores read
             x = x.contiguous(memory_format=torch.channels_last)
         with torch.autocast(kind, torch.bfloat16, enabled=self._autocast):
-            out: Tensor = functional_call(self._module, parameters, (t, x))
+            # A view takes no copy, of the weights or of their gradient.
+            named = {name: p.view(p.shape[1:]) for name, p in parameters.items()}
+            out: Tensor = functional_call(self._module, named, (t, x))
         return out.float()
 
     def _build(self, generator: torch.Generator) -> nn.Module:
@@ -103,6 +106,8 @@ class UNet:
         return module
 
 
-def _row(parameter: Tensor, row: int) -> Tensor:
-    """One row of a parameter `(R, ...)`; of one alone a view whose gradient takes no copy."""
-    return parameter.view(parameter.shape[1:]) if len(parameter) == 1 else parameter[row]
+def _row(parameters: Mapping[str, Tensor], row: int) -> Mapping[str, Tensor]:
+    """The parameters of one row, `(1, ...)`; of one alone the very tensors that are trained."""
+    if len(next(iter(parameters.values()))) == 1:
+        return parameters
+    return {name: parameter[row : row + 1] for name, parameter in parameters.items()}
