@@ -9,14 +9,16 @@ from rich.console import Console
 
 from benchmarks.measure import Options, machine
 
-NAMES = ("curation", "forecast", "trial_overhead", "loop")
+NAMES = ("curation", "forecast", "trial_overhead", "loop", "cifar10")
 
 
 def main() -> None:
     """Run the named benchmarks, or all, one after another."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"any of {', '.join(NAMES)}")
-    parser.add_argument("--quick", action="store_true", help="reduced sizes: only a check")
+    parser.add_argument(
+        "--quick", "--tiny", action="store_true", help="reduced sizes: only a check"
+    )
     parser.add_argument("--seeds", type=int, default=5, help="seeds of our loop (5)")
     parser.add_argument(
         "--reference-seeds", type=int, help="seeds of the reference loop (2; 1 with --quick)"

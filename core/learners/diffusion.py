@@ -34,13 +34,13 @@ class DDPM(Regression):
         self.alpha_bar = np.concatenate([[1.0], np.cumprod(1 - betas)])
         """ᾱ_s for s = 0 … S."""
 
-    def paths(
+    def draw(
         self,
         x_1: Tensor,
         generators: Sequence[torch.Generator],
         times: Sequence[torch.Generator],
-    ) -> Batch:
-        """Noisy points at uniform steps, and their noise or velocity."""
+    ) -> tuple[Tensor, ...]:
+        """Data, noise, and a uniform step for each, as a time and as its ᾱ."""
         chunk, rows, batch, dim = x_1.shape
         steps = self.config.timesteps
         noise = rng.normal(generators, (chunk, batch, dim)).transpose(0, 1)
@@ -48,11 +48,16 @@ class DDPM(Regression):
         step = 1 + rng.integers(times, most, chunk * batch).reshape(rows, chunk, batch, 1)
         step = step.transpose(0, 1)
         alpha_bar = torch.from_numpy(self.alpha_bar).float()[step]
+        return x_1, noise, step / steps, alpha_bar
+
+    def path(self, *drawn: Tensor) -> Batch:
+        """Noisy points, and their noise or velocity."""
+        x_1, noise, t, alpha_bar = drawn
         signal, spread = alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
         target = noise
         if self.config.prediction == "velocity":
             target = signal * noise - spread * x_1
-        return Batch(step / steps, signal * x_1 + spread * noise, target)
+        return Batch(t, signal * x_1 + spread * noise, target)
 
     def transport(self, model: Mapping[str, Tensor], count: int, streams: Streams) -> Tensor:
         """Walk back from standard normal noise; `(R, count, d)`."""

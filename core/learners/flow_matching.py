@@ -33,14 +33,14 @@ class OTCFM(Regression):
         super().__init__(config, network, shape, device)
         self._matcher = ConditionalFlowMatcher(sigma=config.sigma)
 
-    def paths(
+    def draw(
         self,
         x_1: Tensor,
         generators: Sequence[torch.Generator],
         times: Sequence[torch.Generator],
-    ) -> Batch:
-        """Points and velocities by torchcfm's matcher, on noise from our streams."""
-        chunk, rows, batch, dim = x_1.shape
+    ) -> tuple[Tensor, ...]:
+        """Times, coupled ends, and where `sigma` scatters the points about their paths."""
+        chunk, _, batch, dim = x_1.shape
         shape = (chunk, batch, dim)
         x_0 = rng.normal(generators, shape).transpose(0, 1)
         t = rng.uniform(times, shape[:2]).transpose(0, 1)
@@ -48,11 +48,15 @@ class OTCFM(Regression):
         epsilon = torch.zeros(())
         if self.config.sigma:
             epsilon = rng.normal(generators, shape).transpose(0, 1).reshape(-1, dim)
+        return t, x_0, x_1, epsilon
+
+    def path(self, *drawn: Tensor) -> Batch:
+        """Points and velocities by torchcfm's matcher."""
+        t, x_0, x_1, epsilon = drawn
         ends = x_0.flatten(0, 2), x_1.flatten(0, 2)
         x_t = self._matcher.sample_xt(*ends, t.flatten(), epsilon)
         velocity = self._matcher.compute_conditional_flow(*ends, t.flatten(), x_t)
-        parts = (part.reshape(chunk, rows, batch, -1) for part in (t, x_t, velocity))
-        return Batch(*parts)
+        return Batch(*(part.reshape(*t.shape, -1) for part in (t, x_t, velocity)))
 
     def transport(self, model: Mapping[str, Tensor], count: int, streams: Streams) -> Tensor:
         """Integrate the flow from standard normal noise; `(R, count, d)`."""

@@ -55,19 +55,23 @@ class Regression(ABC):
         self.shape, self.device = shape, device
 
     @abstractmethod
-    def paths(
+    def draw(
         self,
         x_1: Tensor,
         generators: Sequence[torch.Generator],
         times: Sequence[torch.Generator],
-    ) -> Batch:
-        """Points on the paths to data `x_1` `(C, R, B, d)`, on the CPU.
+    ) -> tuple[Tensor, ...]:
+        """What `path` needs of a path to each of the data `x_1` `(C, R, B, d)`, on the CPU.
 
         Args:
             x_1: data.
             generators: R streams of noise.
             times: R streams of times.
         """
+
+    @abstractmethod
+    def path(self, *drawn: Tensor) -> Batch:
+        """Points on the paths that `draw` drew, on this learner's device."""
 
     @abstractmethod
     def transport(self, model: Mapping[str, Tensor], count: int, streams: Streams) -> Tensor:
@@ -210,11 +214,12 @@ class Regression(ABC):
             x_1 = minibatches.take(min(CHUNK, steps - first)).cpu()
             if config.flip:
                 x_1 = _flipped(x_1, flips)
-            path = self.paths(x_1.flatten(3), noise, times)
-            parts = [path.t, path.x_t, path.target]
-            if self._on_gpu:
-                parts = [part.pin_memory() for part in parts]  # else copies would wait
-            yield Batch(*(part.to(self.device, non_blocking=True) for part in parts))
+            drawn = self.draw(x_1.flatten(3), noise, times)
+            if self._on_gpu:  # pinned, else copies would wait
+                drawn = tuple(
+                    part.pin_memory().to(self.device, non_blocking=True) for part in drawn
+                )
+            yield self.path(*drawn)
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,8 @@ class UNet:
         self.config, self.shape, self.device = config.unet, shape, device
         self._time_scale = time_scale
         self._autocast = config.precision == "bf16"
-        self._module = self._build(torch.Generator().manual_seed(0)).to(device).eval()
+        self.module = self._build(torch.Generator().manual_seed(0)).to(device).eval()
+        """torchcfm's; its own weights are not used."""
         self._forward = self._one
         if config.compile:
             # A kernel for each shape, whichever came first; and none chosen by timing it.
@@ -59,11 +60,11 @@ class UNet:
         devices = [self.device] if self.device.startswith("cuda") else []
         with torch.random.fork_rng(devices=devices):
             torch.manual_seed(generator.initial_seed())
-            self._module.train()
+            self.module.train()
             try:
                 yield
             finally:
-                self._module.eval()
+                self.module.eval()
 
     def __call__(self, parameters: Mapping[str, Tensor], t: Tensor, x: Tensor) -> Tensor:
         """Outputs `(R, B, d)` at times `t` `(R, B, 1)` or scalar, points `x` `(R, B, d)`."""
@@ -84,7 +85,7 @@ class UNet:
         with torch.autocast(kind, torch.bfloat16, enabled=self._autocast):
             # A view takes no copy, of the weights or of their gradient.
             named = {name: p.view(p.shape[1:]) for name, p in parameters.items()}
-            out: Tensor = functional_call(self._module, named, (t, x))
+            out: Tensor = functional_call(self.module, named, (t, x))
         return out.float()
 
     def _build(self, generator: torch.Generator) -> nn.Module:

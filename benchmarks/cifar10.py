@@ -1,0 +1,327 @@
+"""An iteration of the CIFAR-10 experiment on one GPU: ours against torchcfm's recipe, in one run.
+
+Networks have random weights and images are noise, of the true shapes: neither changes the work.
+Without a GPU only `--tiny` runs, which shows that everything works and says nothing of speed.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.cifar10_reference import Reference
+from benchmarks.measure import Options, new_table, show
+from core import rng
+from core.classifier import VGG11, Classifier
+from core.config import OTCFMConfig, UNetConfig
+from core.device import settle
+from core.images import ImageData, LabelledImages
+from core.learners import solvers
+from core.learners.base import TrainingSet
+from core.learners.build import build_learner
+from core.learners.flow_matching import OTCFM
+from core.learners.unet import UNet
+from core.rewards import build_reward
+from sweeps.presets import read_config
+
+SHAPE = (3, 32, 32)
+BOUND = 0.02
+"""Largest relative error of a sample, against a fine fp32 solution."""
+LADDER = (8, 12, 16, 20, 24, 32, 40, 60, 100)
+"""Evaluations tried, the fewest first."""
+ITERATIONS, POOL, STEPS = 20, 50_000, 390
+"""The paper's longest figure: retrainings, images generated and scored in each, steps of each."""
+TARGET = 10.0
+"""Times the speed of the reference's iteration."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """Sizes of what is timed."""
+
+    sampled: int = 2500
+    """Images that ours samples at a time, a shard of the preset."""
+    reference_sampled: int = 512
+    checked: int = 64
+    """Images whose error is measured."""
+    steps: int = 60
+    scored: int = 10_000
+    fine: int = 400
+    """Evaluations of the fine solution, by rk4."""
+    matmul: int = 8192
+    """Size of the square matrices that measure the peak."""
+    unet: UNetConfig | None = None
+    """Another network than the preset's."""
+    batch_size: int = 128
+
+
+TINY = Work(
+    sampled=8,
+    reference_sampled=4,
+    checked=2,
+    steps=3,
+    scored=16,
+    fine=200,
+    matmul=256,
+    unet=UNetConfig(channels=32, multipliers=(1,), blocks=1, attention=(), head_channels=32),
+    batch_size=4,
+)
+
+
+@dataclass(frozen=True)
+class Speeds:
+    """What one way of doing the work reaches."""
+
+    sampled: float
+    """Images a second."""
+    steps: float
+    """Training steps a second."""
+    scored: float
+    """Images a second."""
+    evaluations: int
+    """Of the network, for a sample."""
+    error: float
+    """Relative error of samples."""
+
+    @property
+    def hours(self) -> float:
+        """Of all iterations."""
+        seconds = POOL / self.sampled + STEPS / self.steps + POOL / self.scored
+        return ITERATIONS * seconds / 3600
+
+
+def main(options: Options, console: Console) -> None:
+    """Time both and print what they reach."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cpu" and not options.quick:
+        console.print("cifar10: skipped, there is no GPU; --tiny runs it on the CPU")
+        return
+    work = TINY if options.quick else Work()
+    name = torch.cuda.get_device_name() if device == "cuda" else "CPU, tiny sizes"
+    settle(4 if device == "cuda" else 1)
+    bench = Bench(work, device)
+    peak = matmul_peak(work.matmul, device)
+    rows = {"torchcfm, fp32": bench.reference()}
+    for label, changes in VARIANTS.items():
+        if device == "cpu" and changes["compile"]:
+            continue  # code for a CPU takes longer to generate than all else here
+        rows[f"Luceloop, {label}"] = bench.ours(changes)
+    _print(console, name, rows, bench.flop, peak)
+    if device == "cuda":
+        gibibytes = torch.cuda.max_memory_allocated() / 2**30
+        console.print(f"largest GPU memory: {gibibytes:.1f} GiB")
+
+
+VARIANTS = {
+    "fp32": {"precision": "fp32", "compile": False},
+    "bf16": {"precision": "bf16", "compile": False},
+    "bf16, compiled": {"precision": "bf16", "compile": True},
+}
+
+
+class Bench:
+    """The work, and one network's weights that all share."""
+
+    def __init__(self, work: Work, device: str) -> None:
+        self.work, self.device = work, device
+        preset = read_config("cifar10-confidence", ["lam=inf"])
+        assert isinstance(preset.learner, OTCFMConfig)
+        self.preset = preset
+        self.config = preset.learner.model_copy(
+            update={
+                "unet": work.unet or preset.learner.unet,
+                "batch_size": work.batch_size,
+                "ot_batch": work.batch_size,
+                "steps": work.steps,
+            }
+        )
+        self.weights = random_weights(self._learner({"precision": "fp32", "compile": False}))
+        self.noise = torch.randn(work.checked, *SHAPE, generator=rng.stream(0, "noise")).to(device)
+        self.images = torch.rand(2500, *SHAPE, generator=rng.stream(0, "images")) * 2 - 1
+        self.flop = self._flop()
+        self.fine = self._fine()
+
+    def reference(self) -> Speeds:
+        """Torchcfm's recipe."""
+        work, network = self.work, self._module()
+        reference = Reference(network, self.images, work.batch_size)
+        x, evaluations = reference.sample(self.noise)
+        error = self._error(x)
+        noise = torch.randn(work.reference_sampled, *SHAPE, device=self.device)
+        sampling = self._seconds(lambda: reference.sample(noise))
+        training = self._seconds(lambda: [reference.step() for _ in range(work.steps)])
+        vgg = VGG11(10).to(self.device).eval()
+        scored = torch.rand(min(512, work.scored), *SHAPE, device=self.device)
+        with torch.no_grad():
+            scoring = self._seconds(lambda: vgg(scored).logits.softmax(1).amax(1))
+        return Speeds(
+            len(noise) / sampling, work.steps / training, len(scored) / scoring, evaluations, error
+        )
+
+    def ours(self, changes: dict[str, object]) -> Speeds:
+        """The preset's learner with another precision, at the fewest evaluations that suffice."""
+        work = self.work
+        nfe, error = self._enough(changes)
+        learner = self._learner(changes | {"nfe": nfe})
+        model = {name: weight[None] for name, weight in self.weights.items()}
+        sampling = self._seconds(lambda: learner.sample(model, work.sampled, [0], 0, 0))
+        training = TrainingSet(self.images[None], torch.tensor([len(self.images)]))
+        state = {"weights": model, "ema": model}
+        fitting = self._seconds(lambda: learner.fit(state, training, [0], 1))
+        return Speeds(
+            work.sampled / sampling,
+            work.steps / fitting,
+            self._scored_a_second(),
+            nfe,
+            error,
+        )
+
+    def _enough(self, changes: dict[str, object]) -> tuple[int, float]:
+        """The fewest evaluations whose samples are right to `BOUND`, and their error."""
+        learner = self._learner(changes | {"compile": False})
+        model = {name: weight[None] for name, weight in self.weights.items()}
+        for nfe in LADDER:
+            with torch.no_grad():
+                x = solvers.solve(
+                    lambda t, x: learner.network(model, t, x),
+                    self.noise.flatten(1)[None],
+                    learner.config.solver,
+                    nfe,
+                    learner.config.tolerance,
+                )
+            error = self._error(x.reshape(self.noise.shape))
+            if error < BOUND:
+                return nfe, error
+        raise RuntimeError(f"{LADDER[-1]} evaluations leave an error of {error:.2g}")
+
+    def _scored_a_second(self) -> float:
+        """Images a second through our classifier and reward."""
+        random = torch.randint(0, 256, (64, *SHAPE), dtype=torch.uint8)
+        images = LabelledImages(random, torch.arange(64) % 10)
+        data = ImageData(images, [str(i) for i in range(10)], None)
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "vgg.pt"
+            torch.save(VGG11(10).state_dict(), file)
+            assert self.preset.classifier is not None
+            chosen = self.preset.classifier.model_copy(update={"weights": str(file)})
+            config = self.preset.model_copy(update={"classifier": chosen})
+            classifier = Classifier(config, data, self.device)
+            reward = build_reward(config.reward, data, data.names)
+            pool = torch.rand(self.work.scored, *SHAPE, device=self.device) * 2 - 1
+            seconds = self._seconds(lambda: reward(classifier(pool).logits))
+        return self.work.scored / seconds
+
+    def _learner(self, changes: dict[str, object]) -> OTCFM:
+        learner = build_learner(self.config.model_copy(update=changes), SHAPE, self.device)
+        assert isinstance(learner, OTCFM)
+        return learner
+
+    def _module(self) -> nn.Module:
+        """The network as torchcfm's module."""
+        network = self._learner({"precision": "fp32", "compile": False}).network
+        assert isinstance(network, UNet)
+        network.module.load_state_dict(self.weights)
+        return network.module
+
+    def _flop(self) -> float:
+        """Floating-point operations of the network for an image."""
+        module = self._module()
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            module(torch.zeros(1, device=self.device), self.noise[:1])
+        return float(counter.get_total_flops())
+
+    def _fine(self) -> Tensor:
+        """The solution that errors are measured by, without TF32."""
+        allowed, torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.allow_tf32, False
+        module = self._module()
+        with torch.no_grad():
+            found = solvers.solve(module, self.noise, "rk4", self.work.fine, 0.0)
+        torch.backends.cudnn.allow_tf32 = allowed
+        return found
+
+    def _error(self, x: Tensor) -> float:
+        return float((x - self.fine).norm() / self.fine.norm())
+
+    def _seconds(self, call: Callable[[], object]) -> float:
+        """Of the second call; the first one warms up, and compiles."""
+        call()
+        self._wait()
+        start = time.perf_counter()
+        call()
+        self._wait()
+        return time.perf_counter() - start
+
+    def _wait(self) -> None:
+        if self.device == "cuda":
+            torch.cuda.synchronize()
+
+
+def random_weights(learner: OTCFM) -> dict[str, Tensor]:
+    """Weights of a network whose output is not zero, as that of new ones is."""
+    generator = rng.stream(0, "zeros")
+    weights = {name: weight[0] for name, weight in learner.network.initialize([0], 0).items()}
+    for weight in weights.values():
+        if weight.dim() > 1 and not weight.any():
+            weight.normal_(0, weight[0].numel() ** -0.5, generator=generator)
+    return {name: weight.to(learner.device) for name, weight in weights.items()}
+
+
+def matmul_peak(size: int, device: str) -> float:
+    """Floating-point operations a second of a large bf16 matrix product."""
+    left, right = (torch.randn(size, size, device=device, dtype=torch.bfloat16) for _ in range(2))
+    best = 0.0
+    for _ in range(10):
+        if device == "cuda":
+            torch.cuda.synchronize()
+        start = time.perf_counter()
+        left @ right
+        if device == "cuda":
+            torch.cuda.synchronize()
+        best = max(best, 2 * size**3 / (time.perf_counter() - start))
+    return best
+
+
+def _print(console: Console, name: str, rows: dict[str, Speeds], flop: float, peak: float) -> None:
+    title = (
+        f"{name}: measured bf16 matmul peak {peak / 1e12:.3g} TFLOP/s; the network takes "
+        f"{flop / 1e9:.3g} GFLOP an image"
+    )
+    table = new_table(
+        "",
+        "evaluations",
+        "error",
+        "sampled/s",
+        "of peak",
+        "steps/s",
+        "of peak",
+        "scored/s",
+        f"h of {ITERATIONS}",
+    )
+    batch = TINY.batch_size if "tiny" in name else Work().batch_size
+    for label, row in rows.items():
+        table.add_row(
+            label,
+            str(row.evaluations),
+            f"{row.error:.1e}",
+            f"{row.sampled:.3g}",
+            f"{row.sampled * row.evaluations * flop / peak:.0%}",
+            f"{row.steps:.3g}",
+            f"{3 * row.steps * batch * flop / peak:.0%}",
+            f"{row.scored:.3g}",
+            f"{row.hours:.3g}",
+        )
+    show(console, title, table)
+    reference, *_, ours = rows.values()
+    console.print(
+        f"an iteration of {POOL} images, {STEPS} steps and their scores: "
+        f"{reference.hours / ours.hours:.1f} times faster (target: {TARGET:g} or more); "
+        f"{ITERATIONS} take {ours.hours:.2f} h (target: 1); errors below {BOUND:.0%}"
+    )
