@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import shutil
 import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
 from sweeps.output import Output
-from tests.support import QUICK, Cli, write_cifar10
+from tests.support import QUICK, Cli, run_main, write_cifar10
 from tests.sweeps.test_resume import curves, finish, luceloop, rows
 
 TINY = [
@@ -20,10 +23,20 @@ TINY = [
 ]  # fmt: skip
 
 
-def test_digits_run_end_to_end(local_ray, cli: Cli, output, tmp_path):
-    where = ["--output", str(output)]
-    ran = cli("run", "digits", *TINY, "resources.samplers=1", *where)
-    assert ran.code == 0, ran.out + ran.err
+@pytest.fixture(scope="module")
+def digits(local_ray, empty_store, tmp_path_factory) -> Path:
+    """The output of a tiny `digits`, whose trials have a sampler each."""
+    output = tmp_path_factory.mktemp("digits")
+    shutil.copy(empty_store, output / "mlflow.db")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        ran = run_main("run", "digits", *TINY, "resources.samplers=1", "--output", str(output))
+    assert ran == 0
+    return output
+
+
+def test_digits_run_end_to_end(digits, cli: Cli, tmp_path):
+    output, where = digits, ["--output", str(digits)]
     assert cli("export", "digits", "-o", str(tmp_path / "t.csv"), *where).code == 0
     table = pd.read_csv(tmp_path / "t.csv")
     seeds = table[table["seed"].notna()]
@@ -45,6 +58,30 @@ def test_digits_run_end_to_end(local_ray, cli: Cli, output, tmp_path):
     figures = {path.name for path in found.find("latest").figures.iterdir()}
     assert {"samples.png", "class_shares.png", "overview.png"} <= figures
     assert len(list(found.cache.glob("classifier-*.pt"))) == 1  # trained once for all processes
+
+
+ON_GPUS = """
+import ray
+from sweeps.cli import main
+# Logical GPUs: Ray hands them out, and what runs on them finds none and computes on the CPU.
+ray.init(address="local", num_cpus=4, num_gpus=2, include_dashboard=False, log_to_driver=False)
+main()
+"""
+
+
+@pytest.mark.slow
+def test_actors_on_gpus_share_seeds_and_shards_and_change_nothing(digits, output):
+    """On two GPUs each trial holds half of one, and its sampler the other half."""
+    command = ["run", "digits", *TINY, "resources.samplers=1", QUICK, "--output", str(output)]
+    ran = subprocess.run(
+        [sys.executable, "-c", ON_GPUS, *command],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    pd.testing.assert_frame_equal(curves(output), curves(digits), check_exact=True)
 
 
 def test_a_classifier_can_be_trained_alone(cli: Cli, tmp_path):
