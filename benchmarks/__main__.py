@@ -9,7 +9,9 @@ from rich.console import Console
 
 from benchmarks.measure import Options, machine
 
-NAMES = ("curation", "forecast", "trial_overhead", "loop", "cifar10")
+NAMES = (
+    "curation", "forecast", "trial_overhead", "scaling", "control_plane", "loop", "cifar10",
+)  # fmt: skip
 
 
 def main() -> None:

@@ -1,0 +1,142 @@
+"""What the driver costs: sweeps of many points whose trials do almost nothing.
+
+A real sweep, with Ray, the ledger and MLflow on SQLite. What an iteration costs is the slope between
+a short and a long one. Then its ledger is delivered to a new store, which is what the store can
+take, and read back as a table.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import resource
+import shutil
+import sqlite3
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from benchmarks.measure import Options, in_child, new_table, show
+from core.config import Config
+from core.parsing import parse_config
+from sweeps.output import Output
+
+ITERATIONS = 10
+"""Rows that each point reports."""
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Of one sweep."""
+
+    wall: float
+    driver_cpu: float
+    """CPU-seconds of the driver's process, MLflow's thread among them."""
+    memory: float
+    """Largest resident memory of the driver, MiB."""
+    delivered: float
+    """Seconds to deliver the whole ledger to a new store."""
+    rows: int
+    """Rows of metrics in that store."""
+    exported: float
+    """Seconds to read them back as a tidy table."""
+    reopened: float
+    """Seconds to read the ledger, as resuming does."""
+
+
+def main(options: Options, console: Console) -> None:
+    """Run a short and a long sweep."""
+    few, many = (20, 60) if options.quick else (100, 1000)
+    costs: dict[int, Costs] = {
+        points: in_child("benchmarks.control_plane", "run", points).result for points in (few, many)
+    }
+    columns = ("wall s", "driver CPU s", "MiB", "rows", "rows/s", "export s", "reopen s")
+    table = new_table("points", *columns)
+    for points, cost in costs.items():
+        table.add_row(
+            str(points),
+            f"{cost.wall:.1f}",
+            f"{cost.driver_cpu:.1f}",
+            f"{cost.memory:.0f}",
+            str(cost.rows),
+            f"{cost.rows / cost.delivered:.0f}",
+            f"{cost.exported:.1f}",
+            f"{cost.reopened:.2f}",
+        )
+    show(console, f"Sweeps of {ITERATIONS} iterations a point, one seed", table)
+    more, short, long = (many - few) * ITERATIONS, costs[few], costs[many]
+    console.print(
+        f"a further iteration on record: {1000 * (long.driver_cpu - short.driver_cpu) / more:.1f} "
+        f"CPU-ms of the driver, {1000 * (long.wall - short.wall) / more:.1f} ms in all, "
+        f"{1024 * (long.memory - short.memory) / more:.1f} KiB"
+    )
+
+
+def run(points: int) -> Costs:
+    """Run a sweep in a new output folder, then deliver and read it again."""
+    from analysis.curves import load_table
+    from sweeps.ledger import Ledger
+    from sweeps.naming import describe
+    from sweeps.runner import run_sweep
+
+    for name in ("MLFLOW_TRACKING_URI", "RAY_ADDRESS"):
+        os.environ.pop(name, None)
+    config = _config(points)
+    with tempfile.TemporaryDirectory(prefix="luceloop-benchmark-") as temporary:
+        output = Output.of(Path(temporary))
+        folder = output.create_sweep(config, describe(config))
+        start, cpu = time.perf_counter(), time.process_time()
+        outcome = run_sweep(folder, output, Console(file=io.StringIO()), list)
+        wall, cpu = time.perf_counter() - start, time.process_time() - cpu
+        assert not (outcome.failed or outcome.unfinished or outcome.undelivered), outcome
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        start = time.perf_counter()
+        Ledger(folder.ledger, writable=False)
+        reopened = time.perf_counter() - start
+        delivered, rows = _deliver(output, folder.id)
+        start = time.perf_counter()
+        table = load_table(output.tracking_uri, folder.id)
+        exported = time.perf_counter() - start
+        assert len(table)
+    return Costs(wall, cpu, memory, delivered, rows, exported, reopened)
+
+
+def _deliver(output: Output, sweep: str) -> tuple[float, int]:
+    """Seconds to deliver a sweep to a new store, and the rows of metrics there."""
+    from sweeps.experiment import SweepIdentity, connect
+    from sweeps.ledger import Ledger
+    from sweeps.naming import describe
+    from sweeps.tracking import Tracker
+
+    new = Output.of(output.path / "again")
+    shutil.copytree(output.path / "sweeps", new.path / "sweeps")
+    connect(new.tracking_uri)
+    folder = new.find(sweep)
+    config = folder.config()
+    (folder.path / "delivered").unlink()
+    tracker = Tracker(new, folder, SweepIdentity(folder.id, config, describe(config)))
+    start = time.perf_counter()
+    tracker.start(Ledger(folder.ledger, writable=False))
+    tracker.close(600.0)
+    seconds = time.perf_counter() - start
+    assert not tracker.undelivered
+    with sqlite3.connect(new.path / "mlflow.db") as connection:
+        [(count,)] = connection.execute("select count(*) from metrics")
+    return seconds, int(count)
+
+
+def _config(points: int) -> Config:
+    return parse_config(
+        {
+            "name": "benchmark",
+            "data": {"name": "eight_gaussians", "size": 64},
+            "learner": {"name": "empirical"},
+            "iterations": ITERATIONS - 1,
+            "seeds": 1,
+            "sampling": {"preview": 0},
+            "search": {"beta": {"grid": [point / 100 for point in range(points)]}},
+        }
+    )
