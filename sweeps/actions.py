@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 console = Console(width=None if sys.stdout.isatty() else 120)
 
 
-def start(config: Config, output: Output, figures: bool) -> None:
-    """Check a configuration and run it as a new sweep."""
+def start(config: Config, output: Output, figures: bool, identity: str | None = None) -> None:
+    """Check a configuration and run it as a new sweep, with an id chosen before if there is one."""
     from sweeps.naming import describe
     from sweeps.runner import check
 
     points = check(config)
-    folder = output.create_sweep(config, describe(config))
+    folder = output.create_sweep(config, describe(config), identity)
     console.print(f"sweep {folder.id}  {config.name}: {points} points", highlight=False)
     console.print(describe(config), style="dim", highlight=False)
     run(folder, output, figures)
