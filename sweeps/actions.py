@@ -38,6 +38,7 @@ def start(config: Config, output: Output, figures: bool, identity: str | None = 
 def run(folder: SweepFolder, output: Output, figures: bool) -> None:
     """Run what is left of a sweep, show what came of it, and exit by it."""
     from sweeps.ledger import Ledger
+    from sweeps.output import shown
     from sweeps.runner import run_sweep
 
     def finish() -> list[Path]:
@@ -49,7 +50,7 @@ def run(folder: SweepFolder, output: Output, figures: bool) -> None:
     show(folder, output)
     if outcome.undelivered:
         console.print(
-            f"MLflow at {output.tracking_uri} lacks {outcome.undelivered} events "
+            f"MLflow at {shown(output.tracking_uri)} lacks {outcome.undelivered} events "
             f"({outcome.store_error}); deliver them with: luceloop resume {folder.id}",
             highlight=False,
         )

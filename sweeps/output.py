@@ -191,6 +191,11 @@ def check_sweep_id(key: str, text: str) -> str:
     return text
 
 
+def shown(text: str) -> str:
+    """An address, or a message that holds some, without their names and passwords."""
+    return re.sub(r"(?<=://)[^/\s]*@", "", text)
+
+
 def plain(config: Config) -> dict[str, object]:
     """A configuration as values that YAML and JSON hold, in the spelling users write."""
     dumped = config.model_dump(mode="json", exclude={"search": {"space"}})

@@ -24,10 +24,12 @@ from ray.exceptions import AuthenticationError
 from ray.job_submission import JobDetails, JobSubmissionClient
 
 from core.errors import ConfigError
-from sweeps.output import is_sweep_id
+from sweeps.output import is_sweep_id, shown
 
 ANSWER = 10.0
 """Seconds that a cluster may take to answer at all."""
+STARTING = 60.0
+"""Seconds until a cluster that has just started must take jobs."""
 POLL = 1.0
 """Seconds between questions to a cluster."""
 STOPPING = 60
@@ -97,15 +99,12 @@ class Cluster:
     def __init__(self, address: str | None) -> None:
         if urlsplit(address or "").scheme not in ("http", "https"):
             allowed = "must be the URL of the cluster's dashboard, like http://127.0.0.1:8265"
-            raise ConfigError("--address", address, allowed)
+            raise ConfigError("--address", address and shown(address), allowed)
         assert address is not None
         self.address = address.rstrip("/")
         for name in CHATTY:
             logging.getLogger(name).setLevel(logging.WARNING)
-        # Ray's client would prefer these to the address it is given.
-        for name in ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS"):
-            os.environ.pop(name, None)
-        with self._answering():
+        with self._answering(), _without("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS"):
             _knock(self.address)
             self._client = JobSubmissionClient(self.address, headers=_headers())
 
@@ -116,19 +115,28 @@ class Cluster:
             The job's id: its sweep's, numbered from the second job on.
         """
         sweep = metadata[SWEEP]
+        number = 1 + sum(job.sweep == sweep for job in self.jobs())
+        request = {
+            "entrypoint": shlex.join(["python", "-m", "sweeps.job", *arguments]),
+            "submission_id": sweep if number == 1 else f"{sweep}-{number}",
+            "runtime_env": {
+                "working_dir": str(folder),
+                "env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(STOPPING)},
+            },
+            "metadata": metadata,
+        }
         with self._answering():
-            number = 1 + sum(job.sweep == sweep for job in self.jobs())
-            return str(
-                self._client.submit_job(
-                    entrypoint=shlex.join(["python", "-m", "sweeps.job", *arguments]),
-                    submission_id=sweep if number == 1 else f"{sweep}-{number}",
-                    runtime_env={
-                        "working_dir": str(folder),
-                        "env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(STOPPING)},
-                    },
-                    metadata=metadata,
-                )
-            )
+            return self._submit(request)
+
+    def _submit(self, request: dict[str, Any]) -> str:
+        deadline = time.monotonic() + STARTING
+        while True:
+            try:
+                return str(self._client.submit_job(**request))
+            except RuntimeError as error:
+                if "try again later" not in str(error) or time.monotonic() > deadline:
+                    raise
+            time.sleep(POLL)
 
     def jobs(self) -> list[Job]:
         """All jobs that run sweeps, oldest first."""
@@ -138,19 +146,19 @@ class Cluster:
         return sorted(ours, key=lambda job: job.started)
 
     def find(self, wanted: str) -> Job:
-        """The job that `wanted` names: itself, or its sweep as in `luceloop show`; the newest."""
+        """The newest job of the sweep that `wanted` names as in `luceloop show`, or itself."""
         jobs = self.jobs()
         if not jobs:
             raise ConfigError("SWEEP", wanted, f"there are no sweeps at {shown(self.address)}")
         if wanted == "latest":
             return jobs[-1]
-        for fits in (
-            [job for job in jobs if job.id == wanted],
-            [job for job in jobs if job.name == wanted],
-            [job for job in jobs if wanted and job.sweep.startswith(wanted)],
-        ):
-            if len({job.sweep for job in fits}) == 1 or (fits and fits[-1].name == wanted):
-                return fits[-1]
+        if named := [job for job in jobs if job.name == wanted]:
+            return named[-1]
+        if job := next((job for job in jobs if job.id == wanted != job.sweep), None):
+            return job
+        fits = [job for job in jobs if wanted and job.sweep.startswith(wanted)]
+        if len({job.sweep for job in fits}) == 1:
+            return fits[-1]
         known = ", ".join(dict.fromkeys(job.sweep for job in jobs[-5:]))
         allowed = f"is no sweep's name or start of one id; there are {known}"
         raise ConfigError("SWEEP", wanted, allowed)
@@ -200,7 +208,10 @@ class Cluster:
         try:
             yield
         except AuthenticationError:
-            allowed = "refuses the token; set RAY_AUTH_TOKEN, or RAY_AUTH_TOKEN_PATH to its file"
+            allowed = (
+                "refuses the token; set RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH, "
+                "or RAY_AUTH_MODE=token for that in ~/.ray/auth_token"
+            )
             raise ConfigError("--address", shown(self.address), allowed) from None
         except (RuntimeError, OSError) as error:
             raise ConfigError("--address", shown(self.address), _reason(error)) from error
@@ -209,13 +220,6 @@ class Cluster:
 def metadata(sweep: str, name: str, output: str) -> dict[str, str]:
     """What a job is labelled with."""
     return {SWEEP: sweep, NAME: name, OUTPUT: output}
-
-
-def shown(address: str) -> str:
-    """An address without the password that it may hold."""
-    parts = urlsplit(address)
-    host = parts.netloc.rpartition("@")[2]
-    return parts._replace(netloc=host).geturl()
 
 
 def resumable(cluster: Cluster, wanted: str, output: str) -> dict[str, str]:
@@ -234,6 +238,16 @@ def resumable(cluster: Cluster, wanted: str, output: str) -> dict[str, str]:
         allowed = f"is running as job {last.id}; stop it first"
         raise ConfigError("--resume", last.sweep, allowed)
     return metadata(last.sweep, last.name, output or last.output)
+
+
+@contextmanager
+def _without(*names: str) -> Iterator[None]:
+    """Hide variables that Ray's client would prefer to the address it is given."""
+    hidden = {name: os.environ.pop(name) for name in names if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ |= hidden
 
 
 def _knock(address: str) -> None:
@@ -255,7 +269,7 @@ def _headers() -> dict[str, str]:
 
 
 def _reason(error: Exception) -> str:
-    text = " ".join(str(error).split())
+    text = shown(" ".join(str(error).split()))
     if isinstance(error, OSError):
         return f"does not answer: {text[-200:]}"
     return text if len(text) < 300 else f"{text[:100]} … {text[-200:]}"
