@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from aiohttp import ClientError
 from ray.exceptions import AuthenticationError
 from ray.job_submission import JobDetails, JobSubmissionClient
 
@@ -191,8 +192,8 @@ class Cluster:
             async for text in self._client.tail_job_logs(identity):
                 write(text[max(0, written - seen) :])
                 seen += len(text)
-        except (RuntimeError, OSError):  # whether the cluster is there is asked next
-            pass
+        except (RuntimeError, OSError, ClientError):
+            pass  # whether the cluster is there, and the job has ended, is asked next
         return max(seen, written)
 
     def stop(self, identity: str) -> Job:
