@@ -167,7 +167,7 @@ def _print_end(job: Job) -> None:
     console.print(f"job {job.id}: {job.details.status}", highlight=False)
     if job.details.driver_exit_code is None and job.details.message:
         console.print(job.details.message, highlight=False, markup=False, soft_wrap=True)
-    if job.exit_code != 0:
+    if job.exit_code == 130 or (job.exit_code and job.details.driver_exit_code is None):
         line = f"go on with: luceloop submit --resume {job.sweep}"
         console.print(line, highlight=False)
 

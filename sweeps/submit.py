@@ -270,7 +270,7 @@ def _headers() -> dict[str, str]:
 
 
 def _reason(error: Exception) -> str:
-    text = shown(" ".join(str(error).split()))
+    text = shown(" ".join(str(getattr(error, "reason", error)).split()))
     if isinstance(error, OSError):
         return f"does not answer: {text[-200:]}"
     return text if len(text) < 300 else f"{text[:100]} … {text[-200:]}"
