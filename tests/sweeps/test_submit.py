@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 from types import SimpleNamespace
 
 import pandas as pd
@@ -96,50 +97,47 @@ def wait_for_rows(output: Path, count: int) -> None:
 
 
 @pytest.mark.slow
-def test_a_submitted_sweep_equals_a_local_one_and_shows_no_secret(
-    cluster: submit.Cluster, cli: Cli, local: pd.DataFrame, mine: Path, output: Path
-):
-    ran = cli("submit", *SWEEP, "--output", str(output))
-    assert ran.code == 0, ran.out + ran.err
-    sweep = Output(output).find("latest").id
-    assert ran.out.startswith(f"sweep {sweep}  mog: job {sweep}\n") and ran.err == ""
-    assert "iteration 5/5" in ran.out
-    pd.testing.assert_frame_equal(curves(output), local, check_exact=True)
-
-    said, logged = cli("status", sweep[:19]), cli("logs", "mog")
-    assert said.code == 0 and "SUCCEEDED" in said.out
-    assert logged.code == 0 and logged.out in ran.out
-    [known] = [found for found in cluster.jobs() if found.sweep == sweep]
-    shown = ran.out + said.out + logged.out + repr(known.details)
-    for secret in (TOKEN, *SECRETS.values()):
-        assert secret not in shown
-
-
-@pytest.mark.slow
-def test_stopped_resumed_and_a_node_lost_a_sweep_ends_with_the_same_table(
+def test_stopped_resumed_and_a_node_lost_a_submitted_sweep_equals_a_local_one(
     cluster: submit.Cluster, nodes: Nodes, cli: Cli, local: pd.DataFrame, mine: Path, output: Path
 ):
-    assert cli("submit", *SWEEP, "--output", str(output), "--no-wait").code == 0
+    started = cli("submit", *SWEEP, "--output", str(output), "--no-wait")
+    assert started.code == 0, started.err
     wait_for_rows(output, 3)
     [sweep] = [folder.id for folder in Output(output).sweeps()]
+    assert started.out.startswith(f"sweep {sweep}  mog: job {sweep}\n")
     assert "RUNNING" in cli("status", "latest").out
     refused = cli("submit", "--resume", sweep)
     assert refused.code == 2 and "stop it first" in refused.err
-    stopped = cli("stop", sweep)
+    stopped = cli("stop", "mog")
     assert stopped.code == 0 and f"luceloop submit --resume {sweep}" in stopped.out
     assert "interrupted; everything on record is kept" in cli("logs", sweep).out
     done = len(rows(output))
     assert 3 <= done < ROWS
 
     (mine / "mine.npz").unlink()  # the output folder has it
-    assert cli("submit", "--resume", sweep[:19], "--no-wait", QUICK).code == 0
-    wait_for_rows(output, done + 1)
-    nodes.kill_one()
-    assert max(row["iteration"] for row in rows(output)) < 5  # each node had a trial to lose
-    followed = cli("logs", "-f", sweep)
-    assert followed.code == 0, followed.err
-    assert f"{sweep}-2: SUCCEEDED" in cli("status", sweep).out, followed.out
+    killer = Thread(target=kill_midway, args=[nodes, output, done])
+    killer.start()
+    resumed = cli("submit", "--resume", sweep[:19], QUICK)  # waits for its end
+    killer.join()
+    assert resumed.code == 0, resumed.out + resumed.err
+    assert resumed.out.endswith(f"job {sweep}-2: SUCCEEDED\n") and resumed.err == ""
+    assert f"{sweep}-2: SUCCEEDED" in cli("status", sweep).out
+    assert cli("logs", "-f", sweep).out in resumed.out
     pd.testing.assert_frame_equal(curves(output), local, check_exact=True)
+
+    jobs = [job for job in cluster.jobs() if job.sweep == sweep]
+    assert [job.id for job in jobs] == [sweep, f"{sweep}-2"]
+    printed = started.out + stopped.out + resumed.out + cluster.log(sweep)
+    shown = printed + repr([job.details for job in jobs])
+    for secret in (TOKEN, *SECRETS.values()):
+        assert secret not in shown
+
+
+def kill_midway(nodes: Nodes, output: Path, done: int) -> None:
+    """Each worker node has a trial to lose."""
+    wait_for_rows(output, done + 1)
+    assert max(row["iteration"] for row in rows(output)) < 5
+    nodes.kill_one()
 
 
 @pytest.mark.slow
