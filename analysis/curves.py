@@ -21,6 +21,7 @@ from analysis.statistics import aggregate
 from core.errors import ConfigError
 from sweeps.experiment import connect
 from sweeps.naming import SYMBOLS
+from sweeps.output import shown
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -67,7 +68,8 @@ def find_runs(tracking_uri: str, sweep: str) -> SweepRuns:
         runs = [run for experiment in experiments for run in _all_runs(client, experiment)]
     except Exception as error:  # stores raise what they like: HTTP, SQL, files
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ConfigError("MLFLOW_TRACKING_URI", tracking_uri, f"no answer: {reason}") from error
+        store = shown(tracking_uri)
+        raise ConfigError("MLFLOW_TRACKING_URI", store, f"no answer: {shown(reason)}") from error
     points, seeds, whole = {}, [], None
     for run in runs:
         match run.data.tags.get("luceloop.kind"):
@@ -78,7 +80,7 @@ def find_runs(tracking_uri: str, sweep: str) -> SweepRuns:
             case "seed":
                 seeds.append(run)
     if not points:
-        raise ConfigError("SWEEP", sweep, f"has no runs in MLflow at {tracking_uri}")
+        raise ConfigError("SWEEP", sweep, f"has no runs in MLflow at {shown(tracking_uri)}")
     return SweepRuns(
         client=client,
         sweep=sweep,

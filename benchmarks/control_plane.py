@@ -1,6 +1,6 @@
 """What the driver costs: sweeps of many points whose trials do almost nothing.
 
-A real sweep, with Ray, the ledger and MLflow on SQLite. What an iteration costs is the slope between
+A real sweep, with Ray, the ledger and MLflow on SQLite. An iteration costs the slope between
 a short and a long one. Then its ledger is delivered to a new store, which is what the store can
 take, and read back as a table.
 """

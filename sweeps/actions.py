@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 console = Console(width=None if sys.stdout.isatty() else 120)
 
 
-def start(config: Config, output: Output, figures: bool) -> None:
-    """Check a configuration and run it as a new sweep."""
+def start(config: Config, output: Output, figures: bool, identity: str | None = None) -> None:
+    """Check a configuration and run it as a new sweep, with an id chosen before if there is one."""
     from sweeps.naming import describe
     from sweeps.runner import check
 
     points = check(config)
-    folder = output.create_sweep(config, describe(config))
+    folder = output.create_sweep(config, describe(config), identity)
     console.print(f"sweep {folder.id}  {config.name}: {points} points", highlight=False)
     console.print(describe(config), style="dim", highlight=False)
     run(folder, output, figures)
@@ -38,6 +38,7 @@ def start(config: Config, output: Output, figures: bool) -> None:
 def run(folder: SweepFolder, output: Output, figures: bool) -> None:
     """Run what is left of a sweep, show what came of it, and exit by it."""
     from sweeps.ledger import Ledger
+    from sweeps.output import shown
     from sweeps.runner import run_sweep
 
     def finish() -> list[Path]:
@@ -49,7 +50,7 @@ def run(folder: SweepFolder, output: Output, figures: bool) -> None:
     show(folder, output)
     if outcome.undelivered:
         console.print(
-            f"MLflow at {output.tracking_uri} lacks {outcome.undelivered} events "
+            f"MLflow at {shown(output.tracking_uri)} lacks {outcome.undelivered} events "
             f"({outcome.store_error}); deliver them with: luceloop resume {folder.id}",
             highlight=False,
         )

@@ -17,30 +17,19 @@ import click
 from rich.table import Table
 
 from core.errors import ConfigError, LoopError
-from sweeps import actions
+from sweeps import actions, cluster_cli
 from sweeps.actions import console
+from sweeps.options import (
+    config_argument,
+    figures_option,
+    output_option,
+    overrides_argument,
+    sweep_argument,
+)
 
 if TYPE_CHECKING:
     from analysis.results import Start
     from sweeps.output import Output
-
-config_argument = click.argument("config", metavar="CONFIG")
-overrides_argument = click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
-sweep_argument = click.argument("sweep", metavar="SWEEP")
-output_option = click.option(
-    "--output",
-    type=click.Path(path_type=Path, file_okay=False),
-    envvar="LUCELOOP_OUTPUT",
-    help="Folder of all results.  [$LUCELOOP_OUTPUT, else luceloop-out]",
-)
-
-
-figures_option = click.option(
-    "--figures/--no-figures",
-    default=True,
-    help="Draw figures at the end.  [on]",
-)
-
 
 forecast_option = click.option(
     "--forecast",
@@ -67,11 +56,18 @@ def app() -> None:
 @overrides_argument
 @figures_option
 @output_option
-def run(config: str, overrides: tuple[str, ...], figures: bool, output: Path | None) -> None:
+@click.option("--id", "identity", hidden=True)  # of a job, known before it starts
+def run(
+    config: str,
+    overrides: tuple[str, ...],
+    figures: bool,
+    output: Path | None,
+    identity: str | None,
+) -> None:
     """Run a sweep."""
     from sweeps.presets import read_config
 
-    actions.start(read_config(config, list(overrides)), _output(output), figures)
+    actions.start(read_config(config, list(overrides)), _output(output), figures, identity)
 
 
 @app.command()
@@ -279,27 +275,32 @@ def ui(port: int, output: Path | None) -> None:
     serve(_output(output), port, console)
 
 
+for command in cluster_cli.COMMANDS:
+    app.add_command(command)
+
+
 def main() -> None:
     """Entry point of the console script."""
     sys.path.insert(0, str(Path.cwd()))  # custom code lives beside the user's configuration
     try:
         sys.exit(app(standalone_mode=False))
     except (ConfigError, LoopError) as error:
-        _fail(str(error), 2)
+        fail(str(error), 2)
     except OSError as error:
         if error.filename is None:
             raise
-        _fail(f"{error.filename}: {error.strerror}", 2)
+        fail(f"{error.filename}: {error.strerror}", 2)
     except click.exceptions.NoArgsIsHelpError as error:
-        _fail(error.format_message(), 2)
+        fail(error.format_message(), 2)
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else "luceloop"
-        _fail(f"{error.format_message()} See: {command} --help", 2)
+        fail(f"{error.format_message()} See: {command} --help", 2)
     except (KeyboardInterrupt, click.Abort):
-        _fail("interrupted", 130)
+        fail("interrupted", 130)
 
 
-def _fail(line: str, code: int) -> NoReturn:
+def fail(line: str, code: int) -> NoReturn:
+    """End this process with a line for the user."""
     print(line, file=sys.stderr)
     sys.exit(code)
 

@@ -1,6 +1,6 @@
 """The output folder: where everything a sweep writes lives, and how a sweep is found again.
 
-mlflow.db  artifacts/  cache/  forecasts/
+mlflow.db  artifacts/  cache/  files/  forecasts/
 sweeps/<id>/{config.yaml, ledger.jsonl, previews/, initial/, tune/, figures/,
               report.html}
 """
@@ -8,6 +8,7 @@ sweeps/<id>/{config.yaml, ledger.jsonl, previews/, initial/, tune/, figures/,
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import time
 from dataclasses import dataclass
@@ -91,6 +92,11 @@ class Output:
         return self.path / "cache"
 
     @property
+    def files(self) -> Path:
+        """Files that configurations of submitted sweeps name."""
+        return self.path / "files"
+
+    @property
     def forecasts(self) -> Path:
         """Figures of forecasts."""
         return self.path / "forecasts"
@@ -110,13 +116,25 @@ class Output:
         """Whether MLflow's store is the one in this folder."""
         return not os.environ.get("MLFLOW_TRACKING_URI")
 
-    def create_sweep(self, config: Config, description: str) -> SweepFolder:
-        """A new sweep's folder, its configuration written."""
-        now = time.time()
-        moment = time.strftime("%Y%m%d-%H%M%S", time.gmtime(now)) + f"{int(now % 1 * 1000):03d}"
-        identity = f"{moment}-{secrets.token_hex(2)}"
+    def create_sweep(
+        self, config: Config, description: str, identity: str | None = None
+    ) -> SweepFolder:
+        """A new sweep's folder, its configuration written.
+
+        Args:
+            config: of the sweep.
+            description: what the sweep varies, in a line.
+            identity: its id, where one was chosen before; a new one if not given.
+
+        Raises:
+            ConfigError: if the id has another form than ours, or is taken.
+        """
+        identity = new_sweep_id() if identity is None else check_sweep_id("--id", identity)
         folder = SweepFolder(self.path / "sweeps" / identity)
-        folder.path.mkdir(parents=True)
+        try:
+            folder.path.mkdir(parents=True)
+        except FileExistsError:
+            raise ConfigError("--id", identity, f"there is such a sweep in {self.path}") from None
         text = yaml.safe_dump(plain(config), sort_keys=False, allow_unicode=True)
         folder.config_file.write_text(f"# {description}\n{text}")
         return folder
@@ -148,6 +166,34 @@ class Output:
         known = ", ".join(sweep.id for sweep in (by_id or sweeps)[-5:])
         reason = "fits several sweeps" if by_id else "is no sweep's name or start of an id"
         raise ConfigError("SWEEP", wanted, f"{reason}; there are {known}")
+
+
+def new_sweep_id() -> str:
+    """An id that no other sweep has; ids sort by time."""
+    now = time.time()
+    moment = time.strftime("%Y%m%d-%H%M%S", time.gmtime(now)) + f"{int(now % 1 * 1000):03d}"
+    return f"{moment}-{secrets.token_hex(2)}"
+
+
+def is_sweep_id(text: str) -> bool:
+    """Whether `text` has the form of a whole id; it becomes a folder's name."""
+    return re.fullmatch(r"[0-9]{8}-[0-9]{9}-[0-9a-f]{4}", text) is not None
+
+
+def check_sweep_id(key: str, text: str) -> str:
+    """`text`, if it is a whole id.
+
+    Raises:
+        ConfigError: naming `key`, if it is not.
+    """
+    if not is_sweep_id(text):
+        raise ConfigError(key, text, "must read like 20251231-235959000-0af1")
+    return text
+
+
+def shown(text: str) -> str:
+    """An address, or a message that holds some, without their names and passwords."""
+    return re.sub(r"(?<=://)[^/\s]*@", "", text)
 
 
 def plain(config: Config) -> dict[str, object]:

@@ -62,8 +62,12 @@ class Outcome:
     store_error: str
 
 
-def check(config: Config) -> int:
+def check(config: Config, here: bool = True) -> int:
     """Build every part of every point that the sweep can reach, so that errors come first.
+
+    Args:
+        config: of the sweep.
+        here: whether it will run on this machine, which must then be large enough.
 
     Returns:
         The number of points.
@@ -75,7 +79,7 @@ def check(config: Config) -> int:
     check_objectives(config, single_seed=len(config.seeds) == 1)
     measured = [_metric_names(Loop(point)) for point in reached]
     names = set.intersection(*measured)
-    if not ray.is_initialized() and "RAY_ADDRESS" not in os.environ:
+    if here and not ray.is_initialized() and "RAY_ADDRESS" not in os.environ:
         machine = {"CPU": float(os.cpu_count() or 1), "GPU": float(torch.cuda.device_count())}
         check_fits(_allocate(config, machine, len(Loop(reached[0]).shards)), machine)
     for wanted in config.search.objective:

@@ -21,7 +21,7 @@ from core.parsing import at_point
 from core.statistics import over_seeds
 from sweeps.experiment import Experiment, SweepIdentity
 from sweeps.ledger import Event, Ledger, Row
-from sweeps.output import Output, SweepFolder
+from sweeps.output import Output, SweepFolder, shown
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric
@@ -107,9 +107,10 @@ class Tracker:
                 self._progress = time.monotonic()
                 self._note_cursor()
         except Exception as error:  # whatever a store may raise, rows are kept and tried again
+            reason = _one_line(error)
             if not self.error:
-                logger.warning("MLflow takes no rows, which are kept until it does: %s", error)
-            self.error = _one_line(error)
+                logger.warning("MLflow takes no rows, which are kept until it does: %s", reason)
+            self.error = reason
             self._experiment = None
             return False
         self.error = ""
@@ -210,4 +211,4 @@ def _metrics(values: dict[str, float], step: int, at: int) -> list[Metric]:
 
 
 def _one_line(error: Exception) -> str:
-    return str(error).splitlines()[0][:300] if str(error) else type(error).__name__
+    return shown(str(error).splitlines()[0])[:300] if str(error) else type(error).__name__

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from core.errors import ConfigError
 from sweeps.experiment import connect
-from sweeps.output import Output
+from sweeps.output import Output, shown
 
 START = 120.0
 """Seconds the server may take to answer."""
@@ -33,14 +33,14 @@ def newest_experiment(output: Output) -> str:
         ConfigError: if there is no sweep, or the store does not have it.
     """
     folder = output.find("latest")
-    name = f"{folder.config().name}/{folder.id}"
+    name, store = f"{folder.config().name}/{folder.id}", shown(output.tracking_uri)
     try:
         experiment = connect(output.tracking_uri).get_experiment_by_name(name)
     except Exception as error:  # stores raise what they like
         reason = " ".join(str(error).split())[:200]
-        raise ConfigError("MLFLOW_TRACKING_URI", output.tracking_uri, reason) from error
+        raise ConfigError("MLFLOW_TRACKING_URI", store, shown(reason)) from error
     if experiment is None:
-        raise ConfigError("MLFLOW_TRACKING_URI", output.tracking_uri, f"has no experiment {name}")
+        raise ConfigError("MLFLOW_TRACKING_URI", store, f"has no experiment {name}")
     return str(experiment.experiment_id)
 
 

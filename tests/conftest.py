@@ -12,7 +12,7 @@ import ray
 import torch
 from playwright.sync_api import Page, sync_playwright
 
-from tests.support import CHROMIUM, SMALL, Cli, Finished, Ran, run_main
+from tests.support import CHROMIUM, SMALL, USERS_OWN, Cli, Finished, Ran, run_main, users_folder
 
 OFFLINE = [
     "--no-sandbox",
@@ -44,61 +44,6 @@ def local_ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         ray.shutdown()
 
 
-USERS_OWN = '''
-"""A module as a user would write it beside a configuration."""
-import os
-
-import torch
-
-from core.learners.base import Fitted
-
-
-def right(x):
-    return x[:, 0]
-
-
-def bounded(x):
-    return torch.tanh(x[:, 0])
-
-
-bounded.supremum = 1.0
-
-
-class WhoTrains:
-    """A learner of large networks whose state tells the process that trained each row."""
-
-    one_by_one = True
-
-    def __init__(self, shape, device):
-        self.shape = shape
-
-    def fit(self, state, training, seeds, iteration):
-        who = torch.full((len(seeds), 1), float(os.getpid()))
-        return Fitted({"who": who, "iteration": who * 0 + iteration}, None)
-
-    def fit_initial(self, training, seeds, progress):
-        return self.fit(None, training, seeds, 0)
-
-    def model(self, state):
-        return dict(state)
-
-    def sample(self, model, count, seeds, iteration, shard):
-        return torch.zeros(len(seeds), count, *self.shape)
-
-
-def wrong_shape(x):
-    return x
-
-
-def nan(x):
-    return x[:, 0] * float("nan")
-
-
-def raises(x):
-    raise KeyError("a key of the user's")
-'''
-
-
 @pytest.fixture
 def cli(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Cli:
     """Runs `luceloop` in this process, by its entry point."""
@@ -111,6 +56,14 @@ def cli(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> C
         return Ran(code, captured.out, captured.err)
 
     return run
+
+
+@pytest.fixture
+def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a configuration, a reward and data of the user's own; the current one."""
+    folder = users_folder(tmp_path)
+    monkeypatch.chdir(folder)
+    return folder
 
 
 @pytest.fixture(scope="session")

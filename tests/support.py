@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import shutil
 from collections.abc import Callable
@@ -9,13 +10,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+
+from analysis.curves import load_table
+from sweeps.output import Output
 
 SMALL = ["data.size=300", "learner.steps=40", "learner.batch_size=64", "sampling.shard_size=200"]
 """Overrides that make a sweep with the real learner take seconds."""
 
 
 QUICK = "--no-figures"
+
+SECRETS = {
+    "MLFLOW_TRACKING_USERNAME": "user-5f1e",
+    "MLFLOW_TRACKING_PASSWORD": "password-77aa",
+    "MLFLOW_TRACKING_TOKEN": "token-c0de",
+}
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no browser: apt-get install chromium")
@@ -59,6 +70,21 @@ class Finished:
         return f"sqlite:///{self.output / 'mlflow.db'}"
 
 
+def rows(output: Path) -> list[dict]:
+    ledgers = list((output / "sweeps").glob("*/ledger.jsonl"))
+    if not ledgers:
+        return []
+    events = [json.loads(line) for line in ledgers[0].read_text().splitlines() if line]
+    return [event for event in events if event["event"] == "iteration"]
+
+
+def curves(output: Path) -> pd.DataFrame:
+    """The exported table without what may differ: the sweep's id and how long things took."""
+    table = load_table(f"sqlite:///{output / 'mlflow.db'}", Output(output).find("latest").id)
+    table = table.drop(columns="sweep")
+    return table[~table["metric"].str.startswith("seconds/")].reset_index(drop=True)
+
+
 def write_cifar10(root: Path) -> tuple[np.ndarray, list[int]]:
     """Fifty training and ten test images in the files of CIFAR-10; pixels and labels of all."""
     random = np.random.default_rng(0)
@@ -75,3 +101,68 @@ def write_cifar10(root: Path) -> tuple[np.ndarray, list[int]]:
     meta = {"label_names": [*classes, "truck"]}
     (folder / "batches.meta").write_bytes(pickle.dumps(meta))
     return pixels, labels
+
+
+USERS_OWN = '''
+"""A module as a user would write it beside a configuration."""
+import os
+
+import torch
+
+from core.learners.base import Fitted
+
+
+def right(x):
+    return x[:, 0]
+
+
+def bounded(x):
+    return torch.tanh(x[:, 0])
+
+
+bounded.supremum = 1.0
+
+
+class WhoTrains:
+    """A learner of large networks whose state tells the process that trained each row."""
+
+    one_by_one = True
+
+    def __init__(self, shape, device):
+        self.shape = shape
+
+    def fit(self, state, training, seeds, iteration):
+        who = torch.full((len(seeds), 1), float(os.getpid()))
+        return Fitted({"who": who, "iteration": who * 0 + iteration}, None)
+
+    def fit_initial(self, training, seeds, progress):
+        return self.fit(None, training, seeds, 0)
+
+    def model(self, state):
+        return dict(state)
+
+    def sample(self, model, count, seeds, iteration, shard):
+        return torch.zeros(len(seeds), count, *self.shape)
+
+
+def wrong_shape(x):
+    return x
+
+
+def nan(x):
+    return x[:, 0] * float("nan")
+
+
+def raises(x):
+    raise KeyError("a key of the user's")
+'''
+
+
+def users_folder(parent: Path) -> Path:
+    """A folder with a configuration, a reward and data of the user's own."""
+    folder = parent / "mine"
+    folder.mkdir()
+    np.savez(folder / "mine.npz", x=np.random.default_rng(0).normal(size=(300, 2)))
+    (folder / "users_own.py").write_text(USERS_OWN)
+    (folder / "mine.yaml").write_text("data: {name: npz, path: mine.npz}\n")
+    return folder

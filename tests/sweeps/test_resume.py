@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -17,9 +16,7 @@ import psutil
 import pytest
 from mlflow import MlflowClient
 
-from analysis.curves import load_table
-from sweeps.output import Output
-from tests.support import QUICK, SMALL
+from tests.support import QUICK, SMALL, curves, rows
 
 SWEEP = ["run", "demo", "seeds=[1,2]", "iterations=3", "lam=1", *SMALL, "learner.steps=80", QUICK]
 
@@ -45,21 +42,6 @@ def finish(process: subprocess.Popen, code: int) -> str:
     out, _ = process.communicate(timeout=240)
     assert process.returncode == code, out
     return out
-
-
-def rows(output: Path) -> list[dict]:
-    ledgers = list((output / "sweeps").glob("*/ledger.jsonl"))
-    if not ledgers:
-        return []
-    events = [json.loads(line) for line in ledgers[0].read_text().splitlines() if line]
-    return [event for event in events if event["event"] == "iteration"]
-
-
-def curves(output: Path) -> pd.DataFrame:
-    """The exported table without what may differ: the sweep's id and how long things took."""
-    table = load_table(f"sqlite:///{output / 'mlflow.db'}", Output(output).find("latest").id)
-    table = table.drop(columns="sweep")
-    return table[~table["metric"].str.startswith("seconds/")].reset_index(drop=True)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,28 @@
+"""Arguments and options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+config_argument = click.argument("config", metavar="CONFIG")
+overrides_argument = click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+sweep_argument = click.argument("sweep", metavar="SWEEP")
+output_option = click.option(
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    envvar="LUCELOOP_OUTPUT",
+    help="Folder of all results.  [$LUCELOOP_OUTPUT, else luceloop-out]",
+)
+figures_option = click.option(
+    "--figures/--no-figures",
+    default=True,
+    help="Draw figures at the end.  [on]",
+)
+address_option = click.option(
+    "--address",
+    metavar="URL",
+    envvar=["RAY_API_SERVER_ADDRESS", "RAY_ADDRESS"],
+    help="Of the cluster's dashboard.  [$RAY_API_SERVER_ADDRESS, else $RAY_ADDRESS]",
+)

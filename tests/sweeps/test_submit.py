@@ -1,0 +1,200 @@
+"""Sweeps as jobs of a real Ray cluster: three nodes on loopback, tokens asked for."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Thread
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+
+from sweeps import submit
+from sweeps.output import Output
+from tests.support import QUICK, SECRETS, SMALL, Cli, curves, rows, run_main, users_folder
+
+TOKEN = "token-of-the-cluster-0123456789abcdef"
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """The cluster's process."""
+
+    process: subprocess.Popen[str]
+    address: str
+
+    def kill_one(self) -> None:
+        """End a worker node as a power cut would."""
+        assert self.process.stdin and self.process.stdout
+        self.process.stdin.write("kill\n")
+        self.process.stdin.flush()
+        assert self.process.stdout.readline() == "killed\n"
+
+
+@pytest.fixture(scope="module")
+def nodes() -> Iterator[Nodes]:
+    environment = dict(os.environ, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=TOKEN)
+    environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    for name in ("PYTHONPATH", "RAY_ADDRESS", "MLFLOW_TRACKING_URI", "LUCELOOP_OUTPUT"):
+        environment.pop(name, None)
+    folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # a socket's path has 107 characters
+    process = subprocess.Popen(
+        [sys.executable, str(Path(__file__).with_name("ray_cluster.py")), folder],
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdin and process.stdout
+    address = process.stdout.readline().strip()
+    assert address, "the cluster did not start"
+    yield Nodes(process, address)
+    process.stdin.close()
+    process.wait(60)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def cluster(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> submit.Cluster:
+    """The same, for this process's commands."""
+    monkeypatch.setenv("RAY_AUTH_TOKEN", TOKEN)
+    monkeypatch.setenv("RAY_API_SERVER_ADDRESS", nodes.address)
+    for name, value in SECRETS.items():
+        monkeypatch.setenv(name, value)
+    return submit.Cluster(nodes.address)
+
+
+SWEEP = ["mog", "reward.name=users_own:bounded", "data.name=npz", "data.path=mine.npz",
+         "seeds=[1,2]", "iterations=5", *SMALL[1:], "learner.steps=150", QUICK]  # fmt: skip
+ROWS = 2 * 6
+
+
+@pytest.fixture(scope="module")
+def local(local_ray: None, tmp_path_factory, empty_store: Path) -> pd.DataFrame:
+    """The sweep's table of a run on this machine."""
+    output = tmp_path_factory.mktemp("local")
+    shutil.copy(empty_store, output / "mlflow.db")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        patch.chdir(users_folder(output))
+        assert run_main("run", *SWEEP, "--output", str(output)) == 0
+    return curves(output)
+
+
+def wait_for_rows(output: Path, count: int) -> None:
+    deadline = time.monotonic() + 120
+    while len(rows(output)) < count:
+        assert time.monotonic() < deadline, rows(output)
+        time.sleep(0.05)
+
+
+@pytest.mark.slow
+def test_stopped_resumed_and_a_node_lost_a_submitted_sweep_equals_a_local_one(
+    cluster: submit.Cluster, nodes: Nodes, cli: Cli, local: pd.DataFrame, mine: Path, output: Path
+):
+    started = cli("submit", *SWEEP, "--output", str(output), "--no-wait")
+    assert started.code == 0, started.err
+    wait_for_rows(output, 3)
+    [sweep] = [folder.id for folder in Output(output).sweeps()]
+    assert started.out.startswith(f"sweep {sweep}  mog: job {sweep}\n")
+    assert "RUNNING" in cli("status", "latest").out
+    refused = cli("submit", "--resume", sweep)
+    assert refused.code == 2 and "stop it first" in refused.err
+    stopped = cli("stop", "mog")
+    assert stopped.code == 0 and f"luceloop submit --resume {sweep}" in stopped.out
+    assert "interrupted; everything on record is kept" in cli("logs", sweep).out
+    done = len(rows(output))
+    assert 3 <= done < ROWS
+
+    (mine / "mine.npz").unlink()  # the output folder has it
+    killer = Thread(target=kill_midway, args=[nodes, output, done])
+    killer.start()
+    resumed = cli("submit", "--resume", sweep[:19], QUICK)  # waits for its end
+    killer.join()
+    assert resumed.code == 0, resumed.out + resumed.err
+    assert resumed.out.endswith(f"job {sweep}-2: SUCCEEDED\n") and resumed.err == ""
+    assert f"{sweep}-2: SUCCEEDED" in cli("status", sweep).out
+    assert cli("logs", "-f", sweep).out in resumed.out
+    pd.testing.assert_frame_equal(curves(output), local, check_exact=True)
+
+    jobs = [job for job in cluster.jobs() if job.sweep == sweep]
+    assert [job.id for job in jobs] == [sweep, f"{sweep}-2"]
+    printed = started.out + stopped.out + resumed.out + cluster.log(sweep)
+    shown = printed + repr([job.details for job in jobs])
+    for secret in (TOKEN, *SECRETS.values()):
+        assert secret not in shown
+
+
+def kill_midway(nodes: Nodes, output: Path, done: int) -> None:
+    """Each worker node has a trial to lose."""
+    wait_for_rows(output, done + 1)
+    assert max(row["iteration"] for row in rows(output)) < 5
+    nodes.kill_one()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("token", ["another", ""])
+def test_a_wrong_token_gets_one_line(token, nodes: Nodes, cli: Cli, monkeypatch):
+    monkeypatch.setenv("RAY_AUTH_TOKEN", token)
+    monkeypatch.setattr("ray._raylet.AuthenticationTokenLoader", NoToken)
+    ran = cli("status", "latest", "--address", nodes.address)
+    assert ran.code == 2 and ran.out == ""
+    assert len(ran.err.strip().splitlines()) == 1
+    assert "RAY_AUTH_TOKEN" in ran.err
+
+
+class NoToken:
+    """This process may have a token for its own Ray."""
+
+    @staticmethod
+    def instance() -> SimpleNamespace:
+        return SimpleNamespace(get_token_for_http_header=lambda: {})
+
+
+BAD = [
+    (["submit"], "either CONFIG or --resume"),
+    (["submit", "mog", "--resume", "latest"], "either CONFIG or --resume"),
+    (["submit", "mog"], "--address=None", "http://127.0.0.1:8265"),
+    (["submit", "mog", "--address", "auto"], "--address='auto'", "http://127.0.0.1:8265"),
+    (["submit", "mog", "--address", "http://127.0.0.1:1"], "127.0.0.1:1", "does not answer"),
+    (["submit", "mog", "lam=-1", "--address", "http://127.0.0.1:1"], "lam=-1"),
+    (["submit", "mog", "real_size=9999"], "real_size=9999", "at most data.size"),
+    (["submit", "mog", "--output", "here"], "--output='here'", "absolute path"),
+    (["status", "latest", "--address", "http://u:pass@127.0.0.1:1"], "--address='http://127.0"),
+    (["logs", "latest", "--address", "http://127.0.0.1:1"], "does not answer"),
+    (["stop", "latest", "--address", "http://127.0.0.1:1"], "does not answer"),
+    (["run", "mog", "--id", "../../etc"], "--id='../../etc'", "must read like"),
+]
+
+
+@pytest.mark.parametrize("case", BAD, ids=lambda case: " ".join(case[0]))
+def test_bad_input_gets_one_line_and_exit_2(case, cli: Cli, tmp_path, monkeypatch):
+    arguments, *expected = case
+    for name in ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("LUCELOOP_OUTPUT", str(tmp_path / "output"))
+    monkeypatch.chdir(tmp_path)
+    ran = cli(*arguments)
+    assert ran.code == 2 and ran.out == ""
+    assert len(ran.err.strip().splitlines()) == 1
+    assert all(part in ran.err for part in expected), ran.err
+    assert "pass" not in ran.err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("status", "driver", "code"),
+    [("SUCCEEDED", 0, 0), ("FAILED", 1, 1), ("FAILED", 2, 2), ("FAILED", None, 1),
+     ("STOPPED", None, 130)],
+)  # fmt: skip
+def test_the_exit_code_is_the_sweeps(status, driver, code):
+    details = SimpleNamespace(status=status, driver_exit_code=driver)
+    assert submit.Job(details).exit_code == code
