@@ -31,7 +31,7 @@ TRAVELLING = (
     "MLFLOW_TRACKING_INSECURE_TLS",
 )
 """Environment variables that a job gets from where it was submitted."""
-FILE_KEYS = ("data.path", "classifier.weights")
+FILE_KEYS = ("data.path", "classifier.weights", "learner.checkpoint", "quality.inception")
 """Keys that name one file each."""
 MOST_BYTES = 100 * 2**20
 """Ray keeps uploads in the memory of the head node."""
@@ -54,15 +54,11 @@ def gather(target: Path, config: Config | None) -> None:
         ConfigError: if it is too much, or the tracking store is a file of this machine.
     """
     here = Path.cwd()
-    files = _small_enough(here, _files(here))
+    (target / OWN).mkdir()
+    named = [] if config is None else _write_config(target / CONFIG, config, here)
+    files = _small_enough(here, [*_files(here), *named])
     for package in PACKAGES:
         files |= {path.relative_to(ROOT): path for path in _files(ROOT / package)}
-    (target / OWN).mkdir()
-    if config is not None:
-        values = plain(config)
-        files |= _make_relative(values, here)
-        text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
-        (target / CONFIG).write_text(text)
     for place, path in files.items():
         (target / place).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, target / place)
@@ -104,19 +100,19 @@ def _is_wanted(folder: Path) -> bool:
     return not any((folder / mark).exists() for mark in SKIPPED_WITH)
 
 
-def _make_relative(values: dict[str, object], here: Path) -> dict[Path, Path]:
-    """Name the configuration's files beneath `here` by their place in the upload.
+def _write_config(file: Path, config: Config, here: Path) -> list[Path]:
+    """Write the configuration, its files beneath `here` named by their place in the upload.
 
     Returns:
-        The files, by their place.
+        Those files.
     """
-    found = {}
+    values, found = plain(config), []
     for key in FILE_KEYS:
         name = dotted(values, key)
         if isinstance(name, str) and Path(name).is_relative_to(here):
-            place = Path(name).relative_to(here)
-            set_dotted(values, key, str(place))
-            found[place] = Path(name)
+            set_dotted(values, key, str(Path(name).relative_to(here)))
+            found.append(Path(name))
+    file.write_text(yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
     return found
 
 
