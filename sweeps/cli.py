@@ -3,7 +3,7 @@
 The composition root: the one module that may import all layers. Heavy imports wait for the
 command that needs them, so that a typo is answered at once.
 
-Exit codes: 0 done; 1 the sweep ended with failed trials, or its rows are not all delivered;
+Exit codes: 0 done; 1 the sweep ended with failed trials, or MLflow does not have all of it;
 2 a usage or configuration error, in one line; 130 interrupted.
 """
 
@@ -128,6 +128,16 @@ def resume(sweep: str, figures: bool, output: Path | None) -> None:
     """Go on with an interrupted sweep."""
     found = _output(output)
     actions.run(found.find(sweep), found, figures)
+
+
+@app.command()
+@sweep_argument
+@figures_option
+@output_option
+def sync(sweep: str, figures: bool, output: Path | None) -> None:
+    """Deliver to MLflow what it lacks of a sweep."""
+    found = _output(output)
+    actions.sync(found.find(sweep), found, figures)
 
 
 @app.command("list")

@@ -18,6 +18,7 @@ import yaml
 from core.config import Config
 from core.errors import ConfigError
 from core.parsing import parse_config
+from sweeps.naming import without_password
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,11 @@ class SweepFolder:
     def ledger(self) -> Path:
         """The append-only record of what happened."""
         return self.path / "ledger.jsonl"
+
+    @property
+    def environment(self) -> Path:
+        """What the last run of the sweep ran on."""
+        return self.path / "environment.json"
 
     @property
     def figures(self) -> Path:
@@ -104,6 +110,11 @@ class Output:
     def tracking_uri(self) -> str:
         """`$MLFLOW_TRACKING_URI`, else SQLite in this folder."""
         return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{self.path / 'mlflow.db'}"
+
+    @property
+    def shown_uri(self) -> str:
+        """The same without a password."""
+        return without_password(self.tracking_uri)
 
     @property
     def is_default_store(self) -> bool:

@@ -21,7 +21,6 @@ from typing import Any, NoReturn
 
 import ray
 import torch
-from filelock import FileLock, Timeout
 from ray import tune
 from rich.console import Console
 
@@ -31,7 +30,8 @@ from core.errors import ConfigError
 from core.loop import Loop
 from core.metrics import metric_names
 from core.parsing import at_point
-from sweeps.experiment import Experiment, SweepIdentity
+from sweeps.delivery import Delivery, alone, complete
+from sweeps.experiment import SweepIdentity
 from sweeps.ledger import Ledger, Point
 from sweeps.naming import describe
 from sweeps.output import Output, SweepFolder, plain
@@ -57,9 +57,7 @@ class Outcome:
     failed: list[Point]
     unfinished: int
     """Points that have not ended: the sweep was interrupted."""
-    undelivered: int
-    """Ledger events that the tracking store does not have."""
-    store_error: str
+    delivery: Delivery
 
 
 def check(config: Config) -> int:
@@ -116,46 +114,25 @@ def run_sweep(
     """
     config = folder.config()
     identity = SweepIdentity(folder.id, config, describe(config))
-    lock = FileLock(folder.path / "lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise ConfigError("SWEEP", folder.id, "is being run by another process") from None
-    ledger = Ledger(folder.ledger)
-    tracker = Tracker(output, folder, identity)
-    environment = folder.path / "environment.json"
-    environment.write_text(json.dumps(_environment(), indent=2))
-    try:
-        tracker.start(ledger)
-        _run_trials(config, folder, output, ledger, console)
-    except KeyboardInterrupt:
-        console.print("interrupted; everything on record is kept", highlight=False)
-    finally:
-        tracker.close(STORE_PATIENCE)
-        ledger.close()
-        lock.release()
-    points = ledger.points.values()
-    unfinished = config.point_count - sum(point.status is not None for point in points)
-    if not tracker.undelivered:
-        tracker.with_experiment(
-            lambda e: _log_artifacts(e, folder, environment, None if unfinished else finish)
-        )
+    with alone(folder):
+        ledger = Ledger(folder.ledger)
+        tracker = Tracker(output, folder, identity)
+        folder.environment.write_text(json.dumps(_environment(), indent=2))
+        try:
+            tracker.start(ledger)
+            _run_trials(config, folder, output, ledger, console)
+        except KeyboardInterrupt:
+            console.print("interrupted; everything on record is kept", highlight=False)
+        finally:
+            tracker.close(STORE_PATIENCE)
+            ledger.close()
+        points = ledger.points.values()
+        unfinished = config.point_count - sum(point.status is not None for point in points)
+        if not tracker.undelivered:
+            complete(tracker, folder, None if unfinished else finish)
     failed = [point for point in points if point.status in ("failed", "lost")]
-    return Outcome(folder, failed, unfinished, tracker.undelivered, tracker.error)
-
-
-def _log_artifacts(
-    experiment: Experiment,
-    folder: SweepFolder,
-    environment: Path,
-    finish: Callable[[], list[Path]] | None,
-) -> None:
-    run = experiment.sweep_run()
-    experiment.log_file(run, environment)
-    if finish is not None:
-        for path in finish():
-            experiment.log_file(run, path, None if path == folder.report else "figures")
-        experiment.end(run, "FINISHED")
+    delivery = Delivery(len(ledger.events), tracker.undelivered, tracker.error)
+    return Outcome(folder, failed, unfinished, delivery)
 
 
 def _run_trials(
@@ -172,6 +149,7 @@ def _run_trials(
         # Resuming goes by our ledger; Tune's own snapshot would cost 50 ms a trial.
         "TUNE_GLOBAL_CHECKPOINT_S": str(10**9),
         "TUNE_MAX_PENDING_TRIALS_PG": "4",
+        "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
         "TUNE_WARN_THRESHOLD_S": "10",
         "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
         "PYTHONPATH": os.pathsep.join([str(Path.cwd()), os.environ.get("PYTHONPATH", "")]),

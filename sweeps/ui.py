@@ -38,9 +38,9 @@ def newest_experiment(output: Output) -> str:
         experiment = connect(output.tracking_uri).get_experiment_by_name(name)
     except Exception as error:  # stores raise what they like
         reason = " ".join(str(error).split())[:200]
-        raise ConfigError("MLFLOW_TRACKING_URI", output.tracking_uri, reason) from error
+        raise ConfigError("MLFLOW_TRACKING_URI", output.shown_uri, reason) from error
     if experiment is None:
-        raise ConfigError("MLFLOW_TRACKING_URI", output.tracking_uri, f"has no experiment {name}")
+        raise ConfigError("MLFLOW_TRACKING_URI", output.shown_uri, f"has no experiment {name}")
     return str(experiment.experiment_id)
 
 
