@@ -7,10 +7,9 @@ same models wait for one another, so nothing is trained twice; a killed trial le
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import logging
-import os
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +27,7 @@ from core.config import (
     ImageFolderConfig,
     NpzConfig,
 )
+from core.files import write_atomically
 from core.learners.base import Fitted, select_row, stack_rows
 
 logger = logging.getLogger(__name__)
@@ -133,13 +133,6 @@ def read(path: Path) -> dict[str, Any] | None:
 
 def save_atomically(content: Any, path: Path) -> None:
     """`torch.save` that leaves either the whole file or none."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    buffer = io.BytesIO()  # torch would hide what the disk says
+    torch.save(content, buffer)
+    write_atomically(buffer.getbuffer(), path)

@@ -4,7 +4,7 @@ The composition root: the one module that may import all layers. Heavy imports w
 command that needs them, so that a typo is answered at once.
 
 Exit codes: 0 done; 1 the sweep ended with failed trials, or MLflow does not have all of it;
-2 a usage or configuration error, in one line; 130 interrupted.
+or its disk is full; 2 a usage or configuration error, in one line; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 from rich.table import Table
 
-from core.errors import ConfigError, LoopError
+from core.errors import ConfigError, DiskFullError, LoopError
+from core.files import FULL
 from sweeps import actions
 from sweeps.actions import console
 
@@ -296,7 +297,11 @@ def main() -> None:
         sys.exit(app(standalone_mode=False))
     except (ConfigError, LoopError) as error:
         _fail(str(error), 2)
+    except DiskFullError as error:
+        _fail(str(error), 1)
     except OSError as error:
+        if error.errno in FULL:
+            _fail(f"{error.filename or 'a file'}: {error.strerror} (ENOSPC); make room first", 1)
         if error.filename is None:
             raise
         _fail(f"{error.filename}: {error.strerror}", 2)

@@ -43,6 +43,8 @@ def connect(uri: str) -> MlflowClient:
 
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    # It would print the traceback of every error that it also raises.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     if uri.startswith("sqlite:///"):
         _create_whole(Path(uri.removeprefix("sqlite:///")))
     return MlflowClient(uri)

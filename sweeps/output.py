@@ -17,6 +17,7 @@ import yaml
 
 from core.config import Config
 from core.errors import ConfigError
+from core.files import write_atomically
 from core.parsing import parse_config
 from sweeps.naming import without_password
 
@@ -129,7 +130,7 @@ class Output:
         folder = SweepFolder(self.path / "sweeps" / identity)
         folder.path.mkdir(parents=True)
         text = yaml.safe_dump(plain(config), sort_keys=False, allow_unicode=True)
-        folder.config_file.write_text(f"# {description}\n{text}")
+        write_atomically(f"# {description}\n{text}", folder.config_file)
         return folder
 
     def sweeps(self) -> list[SweepFolder]:

@@ -6,6 +6,7 @@ sweep reads the ledger, skips what ended, and starts the rest from their newest 
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -26,7 +27,8 @@ from rich.console import Console
 
 from core.bounds import applicable
 from core.config import Config
-from core.errors import ConfigError
+from core.errors import ConfigError, DiskFullError
+from core.files import says_full, write_atomically
 from core.loop import Loop
 from core.metrics import metric_names
 from core.parsing import at_point
@@ -45,6 +47,8 @@ from workers.trial import Trial
 
 STORE_PATIENCE = 30.0
 """Seconds a finished sweep waits for a tracking store that is down."""
+FULL_PATIENCE = 3.0
+"""The same where the sweep ended because its disk is full, as the store may be on it too."""
 TRIAL_RETRIES = 3
 """Times a trial whose process died is started again."""
 
@@ -111,20 +115,29 @@ def run_sweep(
 
     Ctrl-C and SIGTERM end the run at once; nothing on record is lost. Ray is started and ended
     here, unless the caller has started it.
+
+    Raises:
+        DiskFullError: if there is no room left in the output folder; nothing on record is lost.
     """
     config = folder.config()
     identity = SweepIdentity(folder.id, config, describe(config))
     with alone(folder):
         ledger = Ledger(folder.ledger)
         tracker = Tracker(output, folder, identity)
-        folder.environment.write_text(json.dumps(_environment(), indent=2))
+        patience = STORE_PATIENCE
         try:
+            write_atomically(json.dumps(_environment(), indent=2), folder.environment)
             tracker.start(ledger)
             _run_trials(config, folder, output, ledger, console)
         except KeyboardInterrupt:
             console.print("interrupted; everything on record is kept", highlight=False)
+        except Exception as error:  # Ray's and Tune's own wrap what the disk says
+            if not says_full(str(error)):
+                raise
+            patience = FULL_PATIENCE
+            raise DiskFullError(_full_disk(folder)) from error
         finally:
-            tracker.close(STORE_PATIENCE)
+            tracker.close(patience)
             ledger.close()
         points = ledger.points.values()
         unfinished = config.point_count - sum(point.status is not None for point in points)
@@ -149,6 +162,7 @@ def _run_trials(
         # Resuming goes by our ledger; Tune's own snapshot would cost 50 ms a trial.
         "TUNE_GLOBAL_CHECKPOINT_S": str(10**9),
         "TUNE_MAX_PENDING_TRIALS_PG": "4",
+        "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # the ledger has them; a line says what happened
         "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
         "TUNE_WARN_THRESHOLD_S": "10",
         "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
@@ -231,6 +245,14 @@ def _start_ray() -> None:
         log_to_driver=False,
         logging_level=logging.ERROR,
         include_dashboard=False if address == "local" else None,
+    )
+
+
+def _full_disk(folder: SweepFolder) -> str:
+    reason = os.strerror(errno.ENOSPC)
+    return (
+        f"{reason} (ENOSPC) under {folder.path}: the sweep ended, everything on record is kept; "
+        f"make room, then: luceloop resume {folder.id}"
     )
 
 

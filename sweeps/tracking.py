@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from core.config import Config
+from core.files import write_atomically
 from core.parsing import at_point
 from core.statistics import over_seeds
 from sweeps.experiment import Experiment, SweepIdentity
@@ -68,9 +69,10 @@ class DeliveryNote:
         self.rows = self.rows if rows is None else rows
         self.files = self.files if files is None else files
         content = {"experiment": self.experiment, "rows": self.rows, "files": self.files}
-        temporary = self._path.with_suffix(".new")
-        temporary.write_text(json.dumps(content))
-        temporary.replace(self._path)
+        try:
+            write_atomically(json.dumps(content), self._path, durable=False)
+        except OSError as error:  # the next process delivers again what this one has
+            logger.debug("not noted what was delivered: %s", error)
 
 
 class Tracker:
@@ -153,7 +155,8 @@ class Tracker:
                 self._advance(files=len(events))
         except Exception as error:  # whatever a store may raise, rows are kept and tried again
             if not self.error:
-                logger.warning("MLflow takes no rows, which are kept until it does: %s", error)
+                reason = one_line(error)
+                logger.warning("MLflow takes no rows, which are kept until it does: %s", reason)
             self.error = one_line(error)
             self._experiment, self._troubled = None, True
             return False
