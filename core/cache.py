@@ -7,13 +7,12 @@ same models wait for one another, so nothing is trained twice; a killed trial le
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import torch
 from filelock import FileLock
@@ -27,7 +26,7 @@ from core.config import (
     ImageFolderConfig,
     NpzConfig,
 )
-from core.files import write_atomically
+from core.files import new_file
 from core.learners.base import Fitted, select_row, stack_rows
 
 logger = logging.getLogger(__name__)
@@ -133,6 +132,29 @@ def read(path: Path) -> dict[str, Any] | None:
 
 def save_atomically(content: Any, path: Path) -> None:
     """`torch.save` that leaves either the whole file or none."""
-    buffer = io.BytesIO()  # torch would hide what the disk says
-    torch.save(content, buffer)
-    write_atomically(buffer.getbuffer(), path)
+    with new_file(path) as file:
+        disk = _Disk(file)
+        try:
+            torch.save(content, cast(Any, disk))
+        except RuntimeError:
+            if disk.error is not None:
+                raise disk.error from None
+            raise
+
+
+class _Disk:
+    """A file for `torch.save`, which raises its own error where the disk's would tell more."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.error: OSError | None = None
+
+    def write(self, content: bytes) -> int:
+        try:
+            return self._file.write(content)
+        except OSError as error:
+            self.error = error
+            raise
+
+    def flush(self) -> None:
+        self._file.flush()

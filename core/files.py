@@ -5,24 +5,27 @@ from __future__ import annotations
 import errno
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 """What a disk, or a quota on it, says when it takes no more."""
 
 
-def write_atomically(content: bytes | memoryview | str, path: Path, durable: bool = True) -> None:
-    """Write a file: the whole of it or nothing.
+@contextmanager
+def new_file(path: Path, durable: bool = True) -> Iterator[BinaryIO]:
+    """A file to write; what was at `path` is replaced at the end, if nothing is raised before.
 
     Args:
-        content: of the file.
-        path: where; a file that was there is replaced.
-        durable: whether it must be there after a power cut, if this returns before.
+        path: where.
+        durable: whether it must be there after a power cut from then on.
     """
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
+            yield file
             file.flush()
             if durable:
                 os.fsync(file.fileno())
@@ -30,6 +33,12 @@ def write_atomically(content: bytes | memoryview | str, path: Path, durable: boo
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def write_atomically(content: bytes | memoryview | str, path: Path, durable: bool = True) -> None:
+    """Write the whole of a file or nothing; see `new_file`."""
+    with new_file(path, durable) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
 
 
 def says_full(text: str) -> bool:

@@ -24,8 +24,8 @@ from rich.console import Console
 from rich.table import Table
 
 from sweeps.experiment import connect
-from tests.processes import ROWS, SWEEP, curves, finish, luceloop, rows
-from tests.support import QUICK
+from tests.processes import ROWS, SWEEP, finish, luceloop, rows
+from tests.support import QUICK, curves
 
 GRACE = 150.0
 """Seconds that processes of a killed driver may take to notice it, as Ray's agents do."""

@@ -9,10 +9,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pandas as pd
-
-from analysis.curves import load_table
-from sweeps.output import Output
 from tests.support import QUICK, SMALL
 
 SWEEP = ["run", "demo", "seeds=[1,2]", "iterations=3", "lam=1", *SMALL, "learner.steps=80", QUICK]
@@ -49,10 +45,3 @@ def rows(output: Path) -> list[dict]:
         return []
     events = [json.loads(line) for line in ledgers[0].read_text().splitlines() if line]
     return [event for event in events if event["event"] == "iteration"]
-
-
-def curves(output: Path) -> pd.DataFrame:
-    """The exported table without what may differ: the sweep's id and how long things took."""
-    table = load_table(f"sqlite:///{output / 'mlflow.db'}", Output(output).find("latest").id)
-    table = table.drop(columns="sweep")
-    return table[~table["metric"].str.startswith("seconds/")].reset_index(drop=True)

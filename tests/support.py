@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 SMALL = ["data.size=300", "learner.steps=40", "learner.batch_size=64", "sampling.shard_size=200"]
@@ -16,6 +17,13 @@ SMALL = ["data.size=300", "learner.steps=40", "learner.batch_size=64", "sampling
 
 
 QUICK = "--no-figures"
+
+TINY_LAST = 20
+TINY_ROWS = 2 * (TINY_LAST + 1)
+"""Iterations of both points."""
+TINY = ["run", "mog", "learner={name: empirical}", "data.size=100", "seeds=[1,2]", QUICK]
+TINY += [f"iterations={TINY_LAST}", "search.beta.grid=[0,10]", "search.lam.grid=[1]"]
+"""A sweep of many short iterations."""
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no browser: apt-get install chromium")
@@ -57,6 +65,29 @@ class Finished:
     @property
     def store(self) -> str:
         return f"sqlite:///{self.output / 'mlflow.db'}"
+
+
+def curves(output: Path, store: str | None = None) -> pd.DataFrame:
+    """The exported table without what may differ: the sweep's id and how long things took."""
+    from analysis.curves import load_table
+    from sweeps.output import Output
+
+    table = load_table(
+        store or f"sqlite:///{output / 'mlflow.db'}", Output(output).find("latest").id
+    )
+    table = table.drop(columns="sweep")
+    return table[~table["metric"].str.startswith("seconds/")].reset_index(drop=True)
+
+
+def recorded(output: Path) -> int:
+    """Iterations on record in a folder of one sweep."""
+    from sweeps.ledger import Ledger
+    from sweeps.output import Output
+
+    folders = Output(output).sweeps()
+    if not folders:
+        return 0
+    return sum(point.last + 1 for point in Ledger(folders[0].ledger, False).points.values())
 
 
 def write_cifar10(root: Path) -> tuple[np.ndarray, list[int]]:

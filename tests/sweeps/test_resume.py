@@ -12,8 +12,8 @@ import psutil
 import pytest
 from mlflow import MlflowClient
 
-from tests.processes import SWEEP, curves, finish, luceloop, rows
-from tests.support import QUICK
+from tests.processes import SWEEP, finish, luceloop, rows
+from tests.support import QUICK, curves
 
 
 @pytest.fixture(scope="module")
