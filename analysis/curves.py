@@ -67,7 +67,7 @@ def find_runs(tracking_uri: str, sweep: str) -> SweepRuns:
         experiments = _experiments(client, sweep)
         runs = [run for experiment in experiments for run in _all_runs(client, experiment)]
     except Exception as error:  # stores raise what they like: HTTP, SQL, files
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = without_password(str(error).splitlines()[0] if str(error) else repr(error))
         raise ConfigError("MLFLOW_TRACKING_URI", shown, f"no answer: {reason}") from error
     points, seeds, whole = {}, [], None
     for run in runs:

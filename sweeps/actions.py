@@ -79,10 +79,11 @@ def print_missing(delivery: Delivery, folder: SweepFolder, output: Output) -> bo
     """Print in one line what MLflow lacks of a sweep, and how to deliver it; True if nothing."""
     if not delivery.undelivered and not delivery.error:
         return True
-    lacking = f"{delivery.undelivered} events" if delivery.undelivered else "figures or files"
+    count = delivery.undelivered
     print_line(
-        f"MLflow at {output.shown_uri} lacks {lacking} ({delivery.error}); "
-        f"deliver them with: luceloop sync {folder.id}"
+        f"MLflow at {output.shown_uri} "
+        f"{f'lacks {count} events' if count else 'may lack files'} of {folder.id} "
+        f"({delivery.error}); deliver them with: luceloop sync {folder.id}"
     )
     return False
 

@@ -24,6 +24,7 @@ from core.parsing import at_point
 from core.statistics import over_seeds
 from sweeps.experiment import Experiment, SweepIdentity
 from sweeps.ledger import Event, Ledger, Row
+from sweeps.naming import without_password
 from sweeps.output import Output, SweepFolder
 
 if TYPE_CHECKING:
@@ -268,5 +269,11 @@ def _metrics(values: dict[str, float], step: int, at: int) -> list[Metric]:
 
 
 def one_line(error: Exception) -> str:
-    """What an error says first, or what it is."""
-    return str(error).splitlines()[0][:300] if str(error) else type(error).__name__
+    """What the system said, else what the error says first, else what it is."""
+    root: BaseException = error
+    while root.__cause__ or root.__context__:
+        root = root.__cause__ or root.__context__ or root
+    if isinstance(root, OSError) and root.strerror:
+        return root.strerror
+    first = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return without_password(first)[:300]

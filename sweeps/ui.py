@@ -16,6 +16,7 @@ from rich.console import Console
 from core.errors import ConfigError
 from sweeps.experiment import connect
 from sweeps.output import Output
+from sweeps.tracking import one_line
 
 START = 120.0
 """Seconds the server may take to answer."""
@@ -37,7 +38,7 @@ def newest_experiment(output: Output) -> str:
     try:
         experiment = connect(output.tracking_uri).get_experiment_by_name(name)
     except Exception as error:  # stores raise what they like
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(error)
         raise ConfigError("MLFLOW_TRACKING_URI", output.shown_uri, reason) from error
     if experiment is None:
         raise ConfigError("MLFLOW_TRACKING_URI", output.shown_uri, f"has no experiment {name}")
