@@ -6,7 +6,7 @@ export UV_COMPILE_BYTECODE := 1
 # Ray would otherwise package the whole folder when started through `uv run`.
 export RAY_ENABLE_UV_RUN_RUNTIME_ENV := 0
 
-.PHONY: install demo test bench lint types unit lock clean
+.PHONY: install demo test bench chaos lint types unit lock clean
 
 install: .venv/.installed
 
@@ -35,6 +35,10 @@ unit:
 
 bench: install
 	$(BIN)/python -m benchmarks
+
+# Twenty drivers killed at random moments, about fifteen minutes.
+chaos: install
+	$(BIN)/python -m tests.chaos
 
 lock: install
 	$(BIN)/uv pip compile --universal --generate-hashes --no-emit-index-url --no-header \

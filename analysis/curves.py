@@ -20,8 +20,7 @@ import pandas as pd
 from analysis.statistics import aggregate
 from core.errors import ConfigError
 from sweeps.experiment import connect
-from sweeps.naming import SYMBOLS
-from sweeps.output import shown
+from sweeps.naming import SYMBOLS, without_password
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -62,14 +61,14 @@ def find_runs(tracking_uri: str, sweep: str) -> SweepRuns:
     Raises:
         ConfigError: if the store does not answer or has no such sweep.
     """
+    shown = without_password(tracking_uri)
     try:
         client = connect(tracking_uri)
         experiments = _experiments(client, sweep)
         runs = [run for experiment in experiments for run in _all_runs(client, experiment)]
     except Exception as error:  # stores raise what they like: HTTP, SQL, files
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        store = shown(tracking_uri)
-        raise ConfigError("MLFLOW_TRACKING_URI", store, f"no answer: {shown(reason)}") from error
+        reason = without_password(str(error).splitlines()[0] if str(error) else repr(error))
+        raise ConfigError("MLFLOW_TRACKING_URI", shown, f"no answer: {reason}") from error
     points, seeds, whole = {}, [], None
     for run in runs:
         match run.data.tags.get("luceloop.kind"):
@@ -80,7 +79,7 @@ def find_runs(tracking_uri: str, sweep: str) -> SweepRuns:
             case "seed":
                 seeds.append(run)
     if not points:
-        raise ConfigError("SWEEP", sweep, f"has no runs in MLflow at {shown(tracking_uri)}")
+        raise ConfigError("SWEEP", sweep, f"has no runs in MLflow at {shown}")
     return SweepRuns(
         client=client,
         sweep=sweep,

@@ -10,13 +10,11 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import torch
 from filelock import FileLock, Timeout
@@ -30,6 +28,7 @@ from core.config import (
     ImageFolderConfig,
     NpzConfig,
 )
+from core.files import new_file
 from core.learners.base import Fitted, Progress, select_row, to_device
 
 logger = logging.getLogger(__name__)
@@ -185,13 +184,29 @@ def read(path: Path) -> dict[str, Any] | None:
 
 def save_atomically(content: Any, path: Path) -> None:
     """`torch.save` that leaves either the whole file or none."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with new_file(path) as file:
+        disk = _Disk(file)
+        try:
+            torch.save(content, cast(Any, disk))
+        except RuntimeError:
+            if disk.error is not None:
+                raise disk.error from None
+            raise
+
+
+class _Disk:
+    """A file for `torch.save`, which raises its own error where the disk's would tell more."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.error: OSError | None = None
+
+    def write(self, content: bytes) -> int:
+        try:
+            return self._file.write(content)
+        except OSError as error:
+            self.error = error
+            raise
+
+    def flush(self) -> None:
+        self._file.flush()

@@ -24,6 +24,8 @@ from pydantic import (
 from core import plugins
 from core.search_config import Finite, PositiveInt, SearchConfig, Strict
 
+MOST_SEEDS = 10_000
+"""Of a count; each is a row of every tensor, and a run of every point."""
 STAGES = {"euler": 1, "midpoint": 2, "rk4": 4}
 """Network evaluations in one step of the fixed-step solvers."""
 
@@ -422,7 +424,7 @@ class ActorResources(Strict):
 class ResourcesConfig(Strict):
     """What a trial and its samplers may use; but for `threads`, it changes no result."""
 
-    samplers: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
+    samplers: Annotated[int, Field(ge=0, le=10_000)] | Literal["auto"] = "auto"
     """Sampler actors of a trial; with 0 the trial samples itself."""
     trial: ActorResources = ActorResources()
     sampler: ActorResources = ActorResources()
@@ -512,7 +514,7 @@ class Config(Strict):
     curation: CurationConfig = CurationConfig()
     lam: float = Field(math.inf, ge=0)
     """Synthetic : real ratio λ; inf retrains on kept samples alone, 0 on real ones alone."""
-    iterations: int = Field(8, ge=0, strict=True)
+    iterations: int = Field(8, ge=0, le=10**6, strict=True)
     """Retrainings T; curves have T+1 values."""
     real_size: PositiveInt | None = None
     """Real samples n of each training set; data.size if not given."""
@@ -520,7 +522,7 @@ class Config(Strict):
     """Kept samples m of each training set; ⌊λn⌋ if not given."""
     pool_size: PositiveInt | None = None
     """Samples generated at each iteration; what the choices need if not given."""
-    seeds: tuple[Annotated[int, Field(ge=0, strict=True)], ...] = (0, 1, 2, 3, 4)
+    seeds: tuple[Annotated[int, Field(ge=0, lt=2**63, strict=True)], ...] = (0, 1, 2, 3, 4)
     """Replicates: a list, or a count n for 0 to n-1."""
     sampling: SamplingConfig = SamplingConfig()
     quality: QualityConfig | None = None
@@ -539,6 +541,8 @@ class Config(Strict):
     @classmethod
     def _count_or_list(cls, seeds: Any) -> Any:
         if isinstance(seeds, int) and not isinstance(seeds, bool):
+            if seeds > MOST_SEEDS:
+                raise ValueError(f"must be at most {MOST_SEEDS}, or a list")
             seeds = list(range(seeds))
         if not isinstance(seeds, list | tuple) or not seeds:
             raise ValueError("must be a count from 1 or a list of at least one seed")

@@ -1,4 +1,4 @@
-"""The two errors a user can cause. Anything else that is raised is a bug of ours."""
+"""The errors that are not bugs of ours. Anything else that is raised is one."""
 
 from __future__ import annotations
 
@@ -22,3 +22,7 @@ class ConfigError(ValueError):
 
 class LoopError(RuntimeError):
     """A loop that cannot go on: NaN losses or samples, a reward that breaks its contract."""
+
+
+class DiskFullError(RuntimeError):
+    """A disk that takes no more; its message is one line for the user, what to do included."""

@@ -49,6 +49,9 @@ from core.sampling import (
 )
 from core.scoring import build_scorer
 
+MOST_SHARDS = 100_000
+"""Of a pool; each is a call of its own."""
+
 ShardRunner = Callable[
     [Mapping[str, Tensor], int, Sequence[Shard], bool, Tensor], Iterable[ShardResult]
 ]
@@ -124,9 +127,11 @@ class Loop:
         self._drawn: dict[int, Tensor] = {}
         self.sampler = ShardSampler(config, self.rows, self.scorer, self.learner, device)
         self._check_quality()
-        self.shards = cut_into_shards(
-            int(self.rows.pool.max()), config.k, config.sampling.shard_size
-        )
+        pool, size = int(self.rows.pool.max()), config.sampling.shard_size
+        if pool > MOST_SHARDS * size:
+            allowed = f"makes more than {MOST_SHARDS} shards of a pool of {pool}"
+            raise ConfigError("sampling.shard_size", size, allowed)
+        self.shards = cut_into_shards(pool, config.k, size)
 
     def _check_quality(self) -> None:
         wanted, dataset = self.config.quality, self.dataset

@@ -12,7 +12,9 @@ SHORT_KEYS = {"beta": "curation.beta", "k": "curation.k"}
 """Names that searches and overrides may use for the keys every sweep varies."""
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
-PositiveInt = Annotated[int, Field(ge=1, strict=True)]
+PositiveInt = Annotated[int, Field(ge=1, le=10**9, strict=True)]
+MOST_POINTS = 100_000
+"""Points of a sweep; each is a trial, and a run of the tracking store."""
 
 
 class Strict(BaseModel):

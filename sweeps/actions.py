@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from analysis.results import Start
     from core.config import Config
+    from sweeps.delivery import Delivery
     from sweeps.output import Output, SweepFolder
 
 console = Console(width=None if sys.stdout.isatty() else 120)
@@ -37,36 +38,54 @@ def start(config: Config, output: Output, figures: bool, identity: str | None = 
 
 def run(folder: SweepFolder, output: Output, figures: bool) -> None:
     """Run what is left of a sweep, show what came of it, and exit by it."""
-    from sweeps.ledger import Ledger
-    from sweeps.output import shown
     from sweeps.runner import run_sweep
 
-    def finish() -> list[Path]:
-        points = Ledger(folder.ledger, writable=False).points.values()
-        drawn = figures and any(point.rows for point in points)
-        return draw_and_report(output, folder, folder.report) if drawn else []
-
-    outcome = run_sweep(folder, output, console, finish)
+    outcome = run_sweep(folder, output, console, lambda: finish(folder, output, figures))
     show(folder, output)
-    if outcome.undelivered:
-        console.print(
-            f"MLflow at {shown(output.tracking_uri)} lacks {outcome.undelivered} events "
-            f"({outcome.store_error}); deliver them with: luceloop resume {folder.id}",
-            highlight=False,
-        )
+    delivered = print_missing(outcome.delivery, folder, output)
     if outcome.unfinished:
         console.print(f"go on with: luceloop resume {folder.id}", highlight=False)
         sys.exit(130)
-    if outcome.undelivered:
+    if outcome.delivery.undelivered:
         sys.exit(1)
-    if outcome.store_error:
-        console.print(f"figures were not drawn: {outcome.store_error}", highlight=False)
     print_figures(sorted(folder.figures.glob("*.png")))
     if folder.report.exists():
         console.print(f"report {folder.report}", highlight=False, soft_wrap=True)
     console.print("compare the points in MLflow with: luceloop ui", highlight=False)
-    if outcome.failed or outcome.store_error:
+    if outcome.failed or not delivered:
         sys.exit(1)
+
+
+def finish(folder: SweepFolder, output: Output, figures: bool) -> list[Path]:
+    """Draw the figures and the report of a sweep that has ended, if it came to anything."""
+    from sweeps.ledger import Ledger
+
+    points = Ledger(folder.ledger, writable=False).points.values()
+    drawn = figures and any(point.rows for point in points)
+    return draw_and_report(output, folder, folder.report) if drawn else []
+
+
+def sync(folder: SweepFolder, output: Output, figures: bool) -> None:
+    """Give MLflow what it lacks of a sweep, and exit by whether it has all."""
+    from sweeps import delivery
+
+    found = delivery.sync(folder, output, lambda: finish(folder, output, figures))
+    if not print_missing(found, folder, output):
+        sys.exit(1)
+    print_line(f"MLflow at {output.shown_uri} has all {found.events} events of {folder.id}")
+
+
+def print_missing(delivery: Delivery, folder: SweepFolder, output: Output) -> bool:
+    """Print in one line what MLflow lacks of a sweep, and how to deliver it; True if nothing."""
+    if not delivery.undelivered and not delivery.error:
+        return True
+    count = delivery.undelivered
+    print_line(
+        f"MLflow at {output.shown_uri} "
+        f"{f'lacks {count} events' if count else 'may lack files'} of {folder.id} "
+        f"({delivery.error}); deliver them with: luceloop sync {folder.id}"
+    )
+    return False
 
 
 def show(folder: SweepFolder, output: Output) -> None:
@@ -84,7 +103,7 @@ def show(folder: SweepFolder, output: Output) -> None:
         lines.append(f"no forecast: {error}")
     console.print(sweep_table(config, ledger, config.point_count, gaps=gaps))
     for line in lines:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        print_line(line)
 
 
 def table(sweep: str, output: Output) -> pd.DataFrame:
@@ -182,7 +201,12 @@ def train_classifier(config: Config, output: Output) -> None:
 def print_remark(remark: str) -> None:
     """Print why something is missing, if it is."""
     if remark:
-        console.print(remark, highlight=False, markup=False, soft_wrap=True)
+        print_line(remark)
+
+
+def print_line(line: str) -> None:
+    """Print text as it is, however long."""
+    console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def print_figures(paths: list[Path]) -> None:

@@ -3,8 +3,8 @@
 The composition root: the one module that may import all layers. Heavy imports wait for the
 command that needs them, so that a typo is answered at once.
 
-Exit codes: 0 done; 1 the sweep ended with failed trials, or its rows are not all delivered;
-2 a usage or configuration error, in one line; 130 interrupted.
+Exit codes: 0 done; 1 the sweep ended with failed trials, or MLflow does not have all of it;
+or its disk is full; 2 a usage or configuration error, in one line; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 from rich.table import Table
 
-from core.errors import ConfigError, LoopError
+from core.errors import ConfigError, DiskFullError, LoopError
+from core.files import FULL
 from sweeps import actions, cluster_cli
 from sweeps.actions import console
 from sweeps.options import (
@@ -124,6 +125,16 @@ def resume(sweep: str, figures: bool, output: Path | None) -> None:
     """Go on with an interrupted sweep."""
     found = _output(output)
     actions.run(found.find(sweep), found, figures)
+
+
+@app.command()
+@sweep_argument
+@figures_option
+@output_option
+def sync(sweep: str, figures: bool, output: Path | None) -> None:
+    """Deliver to MLflow what it lacks of a sweep."""
+    found = _output(output)
+    actions.sync(found.find(sweep), found, figures)
 
 
 @app.command("list")
@@ -286,7 +297,11 @@ def main() -> None:
         sys.exit(app(standalone_mode=False))
     except (ConfigError, LoopError) as error:
         fail(str(error), 2)
+    except DiskFullError as error:
+        fail(str(error), 1)
     except OSError as error:
+        if error.errno in FULL:
+            fail(f"{error.filename or 'a file'}: {error.strerror} (ENOSPC); make room first", 1)
         if error.filename is None:
             raise
         fail(f"{error.filename}: {error.strerror}", 2)

@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,15 +23,19 @@ from sweeps.naming import color, point_name
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Metric
+    from mlflow.entities import Metric, Run
 
 BATCH = 1000
 """MLflow's limit on metrics in a call."""
 
 
 def connect(uri: str) -> MlflowClient:
-    """A client for a tracking store, which fails at once where MLflow would retry for minutes."""
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    """A client for a tracking store, which fails at once where MLflow would retry for minutes.
+
+    It repeats nothing by itself: a request whose answer was lost may have made a run, which only a
+    look at the store can tell.
+    """
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
@@ -38,6 +43,8 @@ def connect(uri: str) -> MlflowClient:
 
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    # It would print the traceback of every error that it also raises.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     if uri.startswith("sqlite:///"):
         _create_whole(Path(uri.removeprefix("sqlite:///")))
     return MlflowClient(uri)
@@ -89,18 +96,26 @@ class Experiment:
         self._client = connect(uri)
         self._identity = identity
         found = self._client.get_experiment_by_name(identity.experiment)
-        self.id: str = (
-            found.experiment_id
-            if found
-            else self._client.create_experiment(
+        if found is None:
+            created = self._client.create_experiment(
                 identity.experiment,
                 artifact_location=artifacts,
                 tags={"mlflow.note.content": identity.description},
             )
-        )
+            found = self._client.get_experiment(created)
+        self.id = str(found.experiment_id)
+        self.made = f"{found.experiment_id} of {found.creation_time}"
+        """Tells this experiment from those of other stores, or of this store made anew."""
         self._params: dict[str, int] = {}
         """Parameters of known runs: a process may have died before it had logged them all."""
-        self._runs = self._known_runs()
+        self.repeated: list[str] = []
+        """Runs that are there a second time, made by requests whose answers were lost."""
+        self._filled: dict[str, bool] = {}
+        """Whether a run that was found has metrics: of repeated ones that one is kept."""
+        self._runs: dict[tuple[str, str], str] = {}
+        self.answered = time.monotonic()
+        """When the store last took something."""
+        self._find_runs()
 
     def sweep_run(self) -> str:
         """The run that holds configuration, environment, figures; it never gets a metric."""
@@ -133,6 +148,7 @@ class Experiment:
         """Write metrics, as many to a call as MLflow takes."""
         for first in range(0, len(metrics), BATCH):
             self._client.log_batch(run, metrics=metrics[first : first + BATCH])
+            self.answered = time.monotonic()
 
     def log_file(self, run: str, path: Path, folder: str | None = None) -> None:
         """Attach a file, or all files of a folder."""
@@ -140,6 +156,7 @@ class Experiment:
             self._client.log_artifacts(run, str(path), folder)
         else:
             self._client.log_artifact(run, str(path), folder)
+        self.answered = time.monotonic()
 
     def end(self, run: str, status: str, reason: str = "") -> None:
         """Mark a run as ended; a reason becomes its description."""
@@ -147,23 +164,42 @@ class Experiment:
             self._client.set_tag(run, "mlflow.note.content", reason)
         self._client.set_terminated(run, status)
 
-    def _known_runs(self) -> dict[tuple[str, str], str]:
-        """Runs by kind and key, so that a resumed sweep goes on with them."""
-        known, token = {}, None
+    def is_ended(self, run: str) -> bool:
+        """Whether a run is marked as ended."""
+        return str(self._client.get_run(run).info.status) != "RUNNING"
+
+    def delete_repeated(self) -> None:
+        """Delete the runs that are there a second time."""
+        while self.repeated:
+            self._client.delete_run(self.repeated[-1])
+            self.repeated.pop()
+
+    def _find_runs(self) -> None:
+        """Find runs by kind and key, so that a resumed sweep goes on with them."""
+        token = None
         while True:
-            page = self._client.search_runs([self.id], max_results=1000, page_token=token)
+            page = self._client.search_runs(
+                [self.id], order_by=["start_time ASC"], max_results=1000, page_token=token
+            )
             for run in page:
-                tags = run.data.tags
-                kind, point = (
-                    tags.get("luceloop.kind", ""),
-                    tags.get("luceloop.point", ""),
-                )
-                key = f"{point}/{tags['luceloop.seed']}" if kind == "seed" else point
-                known[kind, key] = run.info.run_id
-                self._params[run.info.run_id] = len(run.data.params)
+                self._find(run)
             token = page.token
             if not token:
-                return known
+                return
+
+    def _find(self, run: Run) -> None:
+        tags, identity = run.data.tags, run.info.run_id
+        kind, point = tags.get("luceloop.kind", ""), tags.get("luceloop.point", "")
+        key = f"{point}/{tags['luceloop.seed']}" if kind == "seed" else point
+        other = self._runs.get((kind, key))
+        if kind and other is not None:
+            keep = bool(run.data.metrics) and not self._filled[other]
+            self.repeated.append(other if keep else identity)
+            if not keep:
+                return
+        self._runs[kind, key] = identity
+        self._params[identity] = len(run.data.params)
+        self._filled[identity] = bool(run.data.metrics)
 
     def _run(
         self,
@@ -181,6 +217,7 @@ class Experiment:
             }
             created = self._client.create_run(self.id, tags=own | tags, run_name=name)
             self._runs[kind, key] = created.info.run_id
+            self.answered = time.monotonic()
         run = self._runs[kind, key]
         if self._params.get(run, 0) < len(params):
             self._log_params(run, params)

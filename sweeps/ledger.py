@@ -8,7 +8,8 @@ One JSON object a line, one writer (the driver). Four kinds:
     {"event": "reopen", "point": 0}
 
 Whatever is on record happened; repeating it is refused, so a recovered trial that computes an
-iteration twice leaves one row. A line cut short by a killed driver is dropped on opening.
+iteration twice leaves one row. A line cut short by a killed driver is dropped on opening, one cut
+short by a full disk at once.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from io import FileIO
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, Literal
 
 Event = Mapping[str, Any]
 Row = Mapping[str, Sequence[float]]
@@ -55,8 +57,9 @@ class Ledger:
         """Read what is on record; a writable ledger is created where there is none."""
         self.points: dict[int, Point] = {}
         self.events: list[Event] = []
-        self._file: BinaryIO | None = None
+        self._file: FileIO | None = None
         whole = _read_whole_lines(path)
+        self._size = len(whole)
         for line in whole.splitlines():
             self._apply(json.loads(line))
         if writable:
@@ -116,8 +119,16 @@ class Ledger:
 
     def _append(self, event: Event) -> None:
         assert self._file is not None, "the ledger was opened for reading"
-        self._file.write(json.dumps(event).encode() + b"\n")
-        os.fsync(self._file.fileno())  # a power cut takes nothing that was shown
+        line = json.dumps(event).encode() + b"\n"
+        try:
+            written = 0
+            while written < len(line):  # a disk that becomes full takes a part first
+                written += self._file.write(line[written:])
+            os.fsync(self._file.fileno())  # a power cut takes nothing that was shown
+        except BaseException:
+            os.ftruncate(self._file.fileno(), self._size)  # of half a line no half is left
+            raise
+        self._size += len(line)
         self._apply(event)
 
     def _apply(self, event: Event) -> None:

@@ -18,7 +18,9 @@ import yaml
 
 from core.config import Config
 from core.errors import ConfigError
+from core.files import write_atomically
 from core.parsing import parse_config
+from sweeps.naming import without_password
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,11 @@ class SweepFolder:
     def ledger(self) -> Path:
         """The append-only record of what happened."""
         return self.path / "ledger.jsonl"
+
+    @property
+    def environment(self) -> Path:
+        """What the last run of the sweep ran on."""
+        return self.path / "environment.json"
 
     @property
     def figures(self) -> Path:
@@ -112,6 +119,11 @@ class Output:
         return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{self.path / 'mlflow.db'}"
 
     @property
+    def shown_uri(self) -> str:
+        """The same without a password."""
+        return without_password(self.tracking_uri)
+
+    @property
     def is_default_store(self) -> bool:
         """Whether MLflow's store is the one in this folder."""
         return not os.environ.get("MLFLOW_TRACKING_URI")
@@ -136,7 +148,7 @@ class Output:
         except FileExistsError:
             raise ConfigError("--id", identity, f"there is such a sweep in {self.path}") from None
         text = yaml.safe_dump(plain(config), sort_keys=False, allow_unicode=True)
-        folder.config_file.write_text(f"# {description}\n{text}")
+        write_atomically(f"# {description}\n{text}", folder.config_file)
         return folder
 
     def sweeps(self) -> list[SweepFolder]:
@@ -189,11 +201,6 @@ def check_sweep_id(key: str, text: str) -> str:
     if not is_sweep_id(text):
         raise ConfigError(key, text, "must read like 20251231-235959000-0af1")
     return text
-
-
-def shown(text: str) -> str:
-    """An address, or a message that holds some, without their names and passwords."""
-    return re.sub(r"(?<=://)[^/\s]*@", "", text)
 
 
 def plain(config: Config) -> dict[str, object]:

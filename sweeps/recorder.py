@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import logging
+import os
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -13,6 +16,7 @@ import torch
 from ray.tune import Callback
 from torchvision.utils import save_image
 
+from core.files import says_full, write_atomically
 from sweeps.ledger import Ledger
 from sweeps.output import SweepFolder
 from sweeps.progress import Progress
@@ -72,13 +76,30 @@ class Recorder(Callback):
 
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         """Record a point whose process failed beyond its retries; resuming tries it again."""
-        index, text = trial.config["index"], ""
-        if trial.error_file and Path(trial.error_file).exists():
-            text = Path(trial.error_file).read_text()
-        lines = [line.strip() for line in text.splitlines() if line.strip()]
-        reason = lines[-1] if lines else "the trial's process failed and left no reason"
+        index = trial.config["index"]
+        reason, text = _why_failed(trial)
         if self._ledger.end_point(index, "lost", reason, text):
             self._progress.show(self._ledger.points[index])
+
+    def on_trial_recover(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        """Say that a point's process failed and is started again."""
+        reason, _ = _why_failed(trial)
+        logger.warning("point %s starts again: %s", trial.config["index"], reason)
+
+
+def _why_failed(trial: Any) -> tuple[str, str]:
+    """The last line of what a trial's process left, and all of it.
+
+    Raises:
+        OSError: if its disk is full; then no other try and no other trial can do better.
+    """
+    text = ""
+    if trial.error_file and Path(trial.error_file).exists():
+        text = Path(trial.error_file).read_text()
+    if says_full(text):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return (lines[-1] if lines else "the trial's process failed and left no reason"), text
 
 
 def _save_grid(path: Path, preview: np.ndarray | None) -> None:
@@ -87,9 +108,9 @@ def _save_grid(path: Path, preview: np.ndarray | None) -> None:
     if preview is None or not pictures or preview.size == 0:
         return
     images = torch.from_numpy(preview[0, :GRID].copy())
-    temporary = path.with_suffix(".tmp.png")
-    save_image(images, temporary, nrow=8, normalize=True, value_range=(-1, 1), pad_value=1.0)
-    temporary.replace(path)
+    file = io.BytesIO()
+    save_image(images, file, "png", nrow=8, normalize=True, value_range=(-1, 1), pad_value=1.0)
+    write_atomically(file.getbuffer(), path, durable=False)
 
 
 def _save(path: Path, **arrays: np.ndarray | None) -> None:
@@ -97,9 +118,9 @@ def _save(path: Path, **arrays: np.ndarray | None) -> None:
     if any(array is None or array.size == 0 for array in arrays.values()):
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp.npz")
-    np.savez_compressed(temporary, **cast(Any, arrays))
-    temporary.replace(path)
+    file = io.BytesIO()
+    np.savez_compressed(file, **cast(Any, arrays))
+    write_atomically(file.getbuffer(), path, durable=False)
 
 
 class Checkpoints:

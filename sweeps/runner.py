@@ -6,6 +6,7 @@ sweep reads the ledger, skips what ended, and starts the rest from their newest 
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -21,17 +22,18 @@ from typing import Any, NoReturn
 
 import ray
 import torch
-from filelock import FileLock, Timeout
 from ray import tune
 from rich.console import Console
 
 from core.bounds import applicable
 from core.config import Config
-from core.errors import ConfigError
+from core.errors import ConfigError, DiskFullError
+from core.files import says_full, write_atomically
 from core.loop import Loop
 from core.metrics import metric_names
 from core.parsing import at_point
-from sweeps.experiment import Experiment, SweepIdentity
+from sweeps.delivery import Delivery, alone, complete
+from sweeps.experiment import SweepIdentity
 from sweeps.ledger import Ledger, Point
 from sweeps.naming import describe
 from sweeps.output import Output, SweepFolder, plain
@@ -45,6 +47,8 @@ from workers.trial import Trial
 
 STORE_PATIENCE = 30.0
 """Seconds a finished sweep waits for a tracking store that is down."""
+FULL_PATIENCE = 3.0
+"""The same where the sweep ended because its disk is full, as the store may be on it too."""
 TRIAL_RETRIES = 3
 """Times a trial whose process died is started again."""
 
@@ -57,9 +61,7 @@ class Outcome:
     failed: list[Point]
     unfinished: int
     """Points that have not ended: the sweep was interrupted."""
-    undelivered: int
-    """Ledger events that the tracking store does not have."""
-    store_error: str
+    delivery: Delivery
 
 
 def check(config: Config, here: bool = True) -> int:
@@ -117,49 +119,37 @@ def run_sweep(
 
     Ctrl-C and SIGTERM end the run at once; nothing on record is lost. Ray is started and ended
     here, unless the caller has started it.
+
+    Raises:
+        DiskFullError: if there is no room left in the output folder; nothing on record is lost.
     """
     config = folder.config()
     identity = SweepIdentity(folder.id, config, describe(config))
-    lock = FileLock(folder.path / "lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise ConfigError("SWEEP", folder.id, "is being run by another process") from None
-    ledger = Ledger(folder.ledger)
-    tracker = Tracker(output, folder, identity)
-    environment = folder.path / "environment.json"
-    environment.write_text(json.dumps(_environment(), indent=2))
-    try:
-        tracker.start(ledger)
-        _run_trials(config, folder, output, ledger, console)
-    except KeyboardInterrupt:
-        console.print("interrupted; everything on record is kept", highlight=False)
-    finally:
-        tracker.close(STORE_PATIENCE)
-        ledger.close()
-        lock.release()
-    points = ledger.points.values()
-    unfinished = config.point_count - sum(point.status is not None for point in points)
-    if not tracker.undelivered:
-        tracker.with_experiment(
-            lambda e: _log_artifacts(e, folder, environment, None if unfinished else finish)
-        )
+    with alone(folder):
+        ledger = Ledger(folder.ledger)
+        tracker = Tracker(output, folder, identity)
+        patience = STORE_PATIENCE
+        try:
+            write_atomically(json.dumps(_environment(), indent=2), folder.environment)
+            tracker.start(ledger)
+            _run_trials(config, folder, output, ledger, console)
+        except KeyboardInterrupt:
+            console.print("interrupted; everything on record is kept", highlight=False)
+        except Exception as error:  # Ray's and Tune's own wrap what the disk says
+            if not says_full(str(error)):
+                raise
+            patience = FULL_PATIENCE
+            raise DiskFullError(_full_disk(folder)) from error
+        finally:
+            tracker.close(patience)
+            ledger.close()
+        points = ledger.points.values()
+        unfinished = config.point_count - sum(point.status is not None for point in points)
+        if not tracker.undelivered:
+            complete(tracker, folder, None if unfinished else finish)
     failed = [point for point in points if point.status in ("failed", "lost")]
-    return Outcome(folder, failed, unfinished, tracker.undelivered, tracker.error)
-
-
-def _log_artifacts(
-    experiment: Experiment,
-    folder: SweepFolder,
-    environment: Path,
-    finish: Callable[[], list[Path]] | None,
-) -> None:
-    run = experiment.sweep_run()
-    experiment.log_file(run, environment)
-    if finish is not None:
-        for path in finish():
-            experiment.log_file(run, path, None if path == folder.report else "figures")
-        experiment.end(run, "FINISHED")
+    delivery = Delivery(len(ledger.events), tracker.undelivered, tracker.error)
+    return Outcome(folder, failed, unfinished, delivery)
 
 
 def _run_trials(
@@ -176,6 +166,8 @@ def _run_trials(
         # Resuming goes by our ledger; Tune's own snapshot would cost 50 ms a trial.
         "TUNE_GLOBAL_CHECKPOINT_S": str(10**9),
         "TUNE_MAX_PENDING_TRIALS_PG": "4",
+        "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # the ledger has them; a line says what happened
+        "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
         "TUNE_WARN_THRESHOLD_S": "10",
         "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
         "PYTHONPATH": os.pathsep.join([str(Path.cwd()), os.environ.get("PYTHONPATH", "")]),
@@ -258,6 +250,14 @@ def _start_ray() -> None:
         log_to_driver=False,
         logging_level=logging.ERROR,
         include_dashboard=False if address == "local" else None,
+    )
+
+
+def _full_disk(folder: SweepFolder) -> str:
+    reason = os.strerror(errno.ENOSPC)
+    return (
+        f"{reason} (ENOSPC) under {folder.path}: the sweep ended, everything on record is kept; "
+        f"make room, then: luceloop resume {folder.id}"
     )
 
 

@@ -16,7 +16,7 @@ import optuna
 from core.config import Config
 from core.errors import ConfigError
 from core.parsing import at_point
-from core.search_config import Dimension, SearchConfig
+from core.search_config import MOST_POINTS, Dimension, SearchConfig
 from sweeps import objective
 from sweeps.ledger import Ledger, Point
 
@@ -134,6 +134,8 @@ def check_space(config: Config) -> list[Config]:
         ConfigError: if any of them is invalid.
     """
     search = config.search
+    if config.point_count > MOST_POINTS:
+        raise ConfigError("search", config.point_count, f"must be at most {MOST_POINTS} points")
     if search.sampler == "grid":
         grid = Grid(search)
         return [at_point(config, grid.get(index)) for index in range(grid.total)]

@@ -25,7 +25,8 @@ from ray.exceptions import AuthenticationError
 from ray.job_submission import JobDetails, JobSubmissionClient
 
 from core.errors import ConfigError
-from sweeps.output import is_sweep_id, shown
+from sweeps.naming import without_password
+from sweeps.output import is_sweep_id
 
 ANSWER = 10.0
 """Seconds that a cluster may take to answer at all."""
@@ -100,7 +101,7 @@ class Cluster:
     def __init__(self, address: str | None) -> None:
         if urlsplit(address or "").scheme not in ("http", "https"):
             allowed = "must be the URL of the cluster's dashboard, like http://127.0.0.1:8265"
-            raise ConfigError("--address", address and shown(address), allowed)
+            raise ConfigError("--address", address and without_password(address), allowed)
         assert address is not None
         self.address = address.rstrip("/")
         for name in CHATTY:
@@ -150,7 +151,9 @@ class Cluster:
         """The newest job of the sweep that `wanted` names as in `luceloop show`, or itself."""
         jobs = self.jobs()
         if not jobs:
-            raise ConfigError("SWEEP", wanted, f"there are no sweeps at {shown(self.address)}")
+            raise ConfigError(
+                "SWEEP", wanted, f"there are no sweeps at {without_password(self.address)}"
+            )
         if wanted == "latest":
             return jobs[-1]
         if named := [job for job in jobs if job.name == wanted]:
@@ -213,9 +216,11 @@ class Cluster:
                 "refuses the token; set RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH, "
                 "or RAY_AUTH_MODE=token for that in ~/.ray/auth_token"
             )
-            raise ConfigError("--address", shown(self.address), allowed) from None
+            raise ConfigError("--address", without_password(self.address), allowed) from None
         except (RuntimeError, OSError) as error:
-            raise ConfigError("--address", shown(self.address), _reason(error)) from error
+            raise ConfigError(
+                "--address", without_password(self.address), _reason(error)
+            ) from error
 
 
 def metadata(sweep: str, name: str, output: str) -> dict[str, str]:
@@ -270,7 +275,7 @@ def _headers() -> dict[str, str]:
 
 
 def _reason(error: Exception) -> str:
-    text = shown(" ".join(str(getattr(error, "reason", error)).split()))
+    text = without_password(" ".join(str(getattr(error, "reason", error)).split()))
     if isinstance(error, OSError):
         return f"does not answer: {text[-200:]}"
     return text if len(text) < 300 else f"{text[:100]} … {text[-200:]}"

@@ -7,21 +7,25 @@ again on resume.
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from core.config import Config
+from core.files import write_atomically
 from core.parsing import at_point
 from core.statistics import over_seeds
 from sweeps.experiment import Experiment, SweepIdentity
 from sweeps.ledger import Event, Ledger, Row
-from sweeps.output import Output, SweepFolder, shown
+from sweeps.naming import without_password
+from sweeps.output import Output, SweepFolder
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric
@@ -36,19 +40,55 @@ CHUNK = 50
 """Events delivered before that is noted."""
 
 
+class DeliveryNote:
+    """What the store has of a ledger, noted in a file: too little when unsure, never too much."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.experiment = ""
+        """Of which experiment this is true; another one has nothing."""
+        self.rows = 0
+        """Events whose rows it has."""
+        self.files = 0
+        """Events whose files it has."""
+
+    def read(self, events: int) -> None:
+        """Read what was noted, unless it cannot be true of a ledger of so many events."""
+        try:
+            noted = json.loads(self._path.read_text())
+            experiment, rows, files = noted["experiment"], int(noted["rows"]), int(noted["files"])
+        except (OSError, ValueError, TypeError, KeyError):
+            return  # all is delivered again, which changes nothing
+        if min(rows, files) >= 0 and max(rows, files) <= events:
+            self.experiment, self.rows, self.files = experiment, rows, files
+
+    def write(
+        self, experiment: str | None = None, rows: int | None = None, files: int | None = None
+    ) -> None:
+        """Note what has changed."""
+        self.experiment = self.experiment if experiment is None else experiment
+        self.rows = self.rows if rows is None else rows
+        self.files = self.files if files is None else files
+        content = {"experiment": self.experiment, "rows": self.rows, "files": self.files}
+        try:
+            write_atomically(json.dumps(content), self._path, durable=False)
+        except OSError as error:  # the next process delivers again what this one has
+            logger.debug("not noted what was delivered: %s", error)
+
+
 class Tracker:
-    """Follows a ledger and delivers its events from a thread of its own."""
+    """Follows a ledger and delivers its events from a thread of its own: rows first, then files."""
 
     def __init__(self, output: Output, folder: SweepFolder, identity: SweepIdentity) -> None:
         self._output, self._folder, self._identity = output, folder, identity
-        self._cursor_file = folder.path / "delivered"
-        self._cursor = 0
-        """Events that the store has; unsure, it is too low, and they are delivered again."""
+        self._note = DeliveryNote(folder.path / "delivered")
         self._experiment: Experiment | None = None
         self._points: dict[int, Config] = {}
         self._ledger: Ledger | None = None
-        self._closing = threading.Event()
+        self._closing, self._given_up = threading.Event(), threading.Event()
         self._progress = time.monotonic()
+        self._troubled = False
+        """Whether a call failed since the runs were looked up last."""
         self._thread: threading.Thread | None = None
         self.error: str = ""
         """Why the store did not take the last delivery; empty once it did."""
@@ -56,83 +96,97 @@ class Tracker:
     def start(self, ledger: Ledger) -> None:
         """Begin to follow `ledger`."""
         self._ledger = ledger
-        noted = self._cursor_file.read_text() if self._cursor_file.exists() else ""
-        self._cursor = int(noted) if noted.isdigit() and int(noted) <= len(ledger.events) else 0
+        self._note.read(len(ledger.events))
         self._thread = threading.Thread(target=self._follow, name="tracking", daemon=True)
         self._thread.start()
 
     @property
     def undelivered(self) -> int:
-        """Events on record that the store does not have."""
-        return 0 if self._ledger is None else len(self._ledger.events) - self._cursor
+        """Events on record that the store does not have, or not with their files."""
+        note = self._note
+        return 0 if self._ledger is None else len(self._ledger.events) - min(note.rows, note.files)
 
     def close(self, patience: float) -> None:
         """Deliver what is left; give up when the store has taken nothing for `patience` seconds."""
         self._closing.set()
-        self._progress = time.monotonic()
+        closed = time.monotonic()
         while self._thread is not None and self._thread.is_alive():
             self._thread.join(0.1)
-            if time.monotonic() - self._progress > patience:
+            experiment = self._experiment
+            answered = experiment.answered if experiment is not None else closed
+            if time.monotonic() - max(closed, self._progress, answered) > patience:
+                self._given_up.set()
+                self.error = self.error or f"no answer in {patience:g} s"
                 return
 
     def with_experiment(self, use: Callable[[Experiment], None]) -> bool:
         """Call `use` with the experiment after `close`; False, with `error` set, if that failed."""
+        if self._given_up.is_set():
+            return False
         try:
             use(self._connected())
         except Exception as error:  # whatever a store may raise, the sweep itself is done
-            self.error = _one_line(error)
+            self.error = one_line(error)
             return False
         return True
 
     def _follow(self) -> None:
-        assert self._ledger is not None
         pause = INTERVAL
-        while True:
+        while not self._given_up.is_set():
             delivered = self._try_deliver()
-            if self._closing.is_set() and not self.undelivered:
-                return
+            if delivered and self._closing.is_set() and not self.undelivered:
+                if not self._troubled:
+                    return
+                self._troubled, self._experiment = False, None
+                continue  # a call that had failed may have made a run nevertheless
             pause = INTERVAL if delivered else min(2 * pause, RETRY_AT_MOST)
             if self._closing.is_set():
-                time.sleep(min(pause, INTERVAL))
+                self._given_up.wait(min(pause, INTERVAL))
             else:
                 self._closing.wait(pause)
 
     def _try_deliver(self) -> bool:
-        assert self._ledger is not None
         try:
-            while self.undelivered:
-                events = self._ledger.events[self._cursor :][:CHUNK]
-                self._deliver(self._connected(), events)
-                self._cursor += len(events)
-                self._progress = time.monotonic()
-                self._note_cursor()
+            experiment = self._connected()
+            while events := self._events_from(self._note.rows):
+                self._deliver(experiment, events)
+                self._advance(rows=len(events))
+            while events := self._events_from(self._note.files):
+                self._attach_all(experiment, events)
+                self._advance(files=len(events))
         except Exception as error:  # whatever a store may raise, rows are kept and tried again
-            reason = _one_line(error)
             if not self.error:
+                reason = one_line(error)
                 logger.warning("MLflow takes no rows, which are kept until it does: %s", reason)
-            self.error = reason
-            self._experiment = None
+            self.error = one_line(error)
+            self._experiment, self._troubled = None, True
             return False
         self.error = ""
         return True
 
-    def _note_cursor(self) -> None:
-        temporary = self._cursor_file.with_suffix(".new")
-        temporary.write_text(str(self._cursor))
-        temporary.replace(self._cursor_file)
+    def _events_from(self, first: int) -> list[Event]:
+        assert self._ledger is not None
+        return self._ledger.events[first : first + CHUNK]
+
+    def _advance(self, rows: int = 0, files: int = 0) -> None:
+        self._progress = time.monotonic()
+        self._note.write(rows=self._note.rows + rows, files=self._note.files + files)
 
     def _connected(self) -> Experiment:
         if self._experiment is None:
             artifacts = None
             if self._output.is_default_store:
                 artifacts = (self._output.artifacts / self._folder.id).as_uri()
-            uri = self._output.tracking_uri
-            self._experiment = Experiment(uri, self._identity, artifacts)
-            self._experiment.log_file(self._experiment.sweep_run(), self._folder.config_file)
+            experiment = Experiment(self._output.tracking_uri, self._identity, artifacts)
+            if experiment.made != self._note.experiment or experiment.repeated:
+                self._note.write(experiment=experiment.made, rows=0, files=0)
+            experiment.delete_repeated()
+            experiment.sweep_run()
+            self._experiment = experiment
         return self._experiment
 
     def _deliver(self, experiment: Experiment, events: Iterable[Event]) -> None:
-        """Write events: all metrics of a run in one call, previews, then how points ended."""
+        """Write events: all metrics of a run in one call, then how points ended."""
         metrics: dict[str, list[Metric]] = defaultdict(list)
         ended = []
         for event in events:
@@ -148,11 +202,15 @@ class Tracker:
                 ended.append((index, event))
         for target, rows in metrics.items():
             experiment.log(target, rows)
+        for index, event in ended:
+            self._end(experiment, index, event)
+
+    def _attach_all(self, experiment: Experiment, events: Iterable[Event]) -> None:
+        if not self._note.files:
+            experiment.log_file(experiment.sweep_run(), self._folder.config_file)
         for event in events:
             if event["event"] == "iteration":
                 self._attach(experiment, event["point"], event["iteration"])
-        for index, event in ended:
-            self._end(experiment, index, event)
 
     def _curves(
         self, experiment: Experiment, run: str, event: Event
@@ -210,5 +268,12 @@ def _metrics(values: dict[str, float], step: int, at: int) -> list[Metric]:
     return [Metric(name, value, at, step) for name, value in values.items()]
 
 
-def _one_line(error: Exception) -> str:
-    return shown(str(error).splitlines()[0])[:300] if str(error) else type(error).__name__
+def one_line(error: Exception) -> str:
+    """What the system said, else what the error says first, else what it is."""
+    root: BaseException = error
+    while root.__cause__ or root.__context__:
+        root = root.__cause__ or root.__context__ or root
+    if isinstance(root, OSError) and root.strerror:
+        return root.strerror
+    first = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return without_password(first)[:300]

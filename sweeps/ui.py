@@ -15,7 +15,8 @@ from rich.console import Console
 
 from core.errors import ConfigError
 from sweeps.experiment import connect
-from sweeps.output import Output, shown
+from sweeps.output import Output
+from sweeps.tracking import one_line
 
 START = 120.0
 """Seconds the server may take to answer."""
@@ -33,14 +34,14 @@ def newest_experiment(output: Output) -> str:
         ConfigError: if there is no sweep, or the store does not have it.
     """
     folder = output.find("latest")
-    name, store = f"{folder.config().name}/{folder.id}", shown(output.tracking_uri)
+    name = f"{folder.config().name}/{folder.id}"
     try:
         experiment = connect(output.tracking_uri).get_experiment_by_name(name)
     except Exception as error:  # stores raise what they like
-        reason = " ".join(str(error).split())[:200]
-        raise ConfigError("MLFLOW_TRACKING_URI", store, shown(reason)) from error
+        reason = one_line(error)
+        raise ConfigError("MLFLOW_TRACKING_URI", output.shown_uri, reason) from error
     if experiment is None:
-        raise ConfigError("MLFLOW_TRACKING_URI", store, f"has no experiment {name}")
+        raise ConfigError("MLFLOW_TRACKING_URI", output.shown_uri, f"has no experiment {name}")
     return str(experiment.experiment_id)
 
 

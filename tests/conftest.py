@@ -12,7 +12,17 @@ import ray
 import torch
 from playwright.sync_api import Page, sync_playwright
 
-from tests.support import CHROMIUM, SMALL, USERS_OWN, Cli, Finished, Ran, run_main, users_folder
+from tests.support import (
+    CHROMIUM,
+    SMALL,
+    TINY,
+    USERS_OWN,
+    Cli,
+    Finished,
+    Ran,
+    run_main,
+    users_folder,
+)
 
 OFFLINE = [
     "--no-sandbox",
@@ -98,6 +108,17 @@ def finished(local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Finis
         assert run_main("run", "mog", *arguments, *where) == 0
         assert run_main("export", "latest", "-o", str(table), *where) == 0
     return Finished(output, table)
+
+
+@pytest.fixture(scope="session")
+def tiny(local_ray: None, empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The output folder of `TINY`, undisturbed, in the default store."""
+    output = tmp_path_factory.mktemp("tiny")
+    shutil.copy(empty_store, output / "mlflow.db")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        assert run_main(*TINY, "resources.samplers=0", "--output", str(output)) == 0
+    return output
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import pickle
 import shutil
 from collections.abc import Callable
@@ -27,6 +26,13 @@ SECRETS = {
     "MLFLOW_TRACKING_PASSWORD": "password-77aa",
     "MLFLOW_TRACKING_TOKEN": "token-c0de",
 }
+
+TINY_LAST = 20
+TINY_ROWS = 2 * (TINY_LAST + 1)
+"""Iterations of both points."""
+TINY = ["run", "mog", "learner={name: empirical}", "data.size=100", "seeds=[1,2]", QUICK]
+TINY += [f"iterations={TINY_LAST}", "search.beta.grid=[0,10]", "search.lam.grid=[1]"]
+"""A sweep of many short iterations."""
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no browser: apt-get install chromium")
@@ -70,19 +76,25 @@ class Finished:
         return f"sqlite:///{self.output / 'mlflow.db'}"
 
 
-def rows(output: Path) -> list[dict]:
-    ledgers = list((output / "sweeps").glob("*/ledger.jsonl"))
-    if not ledgers:
-        return []
-    events = [json.loads(line) for line in ledgers[0].read_text().splitlines() if line]
-    return [event for event in events if event["event"] == "iteration"]
-
-
-def curves(output: Path) -> pd.DataFrame:
+def curves(output: Path, store: str | None = None) -> pd.DataFrame:
     """The exported table without what may differ: the sweep's id and how long things took."""
-    table = load_table(f"sqlite:///{output / 'mlflow.db'}", Output(output).find("latest").id)
+    from sweeps.output import Output
+
+    table = load_table(
+        store or f"sqlite:///{output / 'mlflow.db'}", Output(output).find("latest").id
+    )
     table = table.drop(columns="sweep")
     return table[~table["metric"].str.startswith("seconds/")].reset_index(drop=True)
+
+
+def recorded(output: Path) -> int:
+    """Iterations on record in a folder of one sweep."""
+    from sweeps.ledger import Ledger
+
+    folders = Output(output).sweeps()
+    if not folders:
+        return 0
+    return sum(point.last + 1 for point in Ledger(folders[0].ledger, False).points.values())
 
 
 def write_cifar10(root: Path) -> tuple[np.ndarray, list[int]]:

@@ -14,8 +14,8 @@ import pytest
 from mlflow import MlflowClient
 
 from sweeps.output import Output
-from tests.support import QUICK, Cli, curves, rows, run_main, write_cifar10
-from tests.sweeps.test_resume import finish, luceloop
+from tests.processes import finish, luceloop, rows
+from tests.support import QUICK, Cli, curves, run_main, write_cifar10
 
 TINY = [
     "learner.steps=2", "learner.initial_steps=2", "learner.batch_size=4", "learner.nfe=4",

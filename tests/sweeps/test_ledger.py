@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import resource
 
 import pytest
 
@@ -66,6 +67,23 @@ def test_every_cut_of_the_file_opens_with_whole_lines_only(path, tmp_path):
         ledger.close()
         assert Ledger(cut, writable=False).points[0].rows == {0: ROW, 1: ROW, 2: ROW}
         assert cut.read_bytes().count(b'"event": "iteration"') == 3
+
+
+def test_a_line_cut_short_by_a_full_disk_leaves_the_lines_before_it(path):
+    """A limit on the file's size takes a part of a line, as a disk does; root is not exempt."""
+    fill(path)
+    whole = path.read_bytes()
+    ledger = Ledger(path)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(whole) + 30, limits[1]))
+    try:
+        with pytest.raises(OSError):
+            ledger.add_iteration(0, 2, ROW)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_bytes() == whole and ledger.points[0].last == 1
+    assert ledger.add_iteration(0, 2, ROW)
+    assert Ledger(path, writable=False).points[0].rows == {0: ROW, 1: ROW, 2: ROW}
 
 
 def test_a_pickled_ledger_can_be_read_but_not_written(path):

@@ -2,46 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pandas as pd
 import psutil
 import pytest
 from mlflow import MlflowClient
 
-from tests.support import QUICK, SMALL, curves, rows
-
-SWEEP = ["run", "demo", "seeds=[1,2]", "iterations=3", "lam=1", *SMALL, "learner.steps=80", QUICK]
-
-
-def luceloop(output: Path, *arguments: str) -> subprocess.Popen:
-    environment = dict(os.environ, LUCELOOP_OUTPUT=str(output))
-    for name in ("MLFLOW_TRACKING_URI", "RAY_ADDRESS", "PYTHONPATH"):
-        environment.pop(name, None)
-    command = [sys.executable, "-c", "from sweeps.cli import main; main()", *arguments]
-    return subprocess.Popen(
-        command,
-        cwd=Path(__file__).parents[2],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        # A shell starts background jobs, and all that they start, with Ctrl-C ignored.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
-
-
-def finish(process: subprocess.Popen, code: int) -> str:
-    out, _ = process.communicate(timeout=240)
-    assert process.returncode == code, out
-    return out
+from tests.processes import SWEEP, finish, luceloop, rows
+from tests.support import QUICK, curves
 
 
 @pytest.fixture(scope="module")

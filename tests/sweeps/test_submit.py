@@ -19,7 +19,8 @@ import pytest
 
 from sweeps import submit
 from sweeps.output import Output
-from tests.support import QUICK, SECRETS, SMALL, Cli, curves, rows, run_main, users_folder
+from tests.processes import rows
+from tests.support import QUICK, SECRETS, SMALL, Cli, curves, run_main, users_folder
 
 TOKEN = "token-of-the-cluster-0123456789abcdef"
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import socket
+import shutil
 import subprocess
 import sys
 import time
-import urllib.request
 from pathlib import Path
 
 import pytest
@@ -16,10 +13,11 @@ from mlflow import MlflowClient
 
 from core.config import Config
 from core.parsing import parse_config
-from sweeps.experiment import SweepIdentity, connect
+from sweeps.experiment import Experiment, SweepIdentity, connect
 from sweeps.ledger import Ledger
 from sweeps.output import Output, SweepFolder
 from sweeps.tracking import Tracker
+from tests.servers import MlflowServer
 
 SEEDS = [3, 4]
 
@@ -112,10 +110,8 @@ def test_a_single_seed_has_a_mean_but_no_spread(output, folder, config):
 
 @pytest.mark.slow
 def test_a_store_that_comes_up_late_gets_everything(output, folder, config, monkeypatch):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
+    server = MlflowServer(f"sqlite:///{output / 'mlflow.db'}", output / "served")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
     ledger = Ledger(folder.ledger)
     tracker = Tracker(Output(output), folder, SweepIdentity(folder.id, config, "a test"))
     started = time.monotonic()
@@ -126,36 +122,15 @@ def test_a_store_that_comes_up_late_gets_everything(output, folder, config, monk
     while not tracker.error and time.monotonic() < deadline:
         time.sleep(0.1)
     assert tracker.error and tracker.undelivered == 4
-    store = f"sqlite:///{output / 'mlflow.db'}"
-    server = start_server(store, output / "served", port)
     try:
+        server.start()
         record(ledger, 1, range(2))
         tracker.close(patience=90)
         assert tracker.undelivered == 0 and not tracker.error
-        found = history(f"http://127.0.0.1:{port}")
+        found = history(server.uri)
     finally:
-        server.send_signal(signal.SIGTERM)
-        server.wait(20)
+        server.kill()
     assert seed_curves(found) == expected({0: range(3), 1: range(2)})
-
-
-def start_server(store: str, artifacts: Path, port: int) -> subprocess.Popen:
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store]
-    command += ["--artifacts-destination", str(artifacts), "--workers", "1"]
-    command += ["--host", "127.0.0.1", "--port", str(port)]
-    environment = {k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"}
-    server = subprocess.Popen(
-        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    deadline = time.monotonic() + 90
-    while time.monotonic() < deadline:
-        try:
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2).close()
-            return server
-        except OSError:
-            time.sleep(0.3)
-    server.kill()
-    raise TimeoutError("mlflow server did not start")
 
 
 @pytest.mark.slow
@@ -172,7 +147,10 @@ def test_a_process_killed_while_making_the_database_leaves_none_or_a_whole_one(t
     assert connect(f"sqlite:///{database}").search_experiments()  # opens, with the default one
 
 
-@pytest.mark.parametrize("noted", ["", "not a number", "999999"])
+NOTES = ["", "not a note", "7", '{"rows": 1}', '{"experiment": "", "rows": 99, "files": 0}']
+
+
+@pytest.mark.parametrize("noted", NOTES)
 def test_a_damaged_note_of_what_was_delivered_loses_nothing(noted, output, folder, config):
     ledger = Ledger(folder.ledger)
     record(ledger, 0, range(2))
@@ -181,6 +159,50 @@ def test_a_damaged_note_of_what_was_delivered_loses_nothing(noted, output, folde
     record(ledger, 0, range(4))
     assert deliver(output, folder, config, ledger).undelivered == 0
     assert seed_curves(history(Output(output).tracking_uri)) == expected({0: range(4)})
+
+
+def test_another_store_gets_everything_whatever_the_first_has(
+    output, folder, config, empty_store, tmp_path, monkeypatch
+):
+    ledger = Ledger(folder.ledger)
+    record(ledger, 0, range(3))
+    deliver(output, folder, config, ledger)
+    shutil.copy(empty_store, tmp_path / "other.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'other.db'}")
+    monkeypatch.chdir(tmp_path)  # where such a store puts its files
+    assert deliver(output, folder, config, ledger).undelivered == 0
+    assert seed_curves(history(f"sqlite:///{tmp_path / 'other.db'}")) == expected({0: range(3)})
+
+
+def test_a_run_made_twice_is_left_once_with_all_its_rows(output, folder, config):
+    """A store may have made a run though its answer was lost, and now or later another."""
+    store = Output(output).tracking_uri
+    ledger = Ledger(folder.ledger)
+    record(ledger, 0, range(3))
+    deliver(output, folder, config, ledger)
+    client = MlflowClient(store)
+    [experiment] = client.search_experiments(filter_string="name LIKE 'tracked/%'")
+    for run in client.search_runs([experiment.experiment_id]):
+        for start in (run.info.start_time - 9, run.info.start_time + 9):
+            client.create_run(experiment.experiment_id, start, run.data.tags, run.info.run_name)
+    deliver(output, folder, config, ledger)
+    runs = client.search_runs([experiment.experiment_id])
+    assert len(runs) == 1 + 1 + len(SEEDS)
+    assert seed_curves(history(store)) == expected({0: range(3)})
+
+
+def test_files_that_the_store_refuses_hold_up_no_rows(output, folder, config, monkeypatch):
+    def refuse(*_: object) -> None:
+        raise PermissionError("not here")
+
+    monkeypatch.setattr(Experiment, "log_file", refuse)
+    ledger = Ledger(folder.ledger)
+    record(ledger, 0, range(60))
+    tracker = Tracker(Output(output), folder, SweepIdentity(folder.id, config, "a test"))
+    tracker.start(ledger)
+    tracker.close(patience=2)
+    assert tracker.undelivered == 61 and tracker.error == "not here"
+    assert seed_curves(history(Output(output).tracking_uri)) == expected({0: range(60)})
 
 
 def test_a_run_left_without_parameters_gets_them_later(output, folder, config):

@@ -12,7 +12,8 @@ import pytest
 from core.errors import ConfigError
 from core.parsing import parse_config
 from sweeps import job
-from sweeps.output import Output, is_sweep_id, new_sweep_id, shown
+from sweeps.naming import without_password
+from sweeps.output import Output, is_sweep_id, new_sweep_id
 from sweeps.upload import CONFIG, ENVIRONMENT, gather
 from tests.support import SECRETS
 
@@ -112,4 +113,4 @@ def test_ids_sort_by_time_and_no_other_text_is_one():
     ],
 )
 def test_addresses_are_shown_without_passwords(text, without):
-    assert shown(text) == without
+    assert without_password(text) == without

@@ -1,0 +1,99 @@
+"""Giving MLflow what it lacks of a sweep: at the end of a run, or later by `luceloop sync`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from core.errors import ConfigError
+from sweeps.experiment import Experiment, SweepIdentity
+from sweeps.ledger import Ledger
+from sweeps.naming import describe
+from sweeps.output import Output, SweepFolder
+from sweeps.tracking import Tracker
+
+PATIENCE = 15.0
+"""Seconds that `sync` tries while a tracking store takes nothing."""
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """What a tracking store has of a sweep."""
+
+    events: int
+    """On record."""
+    undelivered: int
+    """Of them, those that the store does not have."""
+    error: str
+    """Why something is missing, be it figures; empty if nothing is."""
+
+
+@contextmanager
+def alone(folder: SweepFolder) -> Iterator[None]:
+    """Hold a sweep, so that no other process runs or delivers it.
+
+    Raises:
+        ConfigError: if another process holds it.
+    """
+    lock = FileLock(folder.path / "lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise ConfigError("SWEEP", folder.id, "is being run by another process") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def sync(folder: SweepFolder, output: Output, finish: Callable[[], list[Path]]) -> Delivery:
+    """Deliver what the store lacks of a sweep that no process runs; whatever it has stays as it is.
+
+    Args:
+        folder: the sweep's folder.
+        output: the output folder.
+        finish: draws the figures and the report of a sweep that has ended.
+    """
+    config = folder.config()
+    with alone(folder):
+        ledger = Ledger(folder.ledger, writable=False)
+        tracker = Tracker(output, folder, SweepIdentity(folder.id, config, describe(config)))
+        tracker.start(ledger)
+        tracker.close(PATIENCE)
+        ended = len([point for point in ledger.points.values() if point.status])
+        if not tracker.undelivered:
+            complete(tracker, folder, finish if ended == config.point_count else None, again=False)
+    return Delivery(len(ledger.events), tracker.undelivered, tracker.error)
+
+
+def complete(
+    tracker: Tracker,
+    folder: SweepFolder,
+    finish: Callable[[], list[Path]] | None,
+    again: bool = True,
+) -> None:
+    """Attach what a sweep has beside its rows, and mark it as ended.
+
+    Args:
+        tracker: has been closed and has delivered all.
+        folder: the sweep's folder.
+        finish: draws figures and report; None for a sweep that has not ended.
+        again: whether to draw them although the sweep is marked as ended.
+    """
+
+    def use(experiment: Experiment) -> None:
+        run = experiment.sweep_run()
+        if not again and finish is not None and experiment.is_ended(run):
+            return
+        if folder.environment.exists():
+            experiment.log_file(run, folder.environment)
+        if finish is not None:
+            for path in finish():
+                experiment.log_file(run, path, None if path == folder.report else "figures")
+            experiment.end(run, "FINISHED")
+
+    tracker.with_experiment(use)

@@ -1,0 +1,183 @@
+"""MLflow as teams run it: a server of its own on a PostgreSQL of its own, both on loopback."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+START = 120.0
+"""Seconds a server may take to answer."""
+
+
+def find_postgres() -> Path | None:
+    """The folder of PostgreSQL's programs, which Debian keeps off the path."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=_version)
+    on_path = shutil.which("postgres")
+    return found[-1].parent if found else Path(on_path).parent if on_path else None
+
+
+def _version(binary: Path) -> float:
+    return float(binary.parts[-3])
+
+
+def _owner() -> str:
+    """Who runs PostgreSQL, which refuses to be root."""
+    return "postgres" if os.getuid() == 0 else getpass.getuser()
+
+
+def why_no_postgres() -> str:
+    """Why there can be none here; empty if there can."""
+    if find_postgres() is None:
+        return "no PostgreSQL: apt-get install postgresql"
+    if _owner() not in {entry.pw_name for entry in pwd.getpwall()}:
+        return f"no user {_owner()} to run PostgreSQL"
+    return ""
+
+
+needs_postgres = pytest.mark.skipif(bool(why_no_postgres()), reason=why_no_postgres())
+
+
+def free_port() -> int:
+    """A port that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_until(true: Callable[[], bool], what: str, process: subprocess.Popen | None = None):
+    """Wait for something to become true."""
+    deadline = time.monotonic() + START
+    while not true():
+        assert time.monotonic() < deadline, f"{what}: not in {START:.0f} s"
+        assert process is None or process.poll() is None, f"{what}: it ended"
+        time.sleep(0.1)
+
+
+def _own_folder() -> Path:
+    """A folder that PostgreSQL's user can reach, which pytest's are not."""
+    return Path(tempfile.mkdtemp(prefix="postgres-"))
+
+
+@dataclass
+class Postgres:
+    """A PostgreSQL server with a data directory of its own, ended by its process id."""
+
+    folder: Path = field(default_factory=_own_folder)
+    port: int = field(default_factory=free_port)
+    process: subprocess.Popen | None = None
+
+    def create(self) -> None:
+        """Create the data directory."""
+        shutil.chown(self.folder, _owner())
+        options = ["--auth=trust", "--username=postgres", "--encoding=UTF8", "--no-sync"]
+        self._program("initdb", "-D", str(self.data), *options).check_returncode()
+
+    @property
+    def data(self) -> Path:
+        return self.folder / "data"
+
+    @property
+    def uri(self) -> str:
+        return f"postgresql+psycopg2://postgres@127.0.0.1:{self.port}/postgres"
+
+    def start(self) -> None:
+        """Serve, and wait until it does."""
+        options = ["-c", "listen_addresses=127.0.0.1", "-c", f"port={self.port}"]
+        options += ["-c", f"unix_socket_directories={self.folder}"]
+        with (self.folder / "log").open("a") as log:
+            self.process = subprocess.Popen(
+                [self._binary("postgres"), "-D", str(self.data), *options],
+                user=_owner() if os.getuid() == 0 else None,
+                cwd=self.folder,
+                stdout=log,
+                stderr=log,
+            )
+        wait_until(self.answers, "PostgreSQL", self.process)
+
+    def answers(self) -> bool:
+        """Whether it takes connections."""
+        import psycopg2
+
+        try:
+            with closing(psycopg2.connect(self.uri.replace("+psycopg2", ""))):
+                return True
+        except psycopg2.OperationalError:
+            return False
+
+    def remove(self) -> None:
+        """End it and delete its data."""
+        if self.process is not None and self.process.poll() is None:
+            self.kill()
+        shutil.rmtree(self.folder)
+
+    def kill(self) -> None:
+        """End it at once, as a power cut would: it recovers from its log when started again."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGQUIT)
+        self.process.wait(30)
+
+    def _program(self, name: str, *arguments: str) -> subprocess.CompletedProcess:
+        user = _owner() if os.getuid() == 0 else None
+        command = [self._binary(name), *arguments]
+        return subprocess.run(command, user=user, cwd=self.folder, capture_output=True)
+
+    def _binary(self, name: str) -> str:
+        folder = find_postgres()
+        assert folder is not None
+        return str(folder / name)
+
+
+@dataclass
+class MlflowServer:
+    """`mlflow server`, in a process group of its own."""
+
+    store: str
+    artifacts: Path
+    port: int = field(default_factory=free_port)
+    process: subprocess.Popen | None = None
+
+    @property
+    def uri(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        """Serve, and wait until it does."""
+        command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", self.store]
+        command += ["--artifacts-destination", str(self.artifacts), "--workers", "1"]
+        command += ["--host", "127.0.0.1", "--port", str(self.port)]
+        environment = {k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"}
+        quiet = subprocess.DEVNULL
+        self.process = subprocess.Popen(
+            command, env=environment, stdout=quiet, stderr=quiet, start_new_session=True
+        )
+        wait_until(self.answers, "mlflow server", self.process)
+
+    def answers(self) -> bool:
+        """Whether it takes requests."""
+        try:
+            urllib.request.urlopen(f"{self.uri}/health", timeout=2).close()
+        except OSError:
+            return False
+        return True
+
+    def kill(self) -> None:
+        """End it and the processes it started, at once."""
+        if self.process is None or self.process.poll() is not None:
+            return
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait(30)
