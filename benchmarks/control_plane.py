@@ -91,7 +91,7 @@ def run(points: int) -> Costs:
         start, cpu = time.perf_counter(), time.process_time()
         outcome = run_sweep(folder, output, Console(file=io.StringIO()), list)
         wall, cpu = time.perf_counter() - start, time.process_time() - cpu
-        assert not (outcome.failed or outcome.unfinished or outcome.undelivered), outcome
+        assert not (outcome.failed or outcome.unfinished or outcome.delivery.undelivered), outcome
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         start = time.perf_counter()
         Ledger(folder.ledger, writable=False)

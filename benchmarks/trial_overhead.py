@@ -90,7 +90,7 @@ def run(points: int) -> SweepTimes:
         outcome = run_sweep(folder, output, Console(file=io.StringIO()), list)
         wall, cpu = time.perf_counter() - start, time.process_time() - cpu
         ledger = Ledger(folder.ledger, writable=False)
-        assert not (outcome.failed or outcome.unfinished or outcome.undelivered), outcome
+        assert not (outcome.failed or outcome.unfinished or outcome.delivery.undelivered), outcome
         recorded = [event["time"] / 1000 for event in ledger.events if "time" in event]
     return SweepTimes(wall, recorded[0] - began, recorded[-1] - recorded[0], cpu)
 

@@ -7,6 +7,7 @@ import io
 import logging
 import os
 import shutil
+from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -40,6 +41,8 @@ class Recorder(Callback):
     ) -> None:
         self._folder, self._ledger = folder, ledger
         self._stopped, self._progress = stopped, progress
+        self._checkpoints: dict[int, deque[str]] = defaultdict(deque)
+        """Folders of each point's newest ones."""
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Tune pickles its callbacks for a restore that we never ask of it."""
@@ -58,14 +61,29 @@ class Recorder(Callback):
         if "failed" in result:
             self._ledger.end_point(index, "failed", result["failed"], result["traceback"])
         else:
-            step = result["iteration"]
-            preview = result.pop("preview")
-            _save(self._folder.preview(index, step), samples=preview)
-            _save_grid(self._folder.preview_image(index, step), preview)
-            _save(self._folder.initial_reward(index), reward=result.pop("reward"))
+            step, arrays = result["iteration"], result["arrays"]
+            _save(self._folder.preview(index, step), samples=arrays.get("preview"))
+            _save_grid(self._folder.preview_image(index, step), arrays.get("preview"))
+            _save(self._folder.initial_reward(index), reward=arrays.get("reward"))
+            arrays.clear()  # Tune keeps the last report of every trial
             if not self._ledger.add_iteration(index, step, result["metrics"]):
                 return
         self._progress.show(self._ledger.points[index])
+
+    def on_checkpoint(
+        self, iteration: int, trials: Any, trial: Any, checkpoint: Any, **info: Any
+    ) -> None:
+        """Keep a trial's two newest checkpoints.
+
+        Tune could do that by `num_to_keep`, but then snapshots the whole experiment every time.
+        """
+        kept = self._checkpoints[trial.config["index"]]
+        if checkpoint.path not in kept:
+            kept.append(checkpoint.path)
+        while len(kept) > 2:
+            folder = Path(kept.popleft())
+            if folder.exists():
+                shutil.rmtree(folder)
 
     def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         """Record that a point is done, or was stopped early."""

@@ -220,7 +220,7 @@ def _run_trials(
                 name=f"attempt-{checkpoints.attempts + 1:04d}",
                 storage_path=str(folder.tune),
                 callbacks=[Recorder(folder, ledger, stopper.reasons, progress)],
-                checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=1, num_to_keep=2),
+                checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=1),
                 failure_config=tune.FailureConfig(max_failures=TRIAL_RETRIES),
                 verbose=0,
             ),

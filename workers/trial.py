@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from ray import tune
 
@@ -34,8 +35,9 @@ class Trial(tune.Trainable):
         checkpoint: folder to go on from, or None.
         reported: last iteration that is already on record, or -1.
 
-    A report holds `index`, `iteration`, `metrics` (name to R floats), `preview` and, at t=0,
-    `reward` (the rewards of p_0's pool), or `failed` and `traceback` where the point cannot go on.
+    A report holds `index`, `iteration`, `metrics` (name to R floats) and `arrays` (a `preview`, and
+    at t=0 `reward`, the rewards of p_0's pool; empty where the iteration had been computed before),
+    or `failed` and `traceback` where the point cannot go on.
     """
 
     def setup(self, config: dict[str, Any]) -> None:
@@ -53,6 +55,7 @@ class Trial(tune.Trainable):
         self._rows: dict[int, dict[str, list[float]]] = {}
         self._iterations: Iterator[IterationResult] | None = None
         self._state: LoopState | None = None
+        self._arrays: dict[str, np.ndarray] = {}
         self._next = config["reported"] + 1
         if config["checkpoint"]:
             self._restore(Path(config["checkpoint"]))
@@ -71,13 +74,14 @@ class Trial(tune.Trainable):
             return {"index": self._given["index"], **report}
 
     def _report(self) -> dict[str, Any]:
-        preview = reward = None
+        self._arrays = {}
         while self._next not in self._rows:
             if self._iterations is None:
                 self._iterations = self._begin()
             result = next(self._iterations)
-            self._state, preview = result.state, result.preview.numpy()
-            reward = None if result.reward is None else result.reward.numpy()
+            self._state, self._arrays = result.state, {"preview": result.preview.numpy()}
+            if result.reward is not None:
+                self._arrays["reward"] = result.reward.numpy()
             self._rows[result.iteration] = {
                 name: values.tolist() for name, values in result.metrics.items()
             }
@@ -87,8 +91,7 @@ class Trial(tune.Trainable):
             "index": self._given["index"],
             "iteration": iteration,
             "metrics": self._rows[iteration],
-            "preview": preview,
-            "reward": reward,
+            "arrays": self._arrays,
             "done": iteration >= self._given["point"]["iterations"],
         }
 
@@ -117,6 +120,8 @@ class Trial(tune.Trainable):
         state = None if self._state is None else self._state.plain()
         content = {"state": state, "rows": self._rows, "next": self._next}
         save_atomically(content, Path(checkpoint_dir) / CHECKPOINT)
+        # Tune keeps a copy of the last report with each checkpoint; this one has been delivered.
+        self._arrays.clear()
 
     def load_checkpoint(self, checkpoint: Mapping[str, Any] | str | None) -> None:
         """Go on from a checkpoint of this attempt, which knows what was reported by then."""
