@@ -91,7 +91,8 @@ def draw_weighted(
     lowest = reward.amin(-1, keepdim=True)
     weight = utility(reward.where(mask, lowest), beta).double().exp() * mask
     peak = reward.where(mask, -torch.inf).amax(-1)
-    cumulative = weight.cumsum(-1)
+    # A GPU's sums may differ in the last bits from one time to the next.
+    cumulative = weight.cpu().cumsum(-1).to(weight.device)
     mass = cumulative[:, -1:].clone()
     point = rng.uniform(generators, (draws,), torch.float64) * mass
     index = torch.searchsorted(cumulative, point, right=True).clamp_max(reward.shape[1] - 1)

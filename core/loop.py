@@ -253,10 +253,10 @@ class Loop:
             return self.learner.fit(None, training, chosen, 0)
 
         if self.cache is None or self._is_given:
-            return train(list(range(len(seeds))), None)
-        models = InitialModels(self.cache)
-        key = fingerprint(self.config, self.device)
-        fitted = models.get(key, seeds, train, self.one_by_one)
+            fitted = train(list(range(len(seeds))), None)
+        else:
+            key = fingerprint(self.config, self.device)
+            fitted = InitialModels(self.cache).get(key, seeds, train, self.one_by_one)
         return Fitted(to_device(fitted.state, self.device), fitted.loss)
 
     @property

@@ -109,9 +109,12 @@ def _write_config(file: Path, config: Config, here: Path) -> list[Path]:
     values, found = plain(config), []
     for key in FILE_KEYS:
         name = dotted(values, key)
-        if isinstance(name, str) and Path(name).is_relative_to(here):
-            set_dotted(values, key, str(Path(name).relative_to(here)))
-            found.append(Path(name))
+        if not isinstance(name, str):
+            continue
+        path = Path(os.path.normpath(name))  # "here/../file" is not beneath here
+        if path.is_relative_to(here):
+            set_dotted(values, key, str(path.relative_to(here)))
+            found.append(path)
     file.write_text(yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
     return found
 

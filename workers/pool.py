@@ -112,7 +112,9 @@ class SamplerPool:
             )
 
         rows = range(len(loop.rows.seeds))
-        return Fitted.stack(list(self._spread([job(row) for row in rows])))
+        fitted = self._spread([job(row) for row in rows])
+        # What this process trained is on its GPU, what actors did is not.
+        return Fitted.stack([Fitted(to_device(f.state, "cpu"), f.loss) for f in fitted])
 
     def close(self) -> None:
         """End the actors."""
@@ -150,7 +152,10 @@ class SamplerPool:
     def _collect(
         self, running: dict[Any, tuple[int, Any]], results: dict[int, Any], timeout: float | None
     ) -> None:
-        ready, _ = ray.wait(list(running), num_returns=1, timeout=timeout) if running else ([], [])
+        if not running:
+            return
+        wanted = len(running) if timeout == 0 else 1
+        ready, _ = ray.wait(list(running), num_returns=wanted, timeout=timeout)
         for call in ready:
             position, _ = running.pop(call)
             try:

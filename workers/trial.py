@@ -108,10 +108,11 @@ class Trial(tune.Trainable):
                 given["sampler_gpus"],
                 config.resources.threads,
                 given["cache"],
-                takes_part=given["trial_gpus"] > 0,
+                takes_part=given["trial_gpus"] > 0 and given["sampler_gpus"] > 0,
             )
         pool, point = self._pool, given["point"]
-        apart = loop.one_by_one and len(config.seeds) > 1
+        alike = (given["trial_gpus"] > 0) == (given["sampler_gpus"] > 0)
+        apart = loop.one_by_one and len(config.seeds) > 1 and alike
         fit = (lambda start: pool.fit(loop, point, start)) if apart else None
         return loop.run(self._state, lambda *shards: pool.run(loop, point, *shards), fit)
 

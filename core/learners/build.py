@@ -56,6 +56,9 @@ def build_network(config: RegressionConfig, shape: tuple[int, ...], device: str)
     """
     if config.checkpoint is not None and not Path(config.checkpoint).is_file():
         raise ConfigError("learner.checkpoint", config.checkpoint, "no such file")
+    if config.checkpoint is not None and not isinstance(config, OTCFMConfig):
+        allowed = "holds a flow, which only learner.name=otcfm can go on with"
+        raise ConfigError("learner.checkpoint", config.checkpoint, allowed)
     if len(shape) == 1:
         if config.checkpoint is not None:
             allowed = "is for images: it holds a U-Net"

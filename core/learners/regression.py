@@ -184,8 +184,8 @@ class Regression(ABC):
                 for chunk in ahead(batches) if self._on_gpu else batches:
                     for parts in zip(chunk.t, chunk.x_t, chunk.target, strict=True):
                         run.step(*parts)
-                    # Losses of the chunk before are there: asking for them does not wait.
-                    run.check(seeds, iteration, before_last=len(chunk.t))
+                    if not self._on_gpu:  # which would have to wait for it
+                        run.check(seeds, iteration)
             run.check(seeds, iteration)
             if progress is not None:
                 progress.save(run.snapshot)

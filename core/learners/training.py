@@ -77,16 +77,15 @@ class Training:
         self._losses.append(loss.detach())
         self.done += 1
 
-    def check(self, seeds: Sequence[int], iteration: int, before_last: int = 0) -> None:
-        """Refuse losses that are not finite, but for the last ones: those may not be known yet.
+    def check(self, seeds: Sequence[int], iteration: int) -> None:
+        """Refuse losses that are not finite; waits for the device.
 
         Raises:
             LoopError: naming the seeds.
         """
-        known = len(self._losses) - before_last
-        if known <= 0:
+        if not self._losses:
             return
-        losses = torch.stack(self._losses[:known]).cpu()
+        losses = torch.stack(self._losses).cpu()
         finite = losses.isfinite().all(0).tolist()
         if not all(finite):
             bad = [seed for seed, ok in zip(seeds, finite, strict=True) if not ok]
@@ -95,7 +94,7 @@ class Training:
                 "a smaller learner.lr or learner.clip may help"
             )
         self._checked.append(losses)
-        del self._losses[:known]
+        self._losses.clear()
 
     def loss(self, steps: int) -> Tensor:
         """Mean loss of the last `steps` steps, float64 `(R,)`; all losses have been checked."""

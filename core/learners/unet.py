@@ -19,6 +19,8 @@ from core.config import RegressionConfig
 
 BACKEND = "inductor"
 """Of torch.compile."""
+MOST_SHAPES = 64
+"""Graphs that torch.compile may make of the network in one process."""
 OPTIONS: dict[str, Any] = {"deterministic": True}
 """Of the backend."""
 
@@ -42,7 +44,9 @@ class UNet:
         """torchcfm's; its own weights are not used."""
         self._forward = self._one
         if config.compile:
-            # A kernel for each shape, whichever came first; and none chosen by timing it.
+            # A kernel for each shape, whichever came first; and none chosen by timing it. Points of
+            # a sweep that share a process may have many shapes.
+            torch._dynamo.config.recompile_limit = MOST_SHAPES
             self._forward = torch.compile(
                 self._one, dynamic=False, fullgraph=True, backend=BACKEND, options=OPTIONS
             )

@@ -450,10 +450,17 @@ def test_the_cache_keeps_how_far_a_training_is_until_it_ends(tmp_path):
     assert not list(tmp_path.glob("*.unfinished.pt"))
 
 
-def test_notes_are_a_minute_apart(tmp_path):
+def test_notes_are_a_minute_apart(tmp_path, monkeypatch):
     def never() -> dict[str, Any]:
         raise AssertionError("too soon")
 
+    now = 1000.0
+    monkeypatch.setattr("core.cache.time.monotonic", lambda: now)
     progress = ProgressFile(tmp_path / "file.pt", every=60.0)
+    now += 59
     progress.save(never)
     assert progress.load() is None
+    now += 2
+    progress.save(lambda: {"done": 7})
+    assert progress.load() == {"done": 7}
+    progress.save(never)

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torchcfm.models.unet.unet import UNetModelWrapper
 
-from core.config import OTCFMConfig, UNetConfig
+from core.config import DDPMConfig, OTCFMConfig, UNetConfig
 from core.errors import ConfigError
 from core.learners.base import TrainingSet
 from core.learners.build import build_learner
@@ -148,5 +148,7 @@ def test_a_missing_file_and_vectors_are_refused_before_anything_runs(tmp_path):
     with pytest.raises(ConfigError, match="no such file"):
         build_learner(_config(tmp_path / "missing.pt"), SHAPE)
     _write(tmp_path / "net.pt")
+    with pytest.raises(ConfigError, match="holds a flow"):
+        build_learner(DDPMConfig(checkpoint=str(tmp_path / "net.pt")), SHAPE)
     with pytest.raises(ConfigError, match="is for images"):
         build_learner(_config(tmp_path / "net.pt"), (2,))

@@ -13,11 +13,18 @@ from torchcfm.models.unet.unet import UNetModelWrapper
 
 from core.config import DDPMConfig, LearnerConfig, OTCFMConfig, UNetConfig
 from core.errors import ConfigError
-from core.learners.base import Learner, State, TrainingSet, select_row, stack_rows
+from core.learners.base import (
+    Learner,
+    State,
+    TrainingSet,
+    select_row,
+    stack_rows,
+    to_device,
+)
 from core.learners.build import build_learner, build_network
 from core.learners.parameters import FlatParameters
 from core.learners.regression import ahead
-from core.learners.unet import UNet
+from core.learners.unet import BACKEND, OPTIONS, UNet
 
 SHAPE = (1, 4, 4)
 NET = UNetConfig(
@@ -217,3 +224,23 @@ def test_batches_prepared_ahead_are_the_same_and_stop_with_their_user():
     next(left)
     left.close()
     assert threading.active_count() == before
+
+
+@pytest.mark.slow
+def test_torch_takes_the_options_that_networks_are_compiled_with():
+    compiled = torch.compile(lambda x: 2 * x, dynamic=False, backend=BACKEND, options=OPTIONS)
+    assert torch.equal(compiled(torch.ones(5)), torch.full((5,), 2.0))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_on_a_gpu_two_trainings_and_an_interrupted_one_end_in_the_same_bits():
+    states, samples = [], []
+    for _ in range(2):
+        config = OTCFMConfig(**COMMON, precision="bf16", compile=True, clip=1.0, ema=0.9)
+        learner = build_learner(config, SHAPE, "cuda")
+        first = learner.fit(None, _training([0]), _seeds([0]), 0).state
+        saved = to_device(to_device(first, "cpu"), "cuda")
+        states.append(learner.fit(saved, _training([0]), _seeds([0]), 1).state)
+        samples.append(learner.sample(learner.model(states[-1]), 5, _seeds([0]), 1, 0))
+    _assert_equal(*states)
+    assert torch.equal(*samples) and samples[0].isfinite().all()

@@ -234,7 +234,7 @@ IMAGES = {
 def test_curves_of_images_do_not_depend_on_who_trains_and_samples(local_ray, tmp_path):
     point = plain(parse_config(IMAGES))
     alone = curves(steps(Trial(given(tmp_path, point=point))))
-    spread = given(tmp_path / "other", point=point, samplers=2, trial_gpus=0.5)
+    spread = given(tmp_path / "other", point=point, samplers=2)
     trial = Trial(spread)
     assert curves(steps(trial)) == alone
     trial.cleanup()
