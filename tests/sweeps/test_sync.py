@@ -45,7 +45,7 @@ def test_a_store_that_does_not_answer_is_named_in_a_line(
     (folder.path / "delivered").unlink()
     ran = cli("sync", "latest", "--output", str(copied))
     assert ran.code == 1 and len(ran.out.splitlines()) == 1
-    assert ran.out.startswith("MLflow at http://me@127.0.0.1:")
+    assert ran.out.startswith("MLflow at http://127.0.0.1:")
     assert f" lacks 46 events of {folder.id} (Connection refused); " in ran.out
     assert "secret" not in ran.out + ran.err + caplog.text and "Traceback" not in ran.err
 
