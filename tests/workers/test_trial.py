@@ -127,8 +127,10 @@ def test_a_reused_actor_starts_the_next_point_afresh(undisturbed, tmp_path):
 
 def test_checkpoints_hold_plain_types_only(tmp_path):
     trial = Trial(given(tmp_path))
-    steps(trial, 2)
+    *_, report = steps(trial, 2)
+    assert report["arrays"]["preview"].shape == (2, 20, 2)
     trial.save_checkpoint(str(tmp_path))
+    assert not report["arrays"]  # of which Tune would keep a copy with each checkpoint
     content = torch.load(tmp_path / CHECKPOINT, weights_only=True)
     assert content["state"]["iteration"] == 1 and sorted(content["rows"]) == [0, 1]
     assert read_checkpoint(tmp_path)["next"] == 2

@@ -1,0 +1,65 @@
+"""What the driver keeps of running trials: their newest checkpoints, and no pictures in memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sweeps.ledger import Ledger, Point
+from sweeps.output import SweepFolder
+from sweeps.recorder import Recorder
+
+
+class Silent:
+    """Progress that nobody watches."""
+
+    def show(self, point: Point) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def recorder(tmp_path: Path) -> Recorder:
+    ledger = Ledger(tmp_path / "ledger.jsonl")
+    ledger.begin_point(0, {})
+    return Recorder(SweepFolder(tmp_path), ledger, {}, Silent())
+
+
+def _checkpoint(recorder: Recorder, point: int, folder: Path) -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / "loop.pt").touch()
+    trial, checkpoint = SimpleNamespace(config={"index": point}), SimpleNamespace(path=str(folder))
+    recorder.on_checkpoint(0, [], trial, checkpoint)
+
+
+def test_each_trial_keeps_its_two_newest_checkpoints(recorder: Recorder, tmp_path: Path):
+    folders = {point: [tmp_path / f"{point}-{i}" for i in range(4)] for point in (0, 1)}
+    for i in range(4):
+        for point in (0, 1):
+            _checkpoint(recorder, point, folders[point][i])
+    for point in (0, 1):
+        assert [folder.exists() for folder in folders[point]] == [False, False, True, True]
+
+
+def test_a_checkpoint_written_again_counts_once(recorder: Recorder, tmp_path: Path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    for folder in (first, second, second, second):
+        _checkpoint(recorder, 0, folder)
+    assert first.exists() and second.exists()
+
+
+def test_arrays_of_a_report_go_to_disk_and_out_of_memory(recorder: Recorder, tmp_path: Path):
+    arrays = {"preview": np.ones((1, 3, 2)), "reward": np.zeros((1, 3))}
+    report: dict[str, Any] = {"index": 0, "iteration": 0, "metrics": {"loss": [1.0]}}
+    recorder.on_trial_result(0, [], None, report | {"arrays": arrays})
+    assert not arrays  # the very dictionary that Tune keeps
+    folder = SweepFolder(tmp_path)
+    with np.load(folder.preview(0, 0)) as file:
+        assert file["samples"].shape == (1, 3, 2)
+    assert folder.initial_reward(0).exists()
