@@ -6,7 +6,7 @@ export UV_COMPILE_BYTECODE := 1
 # Ray would otherwise package the whole folder when started through `uv run`.
 export RAY_ENABLE_UV_RUN_RUNTIME_ENV := 0
 
-.PHONY: install demo test bench chaos lint types unit lock clean
+.PHONY: install demo test bench chaos lint types unit unit-processes unit-core unit-sweeps lock clean
 
 install: .venv/.installed
 
@@ -30,8 +30,18 @@ lint:
 types:
 	$(BIN)/mypy
 
+# Most tests wait for processes of Ray's to start, so two groups run at a time.
 unit:
-	$(BIN)/pytest
+	$(MAKE) --no-print-directory --jobs=2 --output-sync=target unit-processes unit-core unit-sweeps
+
+unit-processes:
+	$(BIN)/pytest -m processes
+
+unit-core:
+	$(BIN)/pytest tests/core tests/benchmarks
+
+unit-sweeps:
+	$(BIN)/pytest -m "not processes" --ignore=tests/core --ignore=tests/benchmarks
 
 bench: install
 	$(BIN)/python -m benchmarks

@@ -19,6 +19,8 @@ from core.files import write_atomically
 from sweeps.output import Output
 from tests.support import QUICK, TINY, TINY_ROWS, curves, recorded
 
+pytestmark = pytest.mark.processes
+
 
 class Disk:
     """A file system of its own, in memory."""

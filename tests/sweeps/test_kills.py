@@ -12,6 +12,8 @@ import pytest
 
 from tests.support import TINY, curves, recorded
 
+pytestmark = pytest.mark.processes
+
 
 class Killer(threading.Thread):
     """Kills one actor of a kind once some iterations are on record."""

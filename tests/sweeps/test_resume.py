@@ -15,6 +15,8 @@ from mlflow import MlflowClient
 from tests.processes import SWEEP, finish, luceloop, rows
 from tests.support import QUICK, curves
 
+pytestmark = pytest.mark.processes
+
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory, empty_store) -> pd.DataFrame:

@@ -16,7 +16,7 @@ from sweeps.output import Output, SweepFolder
 from tests.servers import MlflowServer, Postgres, needs_postgres
 from tests.support import QUICK, TINY, TINY_LAST, TINY_ROWS, Cli, Ran, curves, recorded
 
-pytestmark = [pytest.mark.slow, needs_postgres]
+pytestmark = [pytest.mark.processes, pytest.mark.slow, needs_postgres]
 
 SEEDS = 2
 ALONE = "resources.samplers=0"  # which changes no result

@@ -22,6 +22,8 @@ from sweeps.output import Output
 from tests.processes import rows
 from tests.support import QUICK, SECRETS, SMALL, Cli, curves, run_main, users_folder
 
+pytestmark = pytest.mark.processes
+
 TOKEN = "token-of-the-cluster-0123456789abcdef"
 
 
