@@ -1,0 +1,1 @@
+"""Tests; a package, since torch-fidelity installs another one of this name."""
