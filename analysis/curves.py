@@ -19,8 +19,9 @@ import pandas as pd
 
 from analysis.statistics import aggregate
 from core.errors import ConfigError
+from core.storage import without_password
 from sweeps.experiment import connect
-from sweeps.naming import SYMBOLS, without_password
+from sweeps.naming import SYMBOLS
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

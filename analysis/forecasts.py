@@ -22,6 +22,7 @@ from core.forecast import Forecast, forecast
 from core.law import real_law
 from core.parsing import at_point, parse_config
 from core.sizes import training_sizes
+from core.storage import Folder
 from sweeps.naming import SYMBOLS
 
 
@@ -55,7 +56,7 @@ def load_configs(runs: SweepRuns) -> dict[int, Config]:
 
 
 def forecast_from(
-    runs: SweepRuns, points: Mapping[int, Config], cache: Path | None = None
+    runs: SweepRuns, points: Mapping[int, Config], cache: Folder | None = None
 ) -> dict[int, list[Forecast]]:
     """Forecasts that start from a sweep's measured p_0, one for each of its seeds, by index.
 

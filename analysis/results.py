@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import pandas as pd
@@ -14,6 +13,7 @@ from analysis.forecasts import average, forecast_from, load_configs
 from analysis.statistics import aggregate
 from core.errors import ConfigError, LoopError
 from core.forecast import Forecast, forecast
+from core.storage import Folder
 
 Start = Literal["law", "measured", "off"]
 """Where forecasts start: at the real data's law, at the measured p_0, or not at all."""
@@ -53,7 +53,7 @@ class SweepResults:
 
 
 def load_results(
-    tracking_uri: str, sweep: str, start: Start = "law", cache: Path | None = None
+    tracking_uri: str, sweep: str, start: Start = "law", cache: Folder | None = None
 ) -> SweepResults:
     """Load the sweep with this id, its forecasts starting at `start`.
 
@@ -98,7 +98,7 @@ def _points(
 
 
 def _forecasts(
-    runs: SweepRuns, present: Sequence[int], start: Start, cache: Path | None
+    runs: SweepRuns, present: Sequence[int], start: Start, cache: Folder | None
 ) -> dict[int, Forecast]:
     if start == "off":
         return {}

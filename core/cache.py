@@ -8,6 +8,7 @@ but how far a long training was.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import logging
 import time
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import torch
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from core import plugins
 from core.config import (
@@ -30,6 +31,7 @@ from core.config import (
 )
 from core.files import new_file
 from core.learners.base import Fitted, Progress, select_row, to_device
+from core.storage import Folder, local_file, lock, open_whole, write_whole
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +65,8 @@ def data_identity(config: DataConfig) -> dict[str, Any]:
     identity: dict[str, Any] = config.model_dump()
     match config:
         case NpzConfig(path=path):
-            identity["path"] = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+            copy = local_file("data.path", path)
+            identity["path"] = hashlib.sha256(copy.read_bytes()).hexdigest()
         case CustomDataConfig(name=name):
             identity["source"] = plugins.source_digest("data.name", name)
         case Cifar10Config():
@@ -85,9 +88,9 @@ def _folder_digest(folder: Path) -> str:
 
 @dataclass(frozen=True)
 class InitialModels:
-    """The cache of trained p_0 in one folder."""
+    """The cache of trained p_0 in one folder, which all nodes may share."""
 
-    folder: Path
+    folder: Folder
 
     def get(self, key: str, seeds: Sequence[int], train: Train, one_by_one: bool = False) -> Fitted:
         """p_0 of `seeds`, training those that are missing.
@@ -104,7 +107,7 @@ class InitialModels:
         if one_by_one:
             found = self._each(key, seeds, train)
         else:
-            with FileLock(self.folder / f"p0-{key}.lock"):
+            with lock(self.folder / f"p0-{key}").acquire():
                 found = self._together(key, seeds, rows, train)
         return Fitted.stack([Fitted(found[row]["state"], found[row]["loss"]) for row in rows])
 
@@ -112,11 +115,11 @@ class InitialModels:
         """Every row by itself; those that others are training come last."""
         found: Contents = {}
         waiting, patience = list(range(len(seeds))), 0.0
+        locks = [lock(self.folder / f"p0-{key}-seed{seed}") for seed in seeds]
         while waiting:
             for row in waiting:
-                lock = FileLock(self.folder / f"p0-{key}-seed{seeds[row]}.lock")
                 try:
-                    with lock.acquire(timeout=patience):
+                    with locks[row].acquire(timeout=patience):
                         found |= self._together(key, seeds, [row], train)
                 except Timeout:
                     continue
@@ -143,7 +146,7 @@ class InitialModels:
         progress.path.unlink(missing_ok=True)
         return found
 
-    def _path(self, key: str, seed: int) -> Path:
+    def _path(self, key: str, seed: int) -> Folder:
         return self.folder / f"p0-{key}-seed{seed}.pt"
 
 
@@ -151,7 +154,7 @@ class InitialModels:
 class ProgressFile:
     """How far a training is: see `core.learners.base.Progress`."""
 
-    path: Path
+    path: Folder
     every: float = 60.0
     """Seconds between two notes."""
 
@@ -170,20 +173,28 @@ class ProgressFile:
         self._last = time.monotonic()
 
 
-def read(path: Path) -> dict[str, Any] | None:
+def read(path: Folder) -> dict[str, Any] | None:
     """What is cached there; None if nothing is, or nothing that can be read: it is made again."""
-    if not path.exists():
-        return None
     try:
-        content: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
-    except Exception as error:  # a damaged file can fail in any way
-        logger.warning("training again what %s held, which cannot be read: %s", path, error)
+        file = open_whole(path)
+    except FileNotFoundError:
         return None
+    with file:
+        try:
+            content: dict[str, Any] = torch.load(file, weights_only=True, map_location="cpu")
+        except Exception as error:  # a damaged file can fail in any way
+            logger.warning("training again what %s held, which cannot be read: %s", path, error)
+            return None
     return content
 
 
-def save_atomically(content: Any, path: Path) -> None:
+def save_atomically(content: Any, path: Folder) -> None:
     """`torch.save` that leaves either the whole file or none."""
+    if not isinstance(path, Path):
+        memory = io.BytesIO()
+        torch.save(content, memory)
+        write_whole(memory.getbuffer(), path)
+        return
     with new_file(path) as file:
         disk = _Disk(file)
         try:

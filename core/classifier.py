@@ -14,11 +14,9 @@ import json
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from filelock import FileLock
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -27,6 +25,7 @@ from core.cache import data_identity, read, save_atomically
 from core.config import ClassifierConfig, Config, SmallCNNConfig, VGG11Config
 from core.errors import ConfigError
 from core.images import ImageData, LabelledImages
+from core.storage import Folder, local_file, lock
 
 logger = logging.getLogger(__name__)
 
@@ -114,7 +113,7 @@ class Classifier:
     """A classifier of one configuration's images; it is loaded or trained when first asked."""
 
     def __init__(
-        self, config: Config, data: ImageData, device: str = "cpu", cache: Path | None = None
+        self, config: Config, data: ImageData, device: str = "cpu", cache: Folder | None = None
     ) -> None:
         """Name what is wanted; nothing is trained yet.
 
@@ -129,8 +128,8 @@ class Classifier:
             if data.shape != (3, 32, 32):
                 allowed = f"takes images (3, 32, 32); data is {data.shape}"
                 raise ConfigError("classifier.name", chosen.name, allowed)
-            if chosen.weights is not None and not Path(chosen.weights).is_file():
-                raise ConfigError("classifier.weights", chosen.weights, "no such file")
+            if chosen.weights is not None:
+                local_file("classifier.weights", chosen.weights)
 
     def __call__(self, x: Tensor) -> Outputs:
         """Features and logits of images `(B, C, H, W)` in [-1, 1]."""
@@ -149,7 +148,7 @@ class Classifier:
             return self._train()
         self._cache.mkdir(parents=True, exist_ok=True)
         path = self._cache / f"classifier-{self._fingerprint()}.pt"
-        with FileLock(f"{path}.lock"):
+        with lock(path).acquire():
             content = read(path)
             if content is None:
                 found = self._train()
@@ -186,7 +185,8 @@ class Classifier:
     def _from_file(self, file: str) -> Trained:
         """A checkpoint of a public CIFAR-10 model zoo: a plain state dict, read without pickle."""
         try:
-            weights = torch.load(file, weights_only=True, map_location="cpu")
+            copy = local_file("classifier.weights", file)
+            weights = torch.load(copy, weights_only=True, map_location="cpu")
             module = self._build()
             module.load_state_dict(weights)
         except Exception as error:  # a file of another kind can fail in any way

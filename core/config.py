@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BeforeValidator,
     Discriminator,
     Field,
@@ -23,11 +24,26 @@ from pydantic import (
 
 from core import plugins
 from core.search_config import Finite, PositiveInt, SearchConfig, Strict
+from core.storage import is_url
 
 MOST_SEEDS = 10_000
 """Of a count; each is a row of every tensor, and a run of every point."""
 STAGES = {"euler": 1, "midpoint": 2, "rk4": 4}
 """Network evaluations in one step of the fixed-step solvers."""
+
+
+def _absolute(path: str) -> str:
+    return str(Path(path).expanduser().absolute())
+
+
+def _absolute_unless_url(name: str) -> str:
+    return name if is_url(name) else _absolute(name)
+
+
+Directory = Annotated[str, AfterValidator(_absolute)]
+"""A folder; kept as an absolute path."""
+File = Annotated[str, AfterValidator(_absolute_unless_url)]
+"""A file: an fsspec URL, or a path, kept as an absolute one."""
 
 
 def _parse_k(value: Any) -> Any:
@@ -72,15 +88,10 @@ class NpzConfig(Strict):
     """A user's own samples: array `x` (N, ...) and, if there are classes, integers `y` (N,)."""
 
     name: Literal["npz"] = "npz"
-    path: str
-    """The .npz file; kept as an absolute path."""
+    path: File
+    """The .npz file."""
     size: PositiveInt | None = None
     """Real samples of each seed, drawn without replacement; all of the file if not given."""
-
-    @field_validator("path")
-    @classmethod
-    def _absolute(cls, path: str) -> str:
-        return str(Path(path).expanduser().absolute())
 
 
 class DigitsConfig(Strict):
@@ -91,18 +102,11 @@ class DigitsConfig(Strict):
     """Real samples of each seed, drawn without replacement; all if not given."""
 
 
-class _Folder(Strict):
-    @field_validator("root", check_fields=False)
-    @classmethod
-    def _absolute(cls, root: str) -> str:
-        return str(Path(root).expanduser().absolute())
-
-
-class Cifar10Config(_Folder):
+class Cifar10Config(Strict):
     """CIFAR-10's 50,000 training images, 32×32 pixels."""
 
     name: Literal["cifar10"] = "cifar10"
-    root: str = "data"
+    root: Directory = "data"
     """The folder that holds cifar-10-batches-py; kept as an absolute path."""
     download: bool = False
     """Whether torchvision may download the archive there."""
@@ -110,11 +114,11 @@ class Cifar10Config(_Folder):
     """Real samples of each seed, drawn without replacement; all if not given."""
 
 
-class ImageFolderConfig(_Folder):
+class ImageFolderConfig(Strict):
     """A folder with a folder of images for each class."""
 
     name: Literal["image_folder"] = "image_folder"
-    root: str
+    root: Directory
     """The folder; kept as an absolute path."""
     image_size: PositiveInt = 32
     """Pixels of a side; images are resized and cropped to squares, in colour."""
@@ -195,13 +199,8 @@ class RegressionConfig(Strict):
     """Images: bf16 computes the network in bfloat16 where that is safe."""
     compile: bool = False
     """Images: whether torch.compile fuses the network, which takes minutes and pays on GPUs."""
-    checkpoint: str | None = None
+    checkpoint: File | None = None
     """Images: p_0, read from a checkpoint of torchcfm's instead of trained."""
-
-    @field_validator("checkpoint")
-    @classmethod
-    def _absolute(cls, file: str | None) -> str | None:
-        return None if file is None else str(Path(file).expanduser().absolute())
 
     @model_validator(mode="after")
     def _one_average(self) -> RegressionConfig:
@@ -333,7 +332,7 @@ class VGG11Config(Strict):
     """VGG11 with batch normalization, the paper's classifier of CIFAR-10."""
 
     name: Literal["vgg11_bn"] = "vgg11_bn"
-    weights: str | None = None
+    weights: File | None = None
     """A state dict of a public CIFAR-10 model zoo's network; trained from scratch without one."""
     epochs: PositiveInt = 60
     """Passes over the training images."""
@@ -345,11 +344,6 @@ class VGG11Config(Strict):
     """Largest shift of a training image, in pixels."""
     flip: bool = True
     """Whether training mirrors images left to right at random."""
-
-    @field_validator("weights")
-    @classmethod
-    def _absolute(cls, file: str | None) -> str | None:
-        return None if file is None else str(Path(file).expanduser().absolute())
 
 
 # --- rewards and curation
@@ -435,17 +429,12 @@ class ResourcesConfig(Strict):
 class QualityConfig(Strict):
     """Fréchet distance, precision and recall of images, in a network's features."""
 
-    inception: str | None = None
+    inception: File | None = None
     """Weights of FID's Inception network, a file; the classifier's features if not given."""
     samples: PositiveInt = 1000
     """Images that precision and recall compare, generated and real."""
     neighbours: PositiveInt = 3
     """How far the ball about an image reaches: to so many nearest others."""
-
-    @field_validator("inception")
-    @classmethod
-    def _absolute(cls, file: str | None) -> str | None:
-        return None if file is None else str(Path(file).expanduser().absolute())
 
     @model_validator(mode="after")
     def _enough(self) -> QualityConfig:

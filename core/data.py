@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol, runtime_checkable
 from zipfile import BadZipFile
 
@@ -25,6 +24,7 @@ from core.config import (
     TwoMoonsConfig,
 )
 from core.errors import ConfigError
+from core.storage import local_file
 
 MOST_CLASSES = 1000
 """Each class is a metric of every seed and iteration."""
@@ -190,8 +190,6 @@ class ArrayData:
 
 
 def _load_npz(config: NpzConfig) -> ArrayData:
-    if not Path(config.path).is_file():
-        raise ConfigError("data.path", config.path, "no such file")
     arrays = _read_arrays(config.path)
     if "x" not in arrays:
         raise ConfigError("data.path", config.path, f"needs an array 'x'; it holds {list(arrays)}")
@@ -214,9 +212,10 @@ def _load_npz(config: NpzConfig) -> ArrayData:
 
 
 def _read_arrays(path: str) -> dict[str, np.ndarray]:
+    copy = local_file("data.path", path)
     unreadable = (ValueError, OSError, AttributeError, TypeError, EOFError, BadZipFile)
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with np.load(copy, allow_pickle=False) as file:
             return {key: file[key] for key in file.files}
     except unreadable as error:
         raise ConfigError("data.path", path, f"not a readable .npz file: {error}") from error

@@ -14,7 +14,6 @@ import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -22,6 +21,7 @@ from core import theory
 from core.bounds import Bounds
 from core.config import Config
 from core.law import RewardLaw, law_key, real_law
+from core.storage import Folder
 from core.theory import Array
 
 
@@ -47,7 +47,7 @@ class Forecast:
 def forecast(
     points: Sequence[Config],
     laws: Sequence[RewardLaw] | None = None,
-    cache: Path | None = None,
+    cache: Folder | None = None,
 ) -> list[Forecast]:
     """Forecast the curves of configuration points, those that share much together.
 

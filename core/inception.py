@@ -9,12 +9,12 @@ Axes: B images.
 from __future__ import annotations
 
 import functools
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from core.errors import ConfigError
+from core.storage import local_file
 
 CHUNK = 128
 """Images seen at a time; they are enlarged to 299×299."""
@@ -29,11 +29,10 @@ class Inception:
         """Name the weights.
 
         Raises:
-            ConfigError: if the file is missing.
+            ConfigError: if there is no such file.
         """
-        if not Path(file).is_file():
-            raise ConfigError("quality.inception", file, "no such file")
         self.file, self.device = file, device
+        self._copy = str(local_file("quality.inception", file))
 
     def __call__(self, x: Tensor) -> Tensor:
         """Features `(B, 2048)` of images `(B, C, H, W)` in [-1, 1], grey or in colour."""
@@ -49,9 +48,9 @@ class Inception:
 
         try:
             # torch-fidelity unpickles whatever it is given, so first see that this is safe.
-            torch.load(self.file, weights_only=True, map_location="cpu")
+            torch.load(self._copy, weights_only=True, map_location="cpu")
             network: nn.Module = FeatureExtractorInceptionV3(
-                "luceloop", [FEATURES], feature_extractor_weights_path=self.file
+                "luceloop", [FEATURES], feature_extractor_weights_path=self._copy
             )
         except Exception as error:  # a file of another kind can fail in any way
             reason = " ".join(str(error).split())[:200]

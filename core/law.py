@@ -13,7 +13,6 @@ import json
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -36,6 +35,7 @@ from core.errors import LoopError
 from core.images import ImageData
 from core.parsing import parse_config
 from core.scoring import build_scorer
+from core.storage import Folder, local_file
 from core.theory import Array, log_weights
 
 BINS = 32
@@ -250,7 +250,7 @@ def _indicator(index: NDArray[np.int64], count: int) -> csr_array:
     return csr_array((np.ones(len(index)), (index, columns)), shape=(count, len(index)))
 
 
-def real_law(config: Config, device: str = "cpu", cache: Path | None = None) -> RewardLaw:
+def real_law(config: Config, device: str = "cpu", cache: Folder | None = None) -> RewardLaw:
     """The law of a configuration's rewards on its real data, with p_0 = p_ref.
 
     It is worked out once in a process for the same data and reward, the last few being kept.
@@ -268,8 +268,8 @@ def law_key(config: Config) -> str:
     if isinstance(config.data, EightGaussiansConfig | TwoMoonsConfig):
         del data["size"]
     if isinstance(config.data, NpzConfig):
-        file = Path(config.data.path)
-        data["changed"] = file.stat().st_mtime_ns if file.exists() else None
+        copy = local_file("data.path", config.data.path)
+        data["changed"] = [str(copy), copy.stat().st_mtime_ns]
     determining = {"data": data, "reward": config.reward.model_dump()}
     if config.classifier is not None:
         determining["classifier"] = config.classifier.model_dump()
@@ -278,7 +278,7 @@ def law_key(config: Config) -> str:
 
 
 @functools.lru_cache(maxsize=4)
-def _real_law(determining: str, device: str, cache: Path | None) -> RewardLaw:
+def _real_law(determining: str, device: str, cache: Folder | None) -> RewardLaw:
     given = json.loads(determining)
     given["data"].pop("changed", None)
     config = parse_config({"name": "law", **given})

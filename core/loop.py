@@ -13,7 +13,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -48,6 +47,7 @@ from core.sampling import (
     gather,
 )
 from core.scoring import build_scorer
+from core.storage import Folder
 
 MOST_SHARDS = 100_000
 """Of a pool; each is a call of its own."""
@@ -108,7 +108,7 @@ class IterationResult:
 class Loop:
     """The self-consuming loop of one configuration point, all its rows at once."""
 
-    def __init__(self, config: Config, device: str = "cpu", cache: Path | None = None) -> None:
+    def __init__(self, config: Config, device: str = "cpu", cache: Folder | None = None) -> None:
         """Build the parts of the loop; nothing runs yet.
 
         Args:

@@ -6,7 +6,6 @@ Axes: B samples.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 from torch import Tensor
@@ -18,6 +17,7 @@ from core.errors import ConfigError
 from core.images import ImageData
 from core.inception import Inception
 from core.rewards import ClassifierReward, Reward, build_reward
+from core.storage import Folder
 
 
 class Scores(NamedTuple):
@@ -67,7 +67,7 @@ class Scorer:
         return Scores(reward, logits.argmax(1), features if own is None else own)
 
 
-def build_scorer(config: Config, device: str = "cpu", cache: Path | None = None) -> Scorer:
+def build_scorer(config: Config, device: str = "cpu", cache: Folder | None = None) -> Scorer:
     """The dataset, reward and classifier that a configuration names; nothing is trained yet.
 
     Args:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from core.errors import ConfigError, LoopError
+from core.storage import try_writing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,6 +31,8 @@ def start(config: Config, output: Output, figures: bool, identity: str | None = 
     from sweeps.runner import check
 
     points = check(config)
+    if output.named_storage is not None:
+        try_writing("--storage", output.named_storage)
     folder = output.create_sweep(config, describe(config), identity)
     console.print(f"sweep {folder.id}  {config.name}: {points} points", highlight=False)
     console.print(describe(config), style="dim", highlight=False)
@@ -41,7 +44,7 @@ def run(folder: SweepFolder, output: Output, figures: bool) -> None:
     from sweeps.runner import run_sweep
 
     outcome = run_sweep(folder, output, console, lambda: finish(folder, output, figures))
-    show(folder, output)
+    show(folder)
     delivered = print_missing(outcome.delivery, folder, output)
     if outcome.unfinished:
         console.print(f"go on with: luceloop resume {folder.id}", highlight=False)
@@ -88,7 +91,7 @@ def print_missing(delivery: Delivery, folder: SweepFolder, output: Output) -> bo
     return False
 
 
-def show(folder: SweepFolder, output: Output) -> None:
+def show(folder: SweepFolder) -> None:
     """Print a sweep's points, their gaps to the forecast, and remarks."""
     from sweeps.ledger import Ledger
     from sweeps.progress import forecast_gaps, remarks, sweep_table
@@ -98,7 +101,7 @@ def show(folder: SweepFolder, output: Output) -> None:
     console.print(f"{config.name}  {folder.id}", style="bold", highlight=False)
     lines, gaps = remarks(config, ledger), None
     try:
-        gaps = forecast_gaps(config, ledger, output.cache)
+        gaps = forecast_gaps(config, ledger, folder.cache)
     except (ConfigError, LoopError) as error:  # the sweep's own code may not be here
         lines.append(f"no forecast: {error}")
     console.print(sweep_table(config, ledger, config.point_count, gaps=gaps))
@@ -121,7 +124,7 @@ def draw_and_report(
     from analysis.report import write_report
     from analysis.results import load_results
 
-    results = load_results(output.tracking_uri, folder.id, start, output.cache)
+    results = load_results(output.tracking_uri, folder.id, start, folder.cache)
     print_remark(results.remark)
     written = draw_all(results, folder.figures)
     return [*written, write_report(results, written, file)]

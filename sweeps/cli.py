@@ -18,6 +18,7 @@ from rich.table import Table
 
 from core.errors import ConfigError, DiskFullError, LoopError
 from core.files import FULL
+from core.storage import try_writing
 from sweeps import actions, cluster_cli
 from sweeps.actions import console
 from sweeps.options import (
@@ -25,6 +26,7 @@ from sweeps.options import (
     figures_option,
     output_option,
     overrides_argument,
+    storage_option,
     sweep_argument,
 )
 
@@ -57,18 +59,21 @@ def app() -> None:
 @overrides_argument
 @figures_option
 @output_option
+@storage_option
 @click.option("--id", "identity", hidden=True)  # of a job, known before it starts
 def run(
     config: str,
     overrides: tuple[str, ...],
     figures: bool,
     output: Path | None,
+    storage: str | None,
     identity: str | None,
 ) -> None:
     """Run a sweep."""
     from sweeps.presets import read_config
 
-    actions.start(read_config(config, list(overrides)), _output(output), figures, identity)
+    parsed = read_config(config, list(overrides))
+    actions.start(parsed, _output(output, storage), figures, identity)
 
 
 @app.command()
@@ -121,10 +126,21 @@ def demo(overrides: tuple[str, ...], output: Path | None) -> None:
 @sweep_argument
 @figures_option
 @output_option
-def resume(sweep: str, figures: bool, output: Path | None) -> None:
-    """Go on with an interrupted sweep."""
-    found = _output(output)
-    actions.run(found.find(sweep), found, figures)
+@storage_option
+def resume(sweep: str, figures: bool, output: Path | None, storage: str | None) -> None:
+    """Go on with an interrupted sweep.
+
+    Its storage is that which it began with, unless another is named. SWEEP may be the whole id of a
+    sweep that ran on another machine: its record is then read from the storage.
+    """
+    from sweeps.mirror import find_or_fetch
+
+    found = _output(output, storage)
+    folder = find_or_fetch(found, sweep)
+    if storage is not None:
+        try_writing("--storage", found.storage)
+        folder.keep_storage(found.storage)
+    actions.run(folder, found, figures)
 
 
 @app.command()
@@ -171,8 +187,7 @@ def list_sweeps(output: Path | None) -> None:
 @output_option
 def show(sweep: str, output: Path | None) -> None:
     """Show a sweep's points and how they stand."""
-    found = _output(output)
-    actions.show(found.find(sweep), found)
+    actions.show(_output(output).find(sweep))
 
 
 @app.command()
@@ -208,7 +223,7 @@ def plot(sweep: str, to: Path | None, start: Start, output: Path | None) -> None
 
     found = _output(output)
     folder = found.find(sweep)
-    results = load_results(found.tracking_uri, folder.id, start, found.cache)
+    results = load_results(found.tracking_uri, folder.id, start, folder.cache)
     actions.print_remark(results.remark)
     actions.print_figures(draw_all(results, to or folder.figures))
 
@@ -263,11 +278,14 @@ def validate(config: str, overrides: tuple[str, ...]) -> None:
 @config_argument
 @overrides_argument
 @output_option
-def train_classifier(config: str, overrides: tuple[str, ...], output: Path | None) -> None:
+@storage_option
+def train_classifier(
+    config: str, overrides: tuple[str, ...], output: Path | None, storage: str | None
+) -> None:
     """Train a configuration's classifier of images, or say how good the trained one is."""
     from sweeps.presets import read_config
 
-    actions.train_classifier(read_config(config, list(overrides)), _output(output))
+    actions.train_classifier(read_config(config, list(overrides)), _output(output, storage))
 
 
 @app.command()
@@ -320,7 +338,7 @@ def fail(line: str, code: int) -> NoReturn:
     sys.exit(code)
 
 
-def _output(given: Path | None) -> Output:
+def _output(given: Path | None, storage: str | None = None) -> Output:
     from sweeps.output import Output
 
-    return Output.of(given)
+    return Output.of(given, storage)

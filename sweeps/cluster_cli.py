@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 import click
 
 from core.errors import ConfigError
+from core.storage import is_url
 from sweeps.actions import console
 from sweeps.options import (
     address_option,
     figures_option,
     overrides_argument,
+    storage_option,
     sweep_argument,
 )
 
@@ -39,8 +41,10 @@ if TYPE_CHECKING:
 @click.option(
     "--output",
     metavar="DIR",
-    help="Folder of all results, on storage that all nodes share.  [$LUCELOOP_OUTPUT there]",
+    help="Folder of all results on the cluster, which all nodes share unless --storage is given.  "
+    "[$LUCELOOP_OUTPUT there]",
 )
+@storage_option
 def submit(
     config: str | None,
     overrides: tuple[str, ...],
@@ -50,6 +54,7 @@ def submit(
     check: bool,
     figures: bool,
     output: str | None,
+    storage: str | None,
 ) -> None:
     """Run a sweep as a job of a Ray cluster.
 
@@ -59,6 +64,8 @@ def submit(
         raise click.UsageError("Give either CONFIG or --resume SWEEP.")
     if output and not output.startswith("/"):
         raise ConfigError("--output", output, "must be an absolute path on the cluster")
+    if storage and not is_url(storage) and not storage.startswith("/"):
+        raise ConfigError("--storage", storage, "must be a URL or an absolute path on the cluster")
     parsed = None if config is None else _checked(config, list(overrides), check)
     from sweeps import submit as jobs
     from sweeps.output import new_sweep_id
@@ -68,7 +75,7 @@ def submit(
         labels = jobs.resumable(cluster, resume or "", output or "")
     else:
         labels = jobs.metadata(new_sweep_id(), parsed.name, output or "")
-    job = _upload(cluster, parsed, labels, figures)
+    job = _upload(cluster, parsed, labels, storage, figures)
     console.print(f"sweep {labels[jobs.SWEEP]}  {labels[jobs.NAME]}: job {job}", highlight=False)
     if no_wait:
         console.print(f"follow it with: luceloop logs -f {job}", highlight=False)
@@ -139,13 +146,20 @@ def _checked(config: str, overrides: list[str], build: bool) -> Config:
     return parsed
 
 
-def _upload(cluster: Cluster, config: Config | None, labels: dict[str, str], figures: bool) -> str:
+def _upload(
+    cluster: Cluster,
+    config: Config | None,
+    labels: dict[str, str],
+    storage: str | None,
+    figures: bool,
+) -> str:
     from sweeps import submit as jobs
     from sweeps.upload import CONFIG, gather
 
     sweep, output = labels[jobs.SWEEP], labels[jobs.OUTPUT]
     command = ["resume", sweep] if config is None else ["run", str(CONFIG), "--id", sweep]
     command += ["--output", output] if output else []
+    command += ["--storage", storage] if storage else []
     command += [] if figures else ["--no-figures"]
     with tempfile.TemporaryDirectory(prefix="luceloop-") as folder:
         gather(Path(folder), config)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 import yaml
 
 from core.parsing import dotted, set_dotted
+from core.storage import Folder, is_url, write_whole
 from sweeps.output import Output
 from sweeps.upload import CONFIG, ENVIRONMENT, FILE_KEYS
 
@@ -38,9 +38,13 @@ def _read_environment(path: Path) -> None:
 
 
 def _output(arguments: list[str]) -> Output:
-    """The folder that the command will use."""
-    given = arguments[arguments.index("--output") + 1] if "--output" in arguments else None
-    return Output.of(Path(given) if given else None)
+    """The folders that the command will use."""
+    output, storage = _option(arguments, "--output"), _option(arguments, "--storage")
+    return Output.of(Path(output) if output else None, storage)
+
+
+def _option(arguments: list[str], name: str) -> str | None:
+    return arguments[arguments.index(name) + 1] if name in arguments else None
 
 
 def _keep_files(file: Path, output: Output) -> None:
@@ -51,19 +55,18 @@ def _keep_files(file: Path, output: Output) -> None:
     plain: dict[str, Any] = yaml.safe_load(file.read_text())
     for key in FILE_KEYS:
         name = dotted(plain, key)
-        if name is not None and not Path(name).is_absolute():
+        if name is not None and not is_url(name) and not Path(name).is_absolute():
             set_dotted(plain, key, str(_keep(Path(name), output.files)))
     file.write_text(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
 
 
-def _keep(file: Path, folder: Path) -> Path:
-    digest = hashlib.sha256(file.read_bytes()).hexdigest()[:24]
+def _keep(file: Path, folder: Folder) -> Folder:
+    content = file.read_bytes()
+    digest = hashlib.sha256(content).hexdigest()[:24]
     kept = folder / f"{file.stem}-{digest}{file.suffix}"
     if not kept.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        unfinished = folder / f".{kept.name}.{os.getpid()}"
-        shutil.copy(file, unfinished)
-        unfinished.replace(kept)
+        write_whole(content, kept)
     return kept
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -62,8 +61,3 @@ def describe(config: Config) -> str:
     seeds = f"{len(config.seeds)} seed{'s' if len(config.seeds) > 1 else ''}"
     prefix = f"{config.description} " if config.description else ""
     return f"{prefix}Sweeps {swept}, with {seeds} a point and T={config.iterations}."
-
-
-def without_password(text: str) -> str:
-    """An address, or a message that holds some, without their names and passwords."""
-    return re.sub(r"(?<=://)[^/\s]*@", "", text)

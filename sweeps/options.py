@@ -15,6 +15,12 @@ output_option = click.option(
     envvar="LUCELOOP_OUTPUT",
     help="Folder of all results.  [$LUCELOOP_OUTPUT, else luceloop-out]",
 )
+storage_option = click.option(
+    "--storage",
+    metavar="PLACE",
+    help="Where all nodes find checkpoints and trained models: a path or an fsspec URL.  "
+    "[$LUCELOOP_STORAGE, else the output folder]",
+)
 figures_option = click.option(
     "--figures/--no-figures",
     default=True,

@@ -3,6 +3,9 @@
 mlflow.db  artifacts/  cache/  files/  forecasts/
 sweeps/<id>/{config.yaml, ledger.jsonl, previews/, initial/, tune/, figures/,
               report.html}
+
+What workers need, too (cache/, files/, tune/), lies in the storage, which is the output folder
+unless another place that all nodes see was named.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ from core.config import Config
 from core.errors import ConfigError
 from core.files import write_atomically
 from core.parsing import parse_config
-from sweeps.naming import without_password
+from core.storage import Folder, open_folder, without_password
 
 
 @dataclass(frozen=True)
@@ -60,9 +63,34 @@ class SweepFolder:
         return self.path / "report.html"
 
     @property
-    def tune(self) -> Path:
+    def storage(self) -> Folder:
+        """What its workers share; see `Output.storage`."""
+        if self._storage_file.exists():
+            return open_folder("--storage", self._storage_file.read_text())
+        return self.path.parents[1]
+
+    @property
+    def has_own_storage(self) -> bool:
+        """Whether that is another place than the output folder."""
+        return self.storage != self.path.parents[1]
+
+    def keep_storage(self, storage: Folder) -> None:
+        """Put on record where that is, for this run of the sweep and later ones."""
+        write_atomically(str(storage), self._storage_file)
+
+    @property
+    def _storage_file(self) -> Path:
+        return self.path / "storage.txt"
+
+    @property
+    def cache(self) -> Folder:
+        """Trained p_0 and classifiers, shared by all sweeps."""
+        return self.storage / "cache"
+
+    @property
+    def tune(self) -> Folder:
         """Ray Tune's own files, checkpoints among them."""
-        return self.path / "tune"
+        return self.storage / "sweeps" / self.id / "tune"
 
     def preview(self, point: int, iteration: int) -> Path:
         """Some samples of one pool."""
@@ -76,6 +104,16 @@ class SweepFolder:
         """The rewards of p_0's pool, of which a forecast can start."""
         return self.path / "initial" / f"point-{point:04d}" / "reward.npz"
 
+    def iteration_files(self, point: int, iteration: int) -> list[tuple[Path, str]]:
+        """The files that an iteration may have, each with the folder of its run's artifacts."""
+        files = [
+            (self.preview(point, iteration), "samples"),
+            (self.preview_image(point, iteration), "samples"),
+        ]
+        if iteration == 0:
+            files.append((self.initial_reward(point), "initial"))
+        return files
+
     def config(self) -> Config:
         """The sweep's configuration."""
         return parse_config(yaml.safe_load(self.config_file.read_text()))
@@ -86,22 +124,40 @@ class Output:
     """The output folder: `--output`, else `$LUCELOOP_OUTPUT`, else ./luceloop-out."""
 
     path: Path
+    named_storage: Folder | None = None
+    """Where new sweeps keep what their workers share, if not in the output folder."""
 
     @classmethod
-    def of(cls, given: Path | None) -> Output:
-        """Choose the folder; nothing is created."""
+    def of(cls, given: Path | None, storage: str | None = None) -> Output:
+        """Choose the folders; nothing is created.
+
+        Args:
+            given: the output folder.
+            storage: `--storage`, a path or an fsspec URL; else `$LUCELOOP_STORAGE`.
+
+        Raises:
+            ConfigError: if the storage cannot be that.
+        """
         chosen = given or Path(os.environ.get("LUCELOOP_OUTPUT") or "luceloop-out")
-        return cls(chosen.expanduser().absolute())
+        named = storage or os.environ.get("LUCELOOP_STORAGE")
+        return cls(
+            chosen.expanduser().absolute(), open_folder("--storage", named) if named else None
+        )
 
     @property
-    def cache(self) -> Path:
-        """Trained p_0, shared by all sweeps."""
-        return self.path / "cache"
+    def storage(self) -> Folder:
+        """What the workers of new sweeps share."""
+        return self.named_storage or self.path
 
     @property
-    def files(self) -> Path:
+    def cache(self) -> Folder:
+        """Trained p_0 and classifiers, shared by all sweeps."""
+        return self.storage / "cache"
+
+    @property
+    def files(self) -> Folder:
         """Files that configurations of submitted sweeps name."""
-        return self.path / "files"
+        return self.storage / "files"
 
     @property
     def forecasts(self) -> Path:
@@ -110,7 +166,7 @@ class Output:
 
     @property
     def artifacts(self) -> Path:
-        """MLflow's artifacts, where the tracking store is the default one."""
+        """MLflow's artifacts, where the tracking store is a database."""
         return self.path / "artifacts"
 
     @property
@@ -124,9 +180,11 @@ class Output:
         return without_password(self.tracking_uri)
 
     @property
-    def is_default_store(self) -> bool:
-        """Whether MLflow's store is the one in this folder."""
-        return not os.environ.get("MLFLOW_TRACKING_URI")
+    def is_database(self) -> bool:
+        """Whether MLflow's store is a database without a server, which keeps no artifacts."""
+        from mlflow.store.db.db_types import DATABASE_ENGINES
+
+        return re.split("[:+]", self.tracking_uri)[0] in DATABASE_ENGINES
 
     def create_sweep(
         self, config: Config, description: str, identity: str | None = None
@@ -147,6 +205,8 @@ class Output:
             folder.path.mkdir(parents=True)
         except FileExistsError:
             raise ConfigError("--id", identity, f"there is such a sweep in {self.path}") from None
+        if self.named_storage is not None:
+            folder.keep_storage(self.named_storage)
         text = yaml.safe_dump(plain(config), sort_keys=False, allow_unicode=True)
         write_atomically(f"# {description}\n{text}", folder.config_file)
         return folder

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -18,6 +17,7 @@ from core.config import Config
 from core.forecast import forecast
 from core.parsing import at_point
 from core.statistics import gap, over_seeds
+from core.storage import Folder
 from sweeps import objective
 from sweeps.ledger import Ledger, Point
 from sweeps.naming import point_name
@@ -62,7 +62,7 @@ class Gap:
     """None where the seeds have no spread, or there is only one."""
 
 
-def forecast_gaps(config: Config, ledger: Ledger, cache: Path) -> dict[int, Gap]:
+def forecast_gaps(config: Config, ledger: Ledger, cache: Folder) -> dict[int, Gap]:
     """The gaps of the points that have run to their end.
 
     They are in the first objective's metric, or in the mean reward if that one has no forecast.

@@ -6,18 +6,20 @@ import errno
 import io
 import logging
 import os
-import shutil
 from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import torch
+from pyarrow.fs import FSSpecHandler, PyFileSystem
 from ray.tune import Callback
 from torchvision.utils import save_image
 
 from core.files import says_full, write_atomically
+from core.storage import Folder, listed, remove_folders
 from sweeps.ledger import Ledger
 from sweeps.output import SweepFolder
 from sweeps.progress import Progress
@@ -25,6 +27,10 @@ from workers.trial import CHECKPOINT, read_checkpoint
 
 logger = logging.getLogger(__name__)
 
+FOLDERS = "attempt-*/point-*/checkpoint_*"
+"""Of checkpoints, in the order of their age."""
+REMOVERS = 4
+"""Threads that delete old checkpoints."""
 GRID = 64
 """Images in a picture of an iteration."""
 
@@ -41,8 +47,11 @@ class Recorder(Callback):
     ) -> None:
         self._folder, self._ledger = folder, ledger
         self._stopped, self._progress = stopped, progress
-        self._checkpoints: dict[int, deque[str]] = defaultdict(deque)
+        self._tune = folder.tune
+        self._checkpoints: dict[int, deque[Folder]] = defaultdict(deque)
         """Folders of each point's newest ones."""
+        self._remover = ThreadPoolExecutor(REMOVERS, "old-checkpoints")
+        """Trials must not wait for storage that is slow to delete."""
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Tune pickles its callbacks for a restore that we never ask of it."""
@@ -78,12 +87,15 @@ class Recorder(Callback):
         Tune could do that by `num_to_keep`, but then snapshots the whole experiment every time.
         """
         kept = self._checkpoints[trial.config["index"]]
-        if checkpoint.path not in kept:
-            kept.append(checkpoint.path)
+        folder = self._tune.joinpath(*Path(checkpoint.path).parts[-3:])
+        if folder not in kept:
+            kept.append(folder)
         while len(kept) > 2:
-            folder = Path(kept.popleft())
-            if folder.exists():
-                shutil.rmtree(folder)
+            self._remover.submit(_remove, kept.popleft())
+
+    def close(self) -> None:
+        """Wait until old checkpoints are gone."""
+        self._remover.shutdown()
 
     def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         """Record that a point is done, or was stopped early."""
@@ -141,28 +153,52 @@ def _save(path: Path, **arrays: np.ndarray | None) -> None:
     write_atomically(file.getbuffer(), path, durable=False)
 
 
+def _remove(folder: Folder) -> None:
+    """Delete a checkpoint; one that stays does no harm, and goes when its point has ended."""
+    try:
+        remove_folders([folder])
+    except Exception as error:  # every filesystem has its own
+        logger.warning("cannot delete the old checkpoint %s: %s", folder, error)
+
+
 class Checkpoints:
-    """Tune's checkpoints of earlier attempts at a sweep."""
+    """Tune's checkpoints of earlier attempts at a sweep, as they are when this is made."""
 
     def __init__(self, folder: SweepFolder) -> None:
-        self._folder = folder
-        self.attempts = len(list(folder.tune.glob("attempt-*")))
-        """Attempts so far."""
+        self._tune = folder.tune
+        attempts = [found.name for found in listed(self._tune, "attempt-*")]
+        last = max((int(name.removeprefix("attempt-")) for name in attempts), default=0)
+        self.next_attempt = f"attempt-{last + 1:04d}"
+        """Name of the next one."""
+        self._found: dict[int, list[Folder]] = defaultdict(list)
+        for file in listed(self._tune, f"{FOLDERS}/{CHECKPOINT}"):
+            self._found[_index(file.parent)].append(file.parent)
 
     def newest(self, index: int) -> str | None:
-        """Folder of a point's newest readable checkpoint; None to start the point anew."""
-        pattern = f"attempt-*/point-{index:04d}/checkpoint_*/{CHECKPOINT}"
-        for file in sorted(self._folder.tune.glob(pattern), reverse=True):
+        """A point's newest readable checkpoint, a folder; None to start the point anew."""
+        for folder in reversed(self._found[index]):
             try:
-                read_checkpoint(file.parent)
+                read_checkpoint(folder)
             except Exception as error:  # a torn file can fail in any way; the one before serves
-                logger.warning("skipping unreadable checkpoint %s: %s", file, error)
+                logger.warning("skipping unreadable checkpoint %s: %s", folder, error)
             else:
-                return str(file.parent)
+                return str(folder)
         return None
 
     def remove(self, points: Iterable[int]) -> None:
-        """Delete the checkpoints of points that have ended."""
-        for index in points:
-            for folder in self._folder.tune.glob(f"attempt-*/point-{index:04d}/checkpoint_*"):
-                shutil.rmtree(folder)
+        """Delete the checkpoints of points that have ended, those of this attempt included."""
+        ended = set(points)
+        folders = listed(self._tune, FOLDERS)
+        remove_folders([folder for folder in folders if _index(folder) in ended])
+
+
+def for_ray(folder: Folder) -> tuple[PyFileSystem | None, str]:
+    """A folder as Ray names it: a filesystem, unless it is the local one, and a path on it."""
+    if isinstance(folder, Path):
+        return None, str(folder)
+    return PyFileSystem(FSSpecHandler(folder.fs)), folder.path
+
+
+def _index(checkpoint: Folder) -> int:
+    """The point that a checkpoint's folder belongs to."""
+    return int(checkpoint.parent.name.removeprefix("point-"))

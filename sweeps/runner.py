@@ -38,7 +38,7 @@ from sweeps.ledger import Ledger, Point
 from sweeps.naming import describe
 from sweeps.output import Output, SweepFolder, plain
 from sweeps.progress import build_progress
-from sweeps.recorder import Checkpoints, Recorder
+from sweeps.recorder import Checkpoints, Recorder, for_ray
 from sweeps.resources import Allocation, allocate, check_fits
 from sweeps.search import EarlyStop, PointSearcher
 from sweeps.space import check_objectives, check_space
@@ -197,7 +197,7 @@ def _run_trials(
             return {
                 "index": point.index,
                 "point": plain(at_point(config, point.values)),
-                "cache": str(output.cache),
+                "cache": str(folder.cache),
                 "samplers": allocation.samplers,
                 "trial_gpus": allocation.trial_gpus,
                 "sampler_cpus": allocation.sampler_cpus,
@@ -207,6 +207,8 @@ def _run_trials(
             }
 
         stopper = EarlyStop(config.search, ledger)
+        recorder = Recorder(folder, ledger, stopper.reasons, progress)
+        filesystem, where = for_ray(folder.tune)
         tuner = tune.Tuner(
             tune.with_resources(Trial, allocation.bundles()),
             tune_config=tune.TuneConfig(
@@ -217,15 +219,19 @@ def _run_trials(
                 trial_dirname_creator=lambda trial: f"point-{trial.config['index']:04d}",
             ),
             run_config=tune.RunConfig(
-                name=f"attempt-{checkpoints.attempts + 1:04d}",
-                storage_path=str(folder.tune),
-                callbacks=[Recorder(folder, ledger, stopper.reasons, progress)],
+                name=checkpoints.next_attempt,
+                storage_path=where,
+                storage_filesystem=filesystem,
+                callbacks=[recorder],
                 checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=1),
                 failure_config=tune.FailureConfig(max_failures=TRIAL_RETRIES),
                 verbose=0,
             ),
         )
-        tuner.fit()
+        try:
+            tuner.fit()
+        finally:
+            recorder.close()
         checkpoints.remove(point.index for point in ledger.points.values() if point.status)
     finally:
         progress.close()

@@ -25,7 +25,7 @@ from ray.exceptions import AuthenticationError
 from ray.job_submission import JobDetails, JobSubmissionClient
 
 from core.errors import ConfigError
-from sweeps.naming import without_password
+from core.storage import without_password
 from sweeps.output import is_sweep_id
 
 ANSWER = 10.0

@@ -22,9 +22,10 @@ from core.config import Config
 from core.files import write_atomically
 from core.parsing import at_point
 from core.statistics import over_seeds
+from core.storage import without_password
 from sweeps.experiment import Experiment, SweepIdentity
 from sweeps.ledger import Event, Ledger, Row
-from sweeps.naming import without_password
+from sweeps.mirror import Mirror
 from sweeps.output import Output, SweepFolder
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ class Tracker:
     def __init__(self, output: Output, folder: SweepFolder, identity: SweepIdentity) -> None:
         self._output, self._folder, self._identity = output, folder, identity
         self._note = DeliveryNote(folder.path / "delivered")
+        self._mirror = Mirror(folder) if folder.has_own_storage else None
         self._experiment: Experiment | None = None
         self._points: dict[int, Config] = {}
         self._ledger: Ledger | None = None
@@ -146,7 +148,12 @@ class Tracker:
                 self._closing.wait(pause)
 
     def _try_deliver(self) -> bool:
+        taker = "MLflow"
         try:
+            if self._mirror is not None:
+                taker = "the storage"
+                self._mirror.copy()
+                taker = "MLflow"
             experiment = self._connected()
             while events := self._events_from(self._note.rows):
                 self._deliver(experiment, events)
@@ -157,7 +164,7 @@ class Tracker:
         except Exception as error:  # whatever a store may raise, rows are kept and tried again
             if not self.error:
                 reason = one_line(error)
-                logger.warning("MLflow takes no rows, which are kept until it does: %s", reason)
+                logger.warning("%s takes no rows, which are kept until it does: %s", taker, reason)
             self.error = one_line(error)
             self._experiment, self._troubled = None, True
             return False
@@ -166,7 +173,8 @@ class Tracker:
 
     def _events_from(self, first: int) -> list[Event]:
         assert self._ledger is not None
-        return self._ledger.events[first : first + CHUNK]
+        known = len(self._ledger.events) if self._mirror is None else self._mirror.events
+        return self._ledger.events[first : min(first + CHUNK, known)]
 
     def _advance(self, rows: int = 0, files: int = 0) -> None:
         self._progress = time.monotonic()
@@ -174,10 +182,10 @@ class Tracker:
 
     def _connected(self) -> Experiment:
         if self._experiment is None:
-            artifacts = None
-            if self._output.is_default_store:
-                artifacts = (self._output.artifacts / self._folder.id).as_uri()
-            experiment = Experiment(self._output.tracking_uri, self._identity, artifacts)
+            output, artifacts = self._output, None
+            if output.is_database:
+                artifacts = (output.artifacts / self._folder.id).as_uri()
+            experiment = Experiment(output.tracking_uri, self._identity, artifacts)
             if experiment.made != self._note.experiment or experiment.repeated:
                 self._note.write(experiment=experiment.made, rows=0, files=0)
             experiment.delete_repeated()
@@ -227,13 +235,7 @@ class Tracker:
 
     def _attach(self, experiment: Experiment, index: int, iteration: int) -> None:
         """Attach the files of an iteration to its point's run, where there are any."""
-        files = [
-            ("samples", self._folder.preview(index, iteration)),
-            ("samples", self._folder.preview_image(index, iteration)),
-        ]
-        if iteration == 0:
-            files.append(("initial", self._folder.initial_reward(index)))
-        for place, file in files:
+        for file, place in self._folder.iteration_files(index, iteration):
             if file.exists():
                 run = experiment.point_run(index, self._point(index))
                 experiment.log_file(run, file, place)

@@ -17,6 +17,7 @@ import yaml
 from core.config import Config
 from core.errors import ConfigError
 from core.parsing import dotted, set_dotted
+from core.storage import is_url
 from sweeps.output import plain
 
 OWN = Path(".luceloop")
@@ -109,7 +110,7 @@ def _write_config(file: Path, config: Config, here: Path) -> list[Path]:
     values, found = plain(config), []
     for key in FILE_KEYS:
         name = dotted(values, key)
-        if not isinstance(name, str):
+        if not isinstance(name, str) or is_url(name):
             continue
         path = Path(os.path.normpath(name))  # "here/../file" is not beneath here
         if path.is_relative_to(here):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +12,9 @@ import pytest
 import ray
 import torch
 from playwright.sync_api import Page, sync_playwright
+from upath import UPath
 
+from tests.servers import ObjectStore
 from tests.support import (
     CHROMIUM,
     SMALL,
@@ -74,6 +77,24 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = users_folder(tmp_path)
     monkeypatch.chdir(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def object_store() -> Iterator[ObjectStore]:
+    """A server that speaks S3, which this process and those it starts reach."""
+    server = ObjectStore()
+    server.start()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in server.environment.items():
+            patch.setenv(name, value)
+        yield server
+    server.kill()
+
+
+@pytest.fixture
+def bucket(object_store: ObjectStore) -> UPath:
+    """A folder of its own in a bucket."""
+    return UPath(f"s3://bucket/{uuid.uuid4().hex}")
 
 
 @pytest.fixture(scope="session")

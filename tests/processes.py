@@ -16,10 +16,12 @@ ROWS = 2 * 4
 """Iterations of its points."""
 
 
-def luceloop(output: Path, *arguments: str) -> subprocess.Popen:
+def luceloop(output: Path, *arguments: str, **variables: str) -> subprocess.Popen:
+    """A driver that writes to `output`; `variables` are of its environment."""
     environment = dict(os.environ, LUCELOOP_OUTPUT=str(output))
     for name in ("MLFLOW_TRACKING_URI", "RAY_ADDRESS", "PYTHONPATH"):
         environment.pop(name, None)
+    environment |= variables
     command = [sys.executable, "-c", "from sweeps.cli import main; main()", *arguments]
     return subprocess.Popen(
         command,

@@ -1,4 +1,4 @@
-"""MLflow as teams run it: a server of its own on a PostgreSQL of its own, both on loopback."""
+"""Servers as teams run them, on loopback: MLflow on its own PostgreSQL, and an object store."""
 
 from __future__ import annotations
 
@@ -180,4 +180,45 @@ class MlflowServer:
         if self.process is None or self.process.poll() is not None:
             return
         os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait(30)
+
+
+@dataclass
+class ObjectStore:
+    """A server that speaks S3, with one bucket, in memory."""
+
+    port: int = field(default_factory=free_port)
+    process: subprocess.Popen | None = None
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a client needs to know."""
+        return {
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self.port}",
+            "AWS_ACCESS_KEY_ID": "someone",
+            "AWS_SECRET_ACCESS_KEY": "secret-of-someone",
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }
+
+    def start(self) -> None:
+        """Serve, and wait until it does."""
+        command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.port)]
+        quiet = subprocess.DEVNULL
+        self.process = subprocess.Popen(command, stdout=quiet, stderr=quiet)
+        wait_until(self._has_bucket, "the object store", self.process)
+
+    def _has_bucket(self) -> bool:
+        """Make the bucket, as soon as it answers."""
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}/bucket", method="PUT")
+        request.add_header("Host", f"127.0.0.1:{self.port}")
+        try:
+            urllib.request.urlopen(request, timeout=2).close()
+        except OSError:
+            return False
+        return True
+
+    def kill(self) -> None:
+        """End it at once, and all that it held."""
+        assert self.process is not None
+        self.process.kill()
         self.process.wait(30)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from core.learners.base import Fitted, to_device
 from core.loop import Loop, LoopState
 from core.parsing import parse_config
 from core.sampling import Shard, ShardResult
+from core.storage import open_folder
 
 
 def here() -> str:
@@ -56,7 +56,7 @@ class Sampler:
     def __init__(self, threads: int, cache: str | None = None) -> None:
         settle(threads)
         self._device = here()
-        self._cache = None if cache is None else Path(cache)
+        self._cache = None if cache is None else open_folder("cache", cache)
         self._point: dict[str, Any] | None = None
         self._loop: Loop | None = None
 

@@ -16,6 +16,7 @@ from core.device import settle
 from core.errors import ConfigError, LoopError
 from core.loop import IterationResult, Loop, LoopState
 from core.parsing import parse_config
+from core.storage import Folder, open_folder, open_whole
 from workers.pool import SamplerPool
 from workers.sampler import here
 
@@ -29,10 +30,10 @@ class Trial(tune.Trainable):
     Its configuration:
         index: the point's number, repeated in every report.
         point: plain configuration of the point.
-        cache: folder of trained p_0.
+        cache: folder of trained p_0, a path or a URL.
         samplers: sampler actors, with `sampler_cpus` and `sampler_gpus` each.
         trial_gpus: GPUs of the trial itself.
-        checkpoint: folder to go on from, or None.
+        checkpoint: folder to go on from, a path or a URL, or None.
         reported: last iteration that is already on record, or -1.
 
     A report holds `index`, `iteration`, `metrics` (name to R floats) and `arrays` (a `preview`, and
@@ -58,7 +59,7 @@ class Trial(tune.Trainable):
         self._arrays: dict[str, np.ndarray] = {}
         self._next = config["reported"] + 1
         if config["checkpoint"]:
-            self._restore(Path(config["checkpoint"]))
+            self._restore(open_folder("checkpoint", config["checkpoint"]))
 
     def step(self) -> dict[str, Any]:
         """Report the next iteration, computing whatever it takes."""
@@ -98,7 +99,7 @@ class Trial(tune.Trainable):
     def _begin(self) -> Iterator[IterationResult]:
         config, given = parse_config(self._given["point"]), self._given
         settle(config.resources.threads)
-        loop = Loop(config, here(), cache=Path(given["cache"]))
+        loop = Loop(config, here(), cache=open_folder("cache", given["cache"]))
         if not given["samplers"]:
             return loop.run(self._state)
         if self._pool is None:
@@ -129,7 +130,7 @@ class Trial(tune.Trainable):
         assert isinstance(checkpoint, str)
         self._next = self._restore(Path(checkpoint))["next"]
 
-    def _restore(self, folder: Path) -> dict[str, Any]:
+    def _restore(self, folder: Folder) -> dict[str, Any]:
         content = read_checkpoint(folder)
         self._rows = content["rows"]
         self._state = LoopState.of(content["state"]) if content["state"] else None
@@ -142,9 +143,10 @@ class Trial(tune.Trainable):
             self._pool.close()
 
 
-def read_checkpoint(folder: Path) -> dict[str, Any]:
+def read_checkpoint(folder: Folder) -> dict[str, Any]:
     """What `Trial.save_checkpoint` wrote; nothing is unpickled but tensors and plain types."""
-    content: dict[str, Any] = torch.load(folder / CHECKPOINT, weights_only=True, map_location="cpu")
+    with open_whole(folder / CHECKPOINT) as file:
+        content: dict[str, Any] = torch.load(file, weights_only=True, map_location="cpu")
     if content["state"] is not None:
         LoopState.of(content["state"])  # else it is an older version's, and cannot be read either
     return content

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 from core import plugins
 from core.config import (
@@ -21,6 +20,7 @@ from core.learners.empirical import Empirical
 from core.learners.flow_matching import OTCFM
 from core.learners.networks import EnsembleMLP, Network
 from core.learners.unet import UNet
+from core.storage import local_file
 
 
 def build_learner(config: LearnerConfig, shape: tuple[int, ...], device: str = "cpu") -> Learner:
@@ -54,8 +54,8 @@ def build_network(config: RegressionConfig, shape: tuple[int, ...], device: str)
         ConfigError: for samples of another shape, images that the U-Net cannot halve so often, or
             a checkpoint that is not there.
     """
-    if config.checkpoint is not None and not Path(config.checkpoint).is_file():
-        raise ConfigError("learner.checkpoint", config.checkpoint, "no such file")
+    if config.checkpoint is not None:
+        local_file("learner.checkpoint", config.checkpoint)
     if config.checkpoint is not None and not isinstance(config, OTCFMConfig):
         allowed = "holds a flow, which only learner.name=otcfm can go on with"
         raise ConfigError("learner.checkpoint", config.checkpoint, allowed)

@@ -6,7 +6,6 @@ A file holds `net_model` and `ema_model`, state dicts of the U-Net, and `optim`,
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,21 +13,26 @@ from torch import Tensor
 
 from core.errors import ConfigError
 from core.learners.networks import Network
+from core.storage import local_file
+
+KEY = "learner.checkpoint"
+"""Of the configuration, in errors."""
 
 
-def read_checkpoint(file: Path, network: Network, average: bool) -> dict[str, Any]:
+def read_checkpoint(file: str, network: Network, average: bool) -> dict[str, Any]:
     """The state of a trained network, one row; nothing but tensors and plain types is unpickled.
 
     Args:
-        file: the checkpoint.
+        file: the checkpoint, a path or an fsspec URL.
         network: what the weights must fit.
         average: whether the moving average is wanted, too.
 
     Raises:
         ConfigError: naming the file and what is wrong with it.
     """
+    copy = local_file(KEY, file)
     try:
-        content = torch.load(file, weights_only=True, map_location="cpu")
+        content = torch.load(copy, weights_only=True, map_location="cpu")
     except Exception as error:  # a file of another kind can fail in any way
         reason = " ".join(str(error).split())[:200]
         raise _refused(file, f"is no checkpoint that can be read: {reason}") from None
@@ -46,7 +50,7 @@ def read_checkpoint(file: Path, network: Network, average: bool) -> dict[str, An
 
 
 def _weights(
-    file: Path, content: Mapping[str, Any], key: str, shapes: Mapping[str, torch.Size]
+    file: str, content: Mapping[str, Any], key: str, shapes: Mapping[str, torch.Size]
 ) -> dict[str, Tensor]:
     # Trainings on several GPUs put "module." before every name.
     named = {name.removeprefix("module."): weight for name, weight in content[key].items()}
@@ -63,7 +67,7 @@ def _weights(
 
 
 def _moments(
-    file: Path, optim: Mapping[str, Any], shapes: Mapping[str, torch.Size]
+    file: str, optim: Mapping[str, Any], shapes: Mapping[str, torch.Size]
 ) -> dict[str, Any]:
     """Adam's moments, which it numbers in the order of the module's parameters."""
     try:
@@ -85,5 +89,5 @@ def _moments(
     }
 
 
-def _refused(file: Path, allowed: str) -> ConfigError:
-    return ConfigError("learner.checkpoint", str(file), allowed)
+def _refused(file: str, allowed: str) -> ConfigError:
+    return ConfigError(KEY, file, allowed)

@@ -13,7 +13,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -142,7 +141,7 @@ class Regression(ABC):
         return Fitted(run.state(config.carry_optimizer), loss)
 
     def _from_checkpoint(self, file: str, rows: int) -> Fitted:
-        found = read_checkpoint(Path(file), self.network, self.config.ema is not None)
+        found = read_checkpoint(file, self.network, self.config.ema is not None)
         return Fitted(stack_rows([found] * rows), None)
 
     def model(self, state: State) -> dict[str, Tensor]:

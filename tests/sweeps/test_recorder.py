@@ -24,33 +24,44 @@ class Silent:
         pass
 
 
+def _folder(output: Path) -> SweepFolder:
+    return SweepFolder(output / "sweeps" / "one")
+
+
 @pytest.fixture
 def recorder(tmp_path: Path) -> Recorder:
     ledger = Ledger(tmp_path / "ledger.jsonl")
     ledger.begin_point(0, {})
-    return Recorder(SweepFolder(tmp_path), ledger, {}, Silent())
+    return Recorder(_folder(tmp_path), ledger, {}, Silent())
 
 
 def _checkpoint(recorder: Recorder, point: int, folder: Path) -> None:
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "loop.pt").touch()
     trial, checkpoint = SimpleNamespace(config={"index": point}), SimpleNamespace(path=str(folder))
     recorder.on_checkpoint(0, [], trial, checkpoint)
 
 
-def test_each_trial_keeps_its_two_newest_checkpoints(recorder: Recorder, tmp_path: Path):
-    folders = {point: [tmp_path / f"{point}-{i}" for i in range(4)] for point in (0, 1)}
+def _folders(recorder: Recorder, point: int, count: int) -> list[Path]:
+    attempt = recorder._folder.tune / "attempt-0001" / f"point-{point:04d}"
+    return [attempt / f"checkpoint_{i:06d}" for i in range(count)]
+
+
+def test_each_trial_keeps_its_two_newest_checkpoints(recorder: Recorder):
+    folders = {point: _folders(recorder, point, 4) for point in (0, 1)}
     for i in range(4):
         for point in (0, 1):
             _checkpoint(recorder, point, folders[point][i])
+    recorder.close()
     for point in (0, 1):
         assert [folder.exists() for folder in folders[point]] == [False, False, True, True]
 
 
-def test_a_checkpoint_written_again_counts_once(recorder: Recorder, tmp_path: Path):
-    first, second = tmp_path / "first", tmp_path / "second"
+def test_a_checkpoint_written_again_counts_once(recorder: Recorder):
+    first, second = _folders(recorder, 0, 2)
     for folder in (first, second, second, second):
         _checkpoint(recorder, 0, folder)
+    recorder.close()
     assert first.exists() and second.exists()
 
 
@@ -59,7 +70,7 @@ def test_arrays_of_a_report_go_to_disk_and_out_of_memory(recorder: Recorder, tmp
     report: dict[str, Any] = {"index": 0, "iteration": 0, "metrics": {"loss": [1.0]}}
     recorder.on_trial_result(0, [], None, report | {"arrays": arrays})
     assert not arrays  # the very dictionary that Tune keeps
-    folder = SweepFolder(tmp_path)
+    folder = _folder(tmp_path)
     with np.load(folder.preview(0, 0)) as file:
         assert file["samples"].shape == (1, 3, 2)
     assert folder.initial_reward(0).exists()

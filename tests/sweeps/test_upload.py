@@ -11,8 +11,8 @@ import pytest
 
 from core.errors import ConfigError
 from core.parsing import parse_config
+from core.storage import without_password
 from sweeps import job
-from sweeps.naming import without_password
 from sweeps.output import Output, is_sweep_id, new_sweep_id
 from sweeps.upload import CONFIG, ENVIRONMENT, gather
 from tests.support import SECRETS

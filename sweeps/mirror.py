@@ -1,0 +1,110 @@
+"""A copy of a sweep's record in its storage, from which another machine can go on.
+
+The output folder may be one machine's disk, which goes when that machine does. Where the storage is
+another place, everything on record is copied there before MLflow is given it: so whoever goes on
+from the copy repeats nothing that MLflow has already.
+
+sweeps/<id>/record/{config.yaml, environment.json, ledger/, previews/, initial/}
+
+Object stores cannot append, so the ledger is cut into files, named by their first byte.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from core.errors import ConfigError
+from core.storage import Folder, files_in, open_whole, write_whole
+from sweeps.output import Output, SweepFolder, is_sweep_id
+
+
+class Mirror:
+    """Copies the record of one sweep as it grows."""
+
+    def __init__(self, folder: SweepFolder) -> None:
+        self._folder, self._there = folder, _record(folder.storage, folder.id)
+        self._bytes = 0
+        self.events = 0
+        """Events of the ledger that have been copied, with their files."""
+        self._made: set[Folder] = set()
+
+    def copy(self) -> None:
+        """Copy what is new; raises whatever the storage does."""
+        if not self.events:
+            for file in (self._folder.config_file, self._folder.environment):
+                self._copy(file)
+        if not self._folder.ledger.exists():
+            return
+        with self._folder.ledger.open("rb") as ledger:
+            ledger.seek(self._bytes)
+            new = ledger.read()
+        new = new[: new.rfind(b"\n") + 1]
+        if not new:
+            return
+        lines = new.splitlines()
+        for line in lines:
+            self._copy_files(json.loads(line))
+        self._write(new, Path("ledger") / f"{self._bytes:015d}.jsonl")
+        self._bytes += len(new)
+        self.events += len(lines)
+
+    def _copy_files(self, event: dict[str, Any]) -> None:
+        if event["event"] == "iteration":
+            for file, _ in self._folder.iteration_files(event["point"], event["iteration"]):
+                self._copy(file)
+
+    def _copy(self, file: Path) -> None:
+        if file.exists():
+            self._write(file.read_bytes(), file.relative_to(self._folder.path))
+
+    def _write(self, content: bytes, place: Path) -> None:
+        file = self._there.joinpath(*place.parts)
+        if file.parent not in self._made:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            self._made.add(file.parent)
+        write_whole(content, file)
+
+
+def find_or_fetch(output: Output, wanted: str) -> SweepFolder:
+    """The sweep that `wanted` names; from its copy, if it is a whole id that is not known here.
+
+    Raises:
+        ConfigError: if there is none.
+    """
+    if output.named_storage is not None and is_sweep_id(wanted):
+        known = {sweep.id for sweep in output.sweeps()}
+        record = _record(output.storage, wanted)
+        if wanted not in known and (found := files_in(record)):
+            return _fetch(output, wanted, record, found)
+    return output.find(wanted)
+
+
+def _record(storage: Folder, identity: str) -> Folder:
+    return storage / "sweeps" / identity / "record"
+
+
+def _fetch(output: Output, identity: str, record: Folder, found: list[Folder]) -> SweepFolder:
+    """Copy a sweep's record here; its configuration last, by which a sweep is known to be whole."""
+    folder = SweepFolder(output.path / "sweeps" / identity)
+    contents: dict[Path, bytes] = {}
+    for file in found:
+        parts = file.parts[len(record.parts) :]
+        with open_whole(file) as opened:
+            contents[folder.path.joinpath(*parts)] = opened.read()
+    ledger = b""
+    for file in sorted(place for place in contents if place.parent.name == "ledger"):
+        piece, first = contents.pop(file), int(file.stem)
+        if first > len(ledger):
+            raise ConfigError("SWEEP", identity, f"lacks a part of its ledger in {record}")
+        if first == len(ledger):  # else a later run of the sweep has copied it again
+            ledger += piece
+    if folder.config_file not in contents:
+        raise ConfigError("SWEEP", identity, f"has no whole copy in {record}")
+    config = contents.pop(folder.config_file)
+    for place, content in (contents | {folder.ledger: ledger, folder.config_file: config}).items():
+        place.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(content, place)
+    folder.keep_storage(output.storage)
+    return folder
