@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from analysis.statistics import aggregate
-from core.errors import ConfigError
-from core.storage import without_password
+from core.errors import ConfigError, without_password
 from sweeps.experiment import connect
 from sweeps.naming import SYMBOLS
 

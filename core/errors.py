@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 
 class ConfigError(ValueError):
     """A configuration that cannot run; its message is one line for the user.
@@ -26,3 +28,19 @@ class LoopError(RuntimeError):
 
 class DiskFullError(RuntimeError):
     """A disk that takes no more; its message is one line for the user, what to do included."""
+
+
+def one_line(error: Exception) -> str:
+    """What the system said, else what the error says first, else what it is; no passwords."""
+    root: BaseException = error
+    while root.__cause__ or root.__context__:
+        root = root.__cause__ or root.__context__ or root
+    if isinstance(root, OSError) and root.strerror:
+        return root.strerror
+    first = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return without_password(first)[:300]
+
+
+def without_password(text: str) -> str:
+    """An address, or a message that holds some, without their names and passwords."""
+    return re.sub(r"(?<=://)[^/\s]*@", "", text)

@@ -12,7 +12,6 @@ import hashlib
 import io
 import logging
 import os
-import re
 import shutil
 import threading
 import time
@@ -26,7 +25,7 @@ from urllib.parse import urlsplit
 from filelock import FileLock, Timeout
 from upath import UPath
 
-from core.errors import ConfigError
+from core.errors import ConfigError, one_line, without_password
 from core.files import new_file
 
 logger = logging.getLogger(__name__)
@@ -40,11 +39,6 @@ DEAD = 60.0
 """Seconds of silence after which a lease is free for others."""
 POLL = 1.0
 """Seconds between looks at a lease that somebody holds."""
-
-
-def without_password(text: str) -> str:
-    """An address, or a message that holds some, without their names and passwords."""
-    return re.sub(r"(?<=://)[^/\s]*@", "", text)
 
 
 def is_url(text: str) -> bool:
@@ -71,7 +65,7 @@ def open_folder(key: str, text: str) -> Folder:
         found = UPath(text.rstrip("/"))
         filesystem = found.fs
     except (ValueError, ImportError, OSError) as error:
-        allowed = f"must be a path or an fsspec URL like s3://bucket/folder: {_line(error)}"
+        allowed = f"must be a path or an fsspec URL like s3://bucket/folder: {one_line(error)}"
         raise ConfigError(key, text, allowed) from None
     if found.protocol in ("file", "local"):
         return Path(found.path)
@@ -96,7 +90,7 @@ def try_writing(key: str, folder: Folder) -> None:
         write_whole(b"", file)
         file.unlink()
     except Exception as error:  # every filesystem has its own
-        raise ConfigError(key, str(folder), f"cannot be written: {_line(error)}") from error
+        raise ConfigError(key, str(folder), f"cannot be written: {one_line(error)}") from error
 
 
 def open_whole(file: Folder) -> BinaryIO:
@@ -170,7 +164,7 @@ def local_file(key: str, name: str) -> Path:
     except FileNotFoundError:
         raise ConfigError(key, name, "no such file") from None
     except Exception as error:  # every filesystem has its own
-        raise ConfigError(key, name, f"cannot be read: {_line(error)}") from error
+        raise ConfigError(key, name, f"cannot be read: {one_line(error)}") from error
 
 
 def _fetch(source: UPath) -> Path:
@@ -263,8 +257,4 @@ class Lease:
             try:
                 self._file.fs.pipe_file(self._file.path, f"{own} {count}".encode())
             except Exception as error:  # others may work on the same thing then: no harm but that
-                logger.warning("cannot renew %s: %s", self._file, _line(error))
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
+                logger.warning("cannot renew %s: %s", self._file, one_line(error))

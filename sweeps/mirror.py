@@ -2,7 +2,8 @@
 
 The output folder may be one machine's disk, which goes when that machine does. Where the storage is
 another place, everything on record is copied there before MLflow is given it: so whoever goes on
-from the copy repeats nothing that MLflow has already.
+from the copy repeats nothing that MLflow has already. No pictures are made again of iterations that
+a checkpoint has and the copy lacks, those of the last second.
 
 sweeps/<id>/record/{config.yaml, environment.json, ledger/, previews/, initial/}
 
@@ -12,26 +13,61 @@ Object stores cannot append, so the ledger is cut into files, named by their fir
 from __future__ import annotations
 
 import json
+import logging
+import threading
 from pathlib import Path
 from typing import Any
 
-from core.errors import ConfigError
+from core.errors import ConfigError, one_line
 from core.storage import Folder, files_in, open_whole, write_whole
 from sweeps.output import Output, SweepFolder, is_sweep_id
 
+logger = logging.getLogger(__name__)
+
+INTERVAL = 1.0
+"""Seconds between copies."""
+
 
 class Mirror:
-    """Copies the record of one sweep as it grows."""
+    """Copies the record of one sweep as it grows, from a thread of its own."""
 
     def __init__(self, folder: SweepFolder) -> None:
         self._folder, self._there = folder, _record(folder.storage, folder.id)
         self._bytes = 0
         self.events = 0
         """Events of the ledger that have been copied, with their files."""
+        self.error = ""
+        """Why the last copy failed; empty if it did not."""
         self._made: set[Folder] = set()
+        self._closing, self._given_up = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._follow, name="mirror", daemon=True)
+
+    def start(self) -> None:
+        """Begin to copy."""
+        self._thread.start()
+
+    def close(self, patience: float) -> None:
+        """Copy what is left; give up after `patience` seconds."""
+        self._closing.set()
+        self._thread.join(patience)
+        self._given_up.set()
+
+    def _follow(self) -> None:
+        while not self._given_up.is_set():
+            last = self._closing.is_set()
+            try:
+                self.copy()
+                self.error = ""
+            except Exception as error:  # whatever a filesystem may raise: it is tried again
+                if not self.error:
+                    logger.warning("no copy of the record in %s: %s", self._there, error)
+                self.error = one_line(error)
+            if last and not self.error:
+                return
+            (self._given_up if last else self._closing).wait(INTERVAL)
 
     def copy(self) -> None:
-        """Copy what is new; raises whatever the storage does."""
+        """Copy what is new; raises whatever the storage does, after which it can be tried again."""
         if not self.events:
             for file in (self._folder.config_file, self._folder.environment):
                 self._copy(file)

@@ -20,10 +20,13 @@ from pathlib import Path
 import yaml
 
 from core.config import Config
-from core.errors import ConfigError
+from core.errors import ConfigError, without_password
 from core.files import write_atomically
 from core.parsing import parse_config
-from core.storage import Folder, open_folder, without_password
+from core.storage import Folder, open_folder
+
+DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+"""Schemes of MLflow's stores that are databases."""
 
 
 @dataclass(frozen=True)
@@ -182,9 +185,7 @@ class Output:
     @property
     def is_database(self) -> bool:
         """Whether MLflow's store is a database without a server, which keeps no artifacts."""
-        from mlflow.store.db.db_types import DATABASE_ENGINES
-
-        return re.split("[:+]", self.tracking_uri)[0] in DATABASE_ENGINES
+        return re.split("[:+]", self.tracking_uri)[0] in DATABASES
 
     def create_sweep(
         self, config: Config, description: str, identity: str | None = None

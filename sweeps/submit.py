@@ -24,8 +24,7 @@ from aiohttp import ClientError
 from ray.exceptions import AuthenticationError
 from ray.job_submission import JobDetails, JobSubmissionClient
 
-from core.errors import ConfigError
-from core.storage import without_password
+from core.errors import ConfigError, without_password
 from sweeps.output import is_sweep_id
 
 ANSWER = 10.0

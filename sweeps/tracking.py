@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from core.config import Config
+from core.errors import one_line
 from core.files import write_atomically
 from core.parsing import at_point
 from core.statistics import over_seeds
-from core.storage import without_password
 from sweeps.experiment import Experiment, SweepIdentity
 from sweeps.ledger import Event, Ledger, Row
 from sweeps.mirror import Mirror
@@ -99,6 +99,8 @@ class Tracker:
         """Begin to follow `ledger`."""
         self._ledger = ledger
         self._note.read(len(ledger.events))
+        if self._mirror is not None:
+            self._mirror.start()
         self._thread = threading.Thread(target=self._follow, name="tracking", daemon=True)
         self._thread.start()
 
@@ -110,6 +112,8 @@ class Tracker:
 
     def close(self, patience: float) -> None:
         """Deliver what is left; give up when the store has taken nothing for `patience` seconds."""
+        if self._mirror is not None and self._thread is not None:
+            self._mirror.close(patience)
         self._closing.set()
         closed = time.monotonic()
         while self._thread is not None and self._thread.is_alive():
@@ -118,7 +122,8 @@ class Tracker:
             answered = experiment.answered if experiment is not None else closed
             if time.monotonic() - max(closed, self._progress, answered) > patience:
                 self._given_up.set()
-                self.error = self.error or f"no answer in {patience:g} s"
+                waits = "" if self._mirror is None else self._mirror.error
+                self.error = self.error or waits or f"no answer in {patience:g} s"
                 return
 
     def with_experiment(self, use: Callable[[Experiment], None]) -> bool:
@@ -148,12 +153,7 @@ class Tracker:
                 self._closing.wait(pause)
 
     def _try_deliver(self) -> bool:
-        taker = "MLflow"
         try:
-            if self._mirror is not None:
-                taker = "the storage"
-                self._mirror.copy()
-                taker = "MLflow"
             experiment = self._connected()
             while events := self._events_from(self._note.rows):
                 self._deliver(experiment, events)
@@ -164,7 +164,7 @@ class Tracker:
         except Exception as error:  # whatever a store may raise, rows are kept and tried again
             if not self.error:
                 reason = one_line(error)
-                logger.warning("%s takes no rows, which are kept until it does: %s", taker, reason)
+                logger.warning("MLflow takes no rows, which are kept until it does: %s", reason)
             self.error = one_line(error)
             self._experiment, self._troubled = None, True
             return False
@@ -268,14 +268,3 @@ def _metrics(values: dict[str, float], step: int, at: int) -> list[Metric]:
     from mlflow.entities import Metric
 
     return [Metric(name, value, at, step) for name, value in values.items()]
-
-
-def one_line(error: Exception) -> str:
-    """What the system said, else what the error says first, else what it is."""
-    root: BaseException = error
-    while root.__cause__ or root.__context__:
-        root = root.__cause__ or root.__context__ or root
-    if isinstance(root, OSError) and root.strerror:
-        return root.strerror
-    first = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return without_password(first)[:300]

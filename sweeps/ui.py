@@ -13,10 +13,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from core.errors import ConfigError
+from core.errors import ConfigError, one_line
 from sweeps.experiment import connect
 from sweeps.output import Output
-from sweeps.tracking import one_line
 
 START = 120.0
 """Seconds the server may take to answer."""

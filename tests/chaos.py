@@ -24,9 +24,14 @@ from rich.console import Console
 from rich.table import Table
 
 from sweeps.experiment import connect
-from tests.processes import ROWS, SWEEP, finish, luceloop, rows
+from tests import processes
+from tests.processes import finish, luceloop, rows
 from tests.support import QUICK, curves
 
+SWEEP = [*processes.SWEEP, "iterations=10"]
+"""Takes long enough that most kills come after its first iteration."""
+ROWS = 2 * 11
+"""Iterations of its points."""
 GRACE = 150.0
 """Seconds that processes of a killed driver may take to notice it, as Ray's agents do."""
 

@@ -2,12 +2,13 @@
 
     python ray_cluster.py FOLDER
 
-It prints the dashboard's address once it stands; a line `kill` on its input kills a worker node,
-the end of its input ends it. The head has no CPUs: trials run on the worker nodes alone.
+It prints the dashboard's address once it stands. On its input, `kill` kills the oldest worker node,
+`add` starts one, and the end ends it. The head has no CPUs: trials run on worker nodes alone.
 """
 
 from __future__ import annotations
 
+import itertools
 import socket
 import sys
 from pathlib import Path
@@ -27,16 +28,19 @@ def main() -> None:
         "_system_config": {"health_check_period_ms": 1000, "health_check_failure_threshold": 3},
     }
     # Nodes that shared a folder would remove each other's copies of an upload.
-    folders = [str(Path(sys.argv[1], name)) for name in ("h", "a", "b")]
-    cluster = Cluster(initialize_head=True, head_node_args=head | {"temp_dir": folders[0]})
+    folders = (str(Path(sys.argv[1], str(number))) for number in itertools.count())
+    first = next(folders)
+    cluster = Cluster(initialize_head=True, head_node_args=head | {"temp_dir": first})
     # As `ray start` leaves it, else a job's driver would ask any Ray of this machine.
-    Path(folders[0], "ray_current_cluster").write_text(cluster.address)
-    nodes = [cluster.add_node(num_cpus=1, temp_dir=folder) for folder in folders[1:]]
+    Path(first, "ray_current_cluster").write_text(cluster.address)
+    nodes = [cluster.add_node(num_cpus=1, temp_dir=next(folders)) for _ in range(2)]
     print(f"http://127.0.0.1:{port}", flush=True)
     for line in sys.stdin:
         if line.strip() == "kill":
-            cluster.remove_node(nodes.pop(), allow_graceful=False)
-            print("killed", flush=True)
+            cluster.remove_node(nodes.pop(0), allow_graceful=False)
+        else:
+            nodes.append(cluster.add_node(num_cpus=1, temp_dir=next(folders)))
+        print("done", flush=True)
     cluster.shutdown()
 
 

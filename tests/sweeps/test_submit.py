@@ -13,13 +13,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
 from types import SimpleNamespace
+from typing import Literal
 
 import pandas as pd
 import pytest
+from upath import UPath
 
+from core.storage import listed
 from sweeps import submit
 from sweeps.output import Output
 from tests.processes import rows
+from tests.servers import ObjectStore
 from tests.support import QUICK, SECRETS, SMALL, Cli, curves, run_main, users_folder
 
 pytestmark = pytest.mark.processes
@@ -34,21 +38,22 @@ class Nodes:
     process: subprocess.Popen[str]
     address: str
 
-    def kill_one(self) -> None:
-        """End a worker node as a power cut would."""
+    def do(self, what: Literal["kill", "add"]) -> None:
+        """End the oldest worker node as a power cut would, or start one."""
         assert self.process.stdin and self.process.stdout
-        self.process.stdin.write("kill\n")
+        self.process.stdin.write(f"{what}\n")
         self.process.stdin.flush()
-        assert self.process.stdout.readline() == "killed\n"
+        assert self.process.stdout.readline() == "done\n"
 
 
 @pytest.fixture(scope="module")
-def nodes() -> Iterator[Nodes]:
+def nodes(object_store: ObjectStore) -> Iterator[Nodes]:
     environment = dict(os.environ, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=TOKEN)
     environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     for name in ("PYTHONPATH", "RAY_ADDRESS", "MLFLOW_TRACKING_URI", "LUCELOOP_OUTPUT"):
         environment.pop(name, None)
     folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # a socket's path has 107 characters
+    environment["XDG_CACHE_HOME"] = folder
     process = subprocess.Popen(
         [sys.executable, str(Path(__file__).with_name("ray_cluster.py")), folder],
         env=environment,
@@ -76,8 +81,8 @@ def cluster(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> submit.Cluster:
 
 
 SWEEP = ["mog", "reward.name=users_own:bounded", "data.name=npz", "data.path=mine.npz",
-         "seeds=[1,2]", "iterations=5", *SMALL[1:], "learner.steps=150", QUICK]  # fmt: skip
-ROWS = 2 * 6
+         "seeds=[1,2]", "iterations=7", *SMALL[1:], "learner.steps=150", QUICK]  # fmt: skip
+ROWS = 2 * 8
 
 
 @pytest.fixture(scope="module")
@@ -100,10 +105,18 @@ def wait_for_rows(output: Path, count: int) -> None:
 
 
 @pytest.mark.slow
-def test_stopped_resumed_and_a_node_lost_a_submitted_sweep_equals_a_local_one(
-    cluster: submit.Cluster, nodes: Nodes, cli: Cli, local: pd.DataFrame, mine: Path, output: Path
+def test_stopped_resumed_and_two_nodes_lost_a_submitted_sweep_equals_a_local_one(
+    cluster: submit.Cluster,
+    nodes: Nodes,
+    cli: Cli,
+    local: pd.DataFrame,
+    mine: Path,
+    output: Path,
+    bucket: UPath,
 ):
-    started = cli("submit", *SWEEP, "--output", str(output), "--no-wait")
+    # Only the driver uses the output folder, which could be a disk of the head's.
+    where = ["--output", str(output), "--storage", str(bucket)]
+    started = cli("submit", *SWEEP, *where, "--no-wait")
     assert started.code == 0, started.err
     wait_for_rows(output, 3)
     [sweep] = [folder.id for folder in Output(output).sweeps()]
@@ -117,8 +130,10 @@ def test_stopped_resumed_and_a_node_lost_a_submitted_sweep_equals_a_local_one(
     done = len(rows(output))
     assert 3 <= done < ROWS
 
-    (mine / "mine.npz").unlink()  # the output folder has it
-    killer = Thread(target=kill_midway, args=[nodes, output, done])
+    (mine / "mine.npz").unlink()  # the storage has it
+    assert {path.name for path in output.iterdir()} <= {"mlflow.db", "sweeps", "artifacts"}
+    assert len(listed(bucket, "files/mine-*.npz")) == 1 and listed(bucket, "cache/p0-*.pt")
+    killer = Thread(target=kill_twice, args=[nodes, output])
     killer.start()
     resumed = cli("submit", "--resume", sweep[:19], QUICK)  # waits for its end
     killer.join()
@@ -136,11 +151,13 @@ def test_stopped_resumed_and_a_node_lost_a_submitted_sweep_equals_a_local_one(
         assert secret not in shown
 
 
-def kill_midway(nodes: Nodes, output: Path, done: int) -> None:
+def kill_twice(nodes: Nodes, output: Path) -> None:
     """Each worker node has a trial to lose."""
-    wait_for_rows(output, done + 1)
-    assert max(row["iteration"] for row in rows(output)) < 5
-    nodes.kill_one()
+    for _ in range(2):
+        wait_for_rows(output, len(rows(output)) + 1)
+        assert max(row["iteration"] for row in rows(output)) < 7
+        nodes.do("kill")
+        nodes.do("add")
 
 
 @pytest.mark.slow

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import ConfigError
+from core.errors import ConfigError, without_password
 from core.parsing import parse_config
-from core.storage import without_password
 from sweeps import job
 from sweeps.output import Output, is_sweep_id, new_sweep_id
 from sweeps.upload import CONFIG, ENVIRONMENT, gather
