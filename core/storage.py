@@ -58,9 +58,7 @@ def open_folder(key: str, text: str) -> Folder:
     """
     if not is_url(text):
         return Path(text).expanduser().absolute()
-    if urlsplit(text).password is not None:
-        allowed = "must hold no password: credentials belong in the environment of the nodes"
-        raise ConfigError(key, without_password(text), allowed)
+    refuse_password(key, text)
     try:
         found = UPath(text.rstrip("/"))
         filesystem = found.fs
@@ -72,6 +70,17 @@ def open_folder(key: str, text: str) -> Folder:
     if found.protocol == "memory" or "::" in text or filesystem.protocol == "memory":
         raise ConfigError(key, text, "must be storage that all processes share")
     return found
+
+
+def refuse_password(key: str, url: str) -> None:
+    """Let no URL pass that holds a password: it would be shown, and written down.
+
+    Raises:
+        ConfigError: naming `key`, without the password.
+    """
+    if urlsplit(url).password is not None:
+        allowed = "must hold no password: credentials belong in the environment of the nodes"
+        raise ConfigError(key, without_password(url), allowed)
 
 
 def try_writing(key: str, folder: Folder) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from core.errors import ConfigError
-from core.storage import is_url
+from core.storage import is_url, refuse_password
 from sweeps.actions import console
 from sweeps.options import (
     address_option,
@@ -64,8 +64,11 @@ def submit(
         raise click.UsageError("Give either CONFIG or --resume SWEEP.")
     if output and not output.startswith("/"):
         raise ConfigError("--output", output, "must be an absolute path on the cluster")
-    if storage and not is_url(storage) and not storage.startswith("/"):
-        raise ConfigError("--storage", storage, "must be a URL or an absolute path on the cluster")
+    if storage:
+        refuse_password("--storage", storage)
+        if not is_url(storage) and not storage.startswith("/"):
+            allowed = "must be a URL or an absolute path on the cluster"
+            raise ConfigError("--storage", storage, allowed)
     parsed = None if config is None else _checked(config, list(overrides), check)
     from sweeps import submit as jobs
     from sweeps.output import new_sweep_id

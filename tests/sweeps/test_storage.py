@@ -156,6 +156,7 @@ BAD = [
     (["run", "demo", "--storage", "s3://no-such-bucket/x"], "--storage=", "cannot be written"),
     (["run", "demo", "--storage", "memory://x"], "--storage=", "all processes share"),
     (["submit", "mog", "--storage", "here"], "--storage='here'", "absolute path"),
+    (["submit", "mog", "--storage", "s3://me:word@bucket/x"], "='s3://bucket/x'", "no password"),
 ]
 
 

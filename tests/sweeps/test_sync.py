@@ -50,6 +50,23 @@ def test_a_store_that_does_not_answer_is_named_in_a_line(
     assert "secret" not in ran.out + ran.err + caplog.text and "Traceback" not in ran.err
 
 
+def test_a_database_elsewhere_leaves_files_in_the_output_folder(
+    copied: Path, empty_store: Path, cli: Cli, tmp_path: Path, monkeypatch
+):
+    here, store = tmp_path / "here", f"sqlite:///{tmp_path / 'other.db'}"
+    here.mkdir()
+    shutil.copy(empty_store, tmp_path / "other.db")
+    monkeypatch.chdir(here)  # where MLflow itself would put them
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
+    assert cli("sync", "latest", QUICK, "--output", str(copied)).code == 0
+    assert list(here.iterdir()) == []
+    client = MlflowClient(store)
+    [experiment] = client.search_experiments(filter_string="name LIKE '%/%'")
+    [sweep] = client.search_runs([experiment.experiment_id], "tags.`luceloop.kind` = 'sweep'")
+    assert {"config.yaml"} <= {item.path for item in client.list_artifacts(sweep.info.run_id)}
+    assert sweep.info.artifact_uri.startswith((copied / "artifacts").as_uri())
+
+
 def test_a_sweep_that_another_process_runs_is_left_to_it(copied: Path, cli: Cli):
     with alone(Output(copied).find("latest")):
         ran = cli("sync", "latest", "--output", str(copied))
