@@ -12,6 +12,7 @@ from filelock import FileLock, Timeout
 from core.errors import ConfigError
 from sweeps.experiment import Experiment, SweepIdentity
 from sweeps.ledger import Ledger
+from sweeps.mirror import Mirror
 from sweeps.naming import describe
 from sweeps.output import Output, SweepFolder
 from sweeps.tracking import Tracker
@@ -61,12 +62,16 @@ def sync(folder: SweepFolder, output: Output, finish: Callable[[], list[Path]]) 
     config = folder.config()
     with alone(folder):
         ledger = Ledger(folder.ledger, writable=False)
-        tracker = Tracker(output, folder, SweepIdentity(folder.id, config, describe(config)))
+        points = ledger.points.values()
+        ended = config.point_count == sum(point.status is not None for point in points)
+        # Of what has ended nothing goes on elsewhere, so its storage may be gone.
+        mirror = Mirror(folder) if folder.has_own_storage and not ended else None
+        identity = SweepIdentity(folder.id, config, describe(config))
+        tracker = Tracker(output, folder, identity, mirror)
         tracker.start(ledger)
         tracker.close(PATIENCE)
-        ended = len([point for point in ledger.points.values() if point.status])
         if not tracker.undelivered:
-            complete(tracker, folder, finish if ended == config.point_count else None, again=False)
+            complete(tracker, folder, finish if ended else None, again=False)
     return Delivery(len(ledger.events), tracker.undelivered, tracker.error)
 
 

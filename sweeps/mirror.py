@@ -15,8 +15,9 @@ from __future__ import annotations
 import json
 import logging
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 from core.errors import ConfigError, one_line
 from core.storage import Folder, files_in, open_whole, write_whole
@@ -26,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 INTERVAL = 1.0
 """Seconds between copies."""
+COPIERS = 8
+"""Files that are copied at a time."""
 
 
 class Mirror:
@@ -38,7 +41,11 @@ class Mirror:
         """Events of the ledger that have been copied, with their files."""
         self.error = ""
         """Why the last copy failed; empty if it did not."""
+        self._earlier: set[Path] = set()
+        """Files that earlier runs have copied; those of an iteration never change."""
         self._made: set[Folder] = set()
+        self._progress = 0.0
+        """When the storage last took something."""
         self._closing, self._given_up = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._follow, name="mirror", daemon=True)
 
@@ -47,9 +54,11 @@ class Mirror:
         self._thread.start()
 
     def close(self, patience: float) -> None:
-        """Copy what is left; give up after `patience` seconds."""
+        """Copy what is left; give up when the storage has taken nothing for `patience` seconds."""
         self._closing.set()
-        self._thread.join(patience)
+        self._progress = time.monotonic()
+        while self._thread.is_alive() and time.monotonic() < self._progress + patience:
+            self._thread.join(0.1)
         self._given_up.set()
 
     def _follow(self) -> None:
@@ -69,6 +78,8 @@ class Mirror:
     def copy(self) -> None:
         """Copy what is new; raises whatever the storage does, after which it can be tried again."""
         if not self.events:
+            earlier = (file.parts[len(self._there.parts) :] for file in files_in(self._there))
+            self._earlier = {Path(*parts) for parts in earlier}
             for file in (self._folder.config_file, self._folder.environment):
                 self._copy(file)
         if not self._folder.ledger.exists():
@@ -80,16 +91,18 @@ class Mirror:
         if not new:
             return
         lines = new.splitlines()
-        for line in lines:
-            self._copy_files(json.loads(line))
+        with ThreadPoolExecutor(COPIERS, "mirror") as copiers:
+            list(copiers.map(self._copy_files, lines))
         self._write(new, Path("ledger") / f"{self._bytes:015d}.jsonl")
         self._bytes += len(new)
         self.events += len(lines)
 
-    def _copy_files(self, event: dict[str, Any]) -> None:
+    def _copy_files(self, line: bytes) -> None:
+        event = json.loads(line)
         if event["event"] == "iteration":
             for file, _ in self._folder.iteration_files(event["point"], event["iteration"]):
-                self._copy(file)
+                if file.relative_to(self._folder.path) not in self._earlier:
+                    self._copy(file)
 
     def _copy(self, file: Path) -> None:
         if file.exists():
@@ -101,6 +114,7 @@ class Mirror:
             file.parent.mkdir(parents=True, exist_ok=True)
             self._made.add(file.parent)
         write_whole(content, file)
+        self._progress = time.monotonic()
 
 
 def find_or_fetch(output: Output, wanted: str) -> SweepFolder:

@@ -35,6 +35,7 @@ from core.parsing import at_point
 from sweeps.delivery import Delivery, alone, complete
 from sweeps.experiment import SweepIdentity
 from sweeps.ledger import Ledger, Point
+from sweeps.mirror import Mirror
 from sweeps.naming import describe
 from sweeps.output import Output, SweepFolder, plain
 from sweeps.progress import build_progress
@@ -127,7 +128,8 @@ def run_sweep(
     identity = SweepIdentity(folder.id, config, describe(config))
     with alone(folder):
         ledger = Ledger(folder.ledger)
-        tracker = Tracker(output, folder, identity)
+        mirror = Mirror(folder) if folder.has_own_storage else None
+        tracker = Tracker(output, folder, identity, mirror)
         patience = STORE_PATIENCE
         try:
             write_atomically(json.dumps(_environment(), indent=2), folder.environment)

@@ -80,10 +80,17 @@ class DeliveryNote:
 class Tracker:
     """Follows a ledger and delivers its events from a thread of its own: rows first, then files."""
 
-    def __init__(self, output: Output, folder: SweepFolder, identity: SweepIdentity) -> None:
+    def __init__(
+        self,
+        output: Output,
+        folder: SweepFolder,
+        identity: SweepIdentity,
+        mirror: Mirror | None = None,
+    ) -> None:
+        """Name what to deliver, of which `mirror` must have a copy first, if there is one."""
         self._output, self._folder, self._identity = output, folder, identity
         self._note = DeliveryNote(folder.path / "delivered")
-        self._mirror = Mirror(folder) if folder.has_own_storage else None
+        self._mirror = mirror
         self._experiment: Experiment | None = None
         self._points: dict[int, Config] = {}
         self._ledger: Ledger | None = None
