@@ -7,19 +7,16 @@ take, and read back as a table.
 
 from __future__ import annotations
 
-import io
-import os
 import resource
 import shutil
 import sqlite3
-import tempfile
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 from rich.console import Console
 
 from benchmarks.measure import Options, in_child, new_table, show
+from benchmarks.sweep import ran
 from core.config import Config
 from core.parsing import parse_config
 from sweeps.output import Output
@@ -79,28 +76,18 @@ def run(points: int) -> Costs:
     """Run a sweep in a new output folder, then deliver and read it again."""
     from analysis.curves import load_table
     from sweeps.ledger import Ledger
-    from sweeps.naming import describe
-    from sweeps.runner import run_sweep
 
-    for name in ("MLFLOW_TRACKING_URI", "RAY_ADDRESS"):
-        os.environ.pop(name, None)
-    config = _config(points)
-    with tempfile.TemporaryDirectory(prefix="luceloop-benchmark-") as temporary:
-        output = Output.of(Path(temporary))
-        folder = output.create_sweep(config, describe(config))
-        start, cpu = time.perf_counter(), time.process_time()
-        outcome = run_sweep(folder, output, Console(file=io.StringIO()), list)
-        wall, cpu = time.perf_counter() - start, time.process_time() - cpu
-        assert not (outcome.failed or outcome.unfinished or outcome.delivery.undelivered), outcome
+    with ran(_config(points)) as sweep:
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         start = time.perf_counter()
-        Ledger(folder.ledger, writable=False)
+        Ledger(sweep.folder.ledger, writable=False)
         reopened = time.perf_counter() - start
-        delivered, rows = _deliver(output, folder.id)
+        delivered, rows = _deliver(sweep.output, sweep.folder.id)
         start = time.perf_counter()
-        table = load_table(output.tracking_uri, folder.id)
+        table = load_table(sweep.output.tracking_uri, sweep.folder.id)
         exported = time.perf_counter() - start
         assert len(table)
+    wall, cpu = sweep.wall, sweep.driver_cpu
     return Costs(wall, cpu, memory, delivered, rows, exported, reopened)
 
 

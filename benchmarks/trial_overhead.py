@@ -7,8 +7,6 @@ the next, drops out. MLflow's store is the default one, as for a user.
 
 from __future__ import annotations
 
-import io
-import os
 import statistics
 import tempfile
 import time
@@ -18,6 +16,7 @@ from pathlib import Path
 from rich.console import Console
 
 from benchmarks.measure import Options, in_child, new_table, show
+from benchmarks.sweep import ran
 from core.config import Config
 from core.loop import Loop
 from core.parsing import at_point, parse_config
@@ -74,25 +73,14 @@ def _sweep(points: int) -> SweepTimes:
 
 
 def run(points: int) -> SweepTimes:
-    """Run a sweep in a new output folder."""
+    """Run a sweep and see when its rows went on record."""
     from sweeps.ledger import Ledger
-    from sweeps.naming import describe
-    from sweeps.output import Output
-    from sweeps.runner import run_sweep
 
-    for name in ("MLFLOW_TRACKING_URI", "RAY_ADDRESS"):
-        os.environ.pop(name, None)
-    config = _config(points)
-    with tempfile.TemporaryDirectory(prefix="luceloop-benchmark-") as temporary:
-        output = Output.of(Path(temporary))
-        folder = output.create_sweep(config, describe(config))
-        began, start, cpu = time.time(), time.perf_counter(), time.process_time()
-        outcome = run_sweep(folder, output, Console(file=io.StringIO()), list)
-        wall, cpu = time.perf_counter() - start, time.process_time() - cpu
-        ledger = Ledger(folder.ledger, writable=False)
-        assert not (outcome.failed or outcome.unfinished or outcome.delivery.undelivered), outcome
-        recorded = [event["time"] / 1000 for event in ledger.events if "time" in event]
-    return SweepTimes(wall, recorded[0] - began, recorded[-1] - recorded[0], cpu)
+    with ran(_config(points)) as sweep:
+        events = Ledger(sweep.folder.ledger, writable=False).events
+    recorded = [event["time"] / 1000 for event in events if "time" in event]
+    starting, running = recorded[0] - sweep.began, recorded[-1] - recorded[0]
+    return SweepTimes(sweep.wall, starting, running, sweep.driver_cpu)
 
 
 def own_work(points: int) -> float:

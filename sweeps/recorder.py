@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from pyarrow.fs import FSSpecHandler, PyFileSystem
 from ray.tune import Callback
-from torchvision.utils import save_image
 
 from core.files import says_full, write_atomically
 from core.storage import Folder, listed, remove_folders
@@ -137,6 +136,8 @@ def _save_grid(path: Path, preview: np.ndarray | None) -> None:
     pictures = preview is not None and preview.ndim == 5 and preview.shape[2] in (1, 3)
     if preview is None or not pictures or preview.size == 0:
         return
+    from torchvision.utils import save_image  # seconds, that only a sweep of images needs
+
     images = torch.from_numpy(preview[0, :GRID].copy())
     file = io.BytesIO()
     save_image(images, file, "png", nrow=8, normalize=True, value_range=(-1, 1), pad_value=1.0)

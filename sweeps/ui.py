@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
@@ -66,8 +67,12 @@ def serve(output: Output, port: int, console: Console) -> None:
     command = [sys.executable, "-m", "mlflow", "server", "--workers", "1"]
     command += ["--backend-store-uri", output.tracking_uri, "--host", "127.0.0.1"]
     log = output.path / "mlflow-server.log"
+    # MLflow's jobs score traces of language models: eight processes that no sweep has work for.
+    environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     with log.open("w") as file:
-        server = subprocess.Popen([*command, "--port", str(port)], stdout=file, stderr=file)
+        server = subprocess.Popen(
+            [*command, "--port", str(port)], stdout=file, stderr=file, env=environment
+        )
     base = f"http://127.0.0.1:{port}"
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the server ends with us
     try:

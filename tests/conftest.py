@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 import ray
 import torch
@@ -16,7 +17,9 @@ from upath import UPath
 
 from tests.servers import ObjectStore
 from tests.support import (
+    ALONE,
     CHROMIUM,
+    PAIRWISE,
     SMALL,
     TINY,
     USERS_OWN,
@@ -45,14 +48,14 @@ def one_thread() -> None:
 
 @pytest.fixture(scope="session")
 def local_ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A Ray of more logical CPUs than any machine here has, so that actors never queue."""
+    """A Ray of more logical CPUs than the trials of any test at once: actors never queue."""
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"
     code = tmp_path_factory.mktemp("code")
     (code / "users_own.py").write_text(USERS_OWN)
     os.environ["PYTHONPATH"] = str(code)
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(code))
-        ray.init(address="local", num_cpus=8, include_dashboard=False, log_to_driver=False)
+        ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False)
         yield
         ray.shutdown()
 
@@ -125,7 +128,7 @@ def finished(local_ray: None, tmp_path_factory: pytest.TempPathFactory) -> Finis
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         arguments = ["iterations=3", "seeds=[7,8,9]", "curation.k=4"]
-        arguments += ["search.beta.grid=[0,10]", "search.lam.grid=[0.5,.inf]", *SMALL]
+        arguments += ["search.beta.grid=[0,10]", "search.lam.grid=[0.5,.inf]", *SMALL, *PAIRWISE]
         assert run_main("run", "mog", *arguments, *where) == 0
         assert run_main("export", "latest", "-o", str(table), *where) == 0
     return Finished(output, table)
@@ -138,8 +141,17 @@ def tiny(local_ray: None, empty_store: Path, tmp_path_factory: pytest.TempPathFa
     shutil.copy(empty_store, output / "mlflow.db")
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        assert run_main(*TINY, "resources.samplers=0", "--output", str(output)) == 0
+        assert run_main(*TINY, ALONE, "--output", str(output)) == 0
     return output
+
+
+@pytest.fixture(scope="session")
+def orphans() -> Iterator[list[psutil.Process]]:
+    """What killed drivers had started, which is gone too by the end of the session."""
+    processes: list[psutil.Process] = []
+    yield processes
+    _, alive = psutil.wait_procs(processes, timeout=150)  # Ray's agents take a minute
+    assert not alive, [process.cmdline() for process in alive]
 
 
 @pytest.fixture

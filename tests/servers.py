@@ -161,6 +161,7 @@ class MlflowServer:
         command += ["--artifacts-destination", str(self.artifacts), "--workers", "1"]
         command += ["--host", "127.0.0.1", "--port", str(self.port)]
         environment = {k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"}
+        environment["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"  # eight processes more
         quiet = subprocess.DEVNULL
         self.process = subprocess.Popen(
             command, env=environment, stdout=quiet, stderr=quiet, start_new_session=True

@@ -20,6 +20,10 @@ SMALL = ["data.size=300", "learner.steps=40", "learner.batch_size=64", "sampling
 
 
 QUICK = "--no-figures"
+ALONE = "resources.samplers=0"
+"""Trials without samplers, which change no result and are further processes to start."""
+PAIRWISE = [ALONE, "resources.trial.cpus=2"]
+"""On the session's Ray besides, two processes for all points, each for one after another."""
 
 SECRETS = {
     "MLFLOW_TRACKING_USERNAME": "user-5f1e",

@@ -19,7 +19,6 @@ from core.learners.diffusion import DDPM
 from core.learners.empirical import Empirical
 from core.learners.flow_matching import OTCFM
 from core.learners.networks import EnsembleMLP, Network
-from core.learners.unet import UNet
 from core.storage import local_file
 
 
@@ -82,4 +81,6 @@ def build_network(config: RegressionConfig, shape: tuple[int, ...], device: str)
         raise ConfigError("learner.unet.head_channels", per_head, allowed)
     # torchcfm's flows take times from 0 to 1 as they are; diffusion steps are further apart.
     scale = 1000.0 if isinstance(config, DDPMConfig) else 1.0
+    from core.learners.unet import UNet  # seconds, that vectors need not wait for
+
     return UNet(config, shape, scale, device)

@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
-from torchcfm.conditional_flow_matching import ConditionalFlowMatcher
 
 from core import rng
 from core.config import OTCFMConfig
@@ -31,6 +30,9 @@ class OTCFM(Regression):
         self, config: OTCFMConfig, network: Network, shape: tuple[int, ...], device: str = "cpu"
     ) -> None:
         super().__init__(config, network, shape, device)
+        # It brings scikit-learn, seconds that other learners need not wait for.
+        from torchcfm.conditional_flow_matching import ConditionalFlowMatcher
+
         self._matcher = ConditionalFlowMatcher(sigma=config.sigma)
 
     def draw(

@@ -13,7 +13,7 @@ from analysis.curves import find_runs, load_curves, load_table, write_table
 from analysis.statistics import aggregate, band
 from core.errors import ConfigError
 from sweeps.output import Output
-from tests.support import QUICK, Finished
+from tests.support import PAIRWISE, QUICK, Finished
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def test_an_infinite_k_and_further_keys_are_columns(local_ray, cli, output, tmp_
     where = ["--output", str(output)]
     arguments = ["demo", "learner.name=empirical", "data.size=40", "iterations=1", "seeds=[4]"]
     space = ["lam=1", "beta=2", "search.k.grid=[2,.inf]", "search.reward.r_min.grid=[0.5,1]"]
-    assert cli("run", *arguments, *space, *where, QUICK).code == 0
+    assert cli("run", *arguments, *space, *PAIRWISE, *where, QUICK).code == 0
     assert cli("export", "demo", "-o", str(tmp_path / "t.csv"), *where).code == 0
     table = pd.read_csv(tmp_path / "t.csv")
     assert list(table.columns)[:6] == ["sweep", "point", "beta", "lam", "k", "reward.r_min"]

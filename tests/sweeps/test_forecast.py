@@ -20,7 +20,7 @@ from sweeps.output import Output
 from sweeps.presets import read_config
 from sweeps.progress import forecast_gaps
 from sweeps.space import build_suggestions, planned_points
-from tests.support import QUICK, Cli, Finished
+from tests.support import ALONE, QUICK, Cli, Finished
 
 
 def test_every_point_gets_its_rows_and_a_figure(cli: Cli, tmp_path):
@@ -132,7 +132,7 @@ def test_searched_mappings_come_back_from_the_store(local_ray, cli: Cli, output,
         "search": {"reward": {"choice": rewards}},
     }
     file.write_text(yaml.safe_dump(content))
-    assert cli("run", str(file), *where, QUICK).code == 0
+    assert cli("run", str(file), ALONE, *where, QUICK).code == 0
     folder = Output(output).find("latest")
     configs = load_configs(find_runs(Output(output).tracking_uri, folder.id))
     assert [config.reward.r_min for config in configs.values()] == [0.5, 1.0]

@@ -17,7 +17,7 @@ import torch
 from core.cache import save_atomically
 from core.files import write_atomically
 from sweeps.output import Output
-from tests.support import QUICK, TINY, TINY_ROWS, curves, recorded
+from tests.support import ALONE, QUICK, TINY, TINY_ROWS, curves, recorded
 
 pytestmark = pytest.mark.processes
 
@@ -71,7 +71,7 @@ def test_a_sweep_on_a_full_disk_ends_in_a_line_and_resumes_to_the_same_table(
 
     thread = threading.Thread(target=fill, daemon=True)
     thread.start()
-    ran = cli(*TINY, "resources.samplers=0", *where)
+    ran = cli(*TINY, ALONE, *where)
     thread.join(10)
     assert ran.code == 1, ran.out + ran.err
     assert "Traceback" not in ran.out + ran.err
@@ -91,7 +91,7 @@ def test_a_sweep_on_a_full_disk_ends_in_a_line_and_resumes_to_the_same_table(
 def test_a_sweep_that_has_no_room_to_begin_leaves_nothing_behind(disk, cli):
     where = ["--output", str(disk.path)]
     disk.fill()
-    ran = cli(*TINY, "resources.samplers=0", *where)
+    ran = cli(*TINY, ALONE, *where)
     assert ran.code == 1 and len(ran.err.splitlines()) == 1 and "ENOSPC" in ran.err
     assert cli("list", *where).out.startswith("no sweeps under")
 

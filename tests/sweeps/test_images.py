@@ -17,6 +17,8 @@ from sweeps.output import Output
 from tests.processes import finish, luceloop, rows
 from tests.support import QUICK, Cli, curves, run_main, write_cifar10
 
+pytestmark = pytest.mark.processes
+
 TINY = [
     "learner.steps=2", "learner.initial_steps=2", "learner.batch_size=4", "learner.nfe=4",
     "classifier.epochs=1", "curation.k=2", "kept_size=8", "iterations=1", "seeds=[4,5]",
@@ -96,10 +98,10 @@ def test_a_classifier_can_be_trained_alone(cli: Cli, tmp_path):
 
 
 CIFAR = [
-    *TINY, "curation.k=4", "pool_size=40", "iterations=2", "sampling.shard_size=16", QUICK,
-    "quality.samples=10", "learner.compile=false", "learner.solver=euler", "learner.unet.blocks=1",
-    "learner.unet.channels=32", "learner.unet.multipliers=[1, 1]", "learner.unet.head_channels=32",
-    "resources.threads=1", "resources.samplers=0",
+    *TINY, "curation.k=4", "pool_size=32", "iterations=2", "sampling.shard_size=12", QUICK,
+    "quality.samples=10", "learner.compile=false", "learner.solver=euler", "learner.nfe=2",
+    "learner.unet.blocks=1", "learner.unet.channels=32", "learner.unet.multipliers=[1, 1]",
+    "learner.unet.head_channels=32", "resources.threads=1", "resources.samplers=0",
 ]  # fmt: skip
 
 

@@ -14,12 +14,11 @@ from mlflow import MlflowClient
 from sweeps import runner
 from sweeps.output import Output, SweepFolder
 from tests.servers import MlflowServer, Postgres, needs_postgres
-from tests.support import QUICK, TINY, TINY_LAST, TINY_ROWS, Cli, Ran, curves, recorded
+from tests.support import ALONE, QUICK, TINY, TINY_LAST, TINY_ROWS, Cli, Ran, curves, recorded
 
 pytestmark = [pytest.mark.processes, pytest.mark.slow, needs_postgres]
 
 SEEDS = 2
-ALONE = "resources.samplers=0"  # which changes no result
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import pytest
 from mlflow import MlflowClient
 
 from sweeps.output import Output
-from tests.support import QUICK, SMALL, Cli, Finished
+from tests.support import PAIRWISE, QUICK, SMALL, Cli, Finished
 
 CURATED = {"kept_reward_mean"}
 EVERY = {
@@ -179,40 +179,41 @@ def test_the_number_of_samplers_changes_no_bit(local_ray: None, cli: Cli, output
         pd.testing.assert_frame_equal(tables[samplers], tables[0], check_exact=True)
 
 
-@pytest.mark.parametrize(
-    ("reward", "reason"),
-    [
-        ("wrong_shape", "it must return one number a sample"),
-        ("nan", "is NaN or infinite"),
-        ("raises", "raised KeyError"),
-    ],
-)
-def test_a_bad_reward_fails_its_trial_with_the_reason(
-    reward: str, reason: str, local_ray: None, cli: Cli, output
-):
+BAD_REWARDS = {
+    "wrong_shape": "it must return one number a sample",
+    "nan": "is NaN or infinite",
+    "raises": "raised KeyError",
+}
+
+
+def test_a_bad_reward_fails_its_trial_with_the_reason(local_ray: None, cli: Cli, output):
     where = ["--output", str(output)]
     small = ["learner.name=empirical", "data.size=50", "seeds=1", "iterations=1", "lam=1"]
-    ran = cli("run", "demo", *small, f"reward.name=users_own:{reward}", *where, QUICK)
-    assert ran.code == 1
-    assert ran.out.count(f"failed: reward users_own:{reward}") >= 2  # both points say why
-    assert reason in ran.out
+    names = ",".join(f"'users_own:{reward}'" for reward in BAD_REWARDS)
+    ran = cli("run", "demo", *small, f"search.reward.name.grid=[{names}]", *PAIRWISE, *where, QUICK)
+    assert ran.code == 1, ran.out
     assert "Traceback" not in ran.out + ran.err
     client = MlflowClient(f"sqlite:///{output / 'mlflow.db'}")
     ids = [e.experiment_id for e in client.search_experiments() if "/" in e.name]
     points = client.search_runs(ids, "tags.`luceloop.kind` = 'point'")
-    assert [run.info.status for run in points] == ["FAILED", "FAILED"]
-    assert all(reason in run.data.tags["mlflow.note.content"] for run in points)
+    assert len(points) == 2 * len(BAD_REWARDS)
+    for reward, reason in BAD_REWARDS.items():
+        said = f"failed: reward users_own:{reward}"
+        lines = [line for line in ran.out.splitlines() if said in line]
+        assert len(lines) >= 2 and all(reason in line for line in lines)  # both points say why
+        runs = [run for run in points if run.data.params["reward.name"] == f"users_own:{reward}"]
+        assert [run.info.status for run in runs] == ["FAILED", "FAILED"]
+        assert all(reason in run.data.tags["mlflow.note.content"] for run in runs)
 
 
 def test_a_reward_of_the_users_own_runs(local_ray: None, cli: Cli, output, tmp_path):
     where = ["--output", str(output)]
     small = ["learner.name=empirical", "data.size=50", "seeds=2", "iterations=1", "lam=1", "beta=1"]
-    for reward in ("right", "bounded"):
-        arguments = ["demo", *small, f"reward.name=users_own:{reward}", f"name={reward}"]
-        assert cli("run", *arguments, *where, QUICK).code == 0
-        assert cli("export", reward, "-o", str(tmp_path / f"{reward}.csv"), *where).code == 0
-    without = set(pd.read_csv(tmp_path / "right.csv")["metric"])
-    with_supremum = set(pd.read_csv(tmp_path / "bounded.csv")["metric"])
+    rewards = "search.reward.name.grid=['users_own:right','users_own:bounded']"
+    assert cli("run", "demo", *small, rewards, *PAIRWISE, *where, QUICK).code == 0
+    assert cli("export", "demo", "-o", str(tmp_path / "t.csv"), *where).code == 0
+    found = pd.read_csv(tmp_path / "t.csv").groupby("reward.name")["metric"].agg(set)
+    without, with_supremum = found["users_own:right"], found["users_own:bounded"]
     assert {m.split(".")[0] for m in with_supremum - without} == {
         "exp_reward_mean", "exp_reward_var", "margin/theorem_2_3",
     }  # fmt: skip

@@ -1,0 +1,48 @@
+"""A sweep run as a user runs it, in a new output folder and a Ray of its own."""
+
+from __future__ import annotations
+
+import io
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from core.config import Config
+from sweeps.output import Output, SweepFolder
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A sweep that has ended, and what its driver took."""
+
+    output: Output
+    folder: SweepFolder
+    began: float
+    """Seconds since the epoch."""
+    wall: float
+    driver_cpu: float
+    """CPU-seconds of the driver's process, MLflow's thread among them."""
+
+
+@contextmanager
+def ran(config: Config) -> Iterator[Ran]:
+    """Run a sweep, all of it; its output folder is there inside the block."""
+    from sweeps.naming import describe
+    from sweeps.runner import run_sweep
+
+    for name in ("MLFLOW_TRACKING_URI", "RAY_ADDRESS"):
+        os.environ.pop(name, None)
+    with tempfile.TemporaryDirectory(prefix="luceloop-benchmark-") as temporary:
+        output = Output.of(Path(temporary))
+        folder = output.create_sweep(config, describe(config))
+        began, start, cpu = time.time(), time.perf_counter(), time.process_time()
+        outcome = run_sweep(folder, output, Console(file=io.StringIO()), list)
+        wall, cpu = time.perf_counter() - start, time.process_time() - cpu
+        assert not (outcome.failed or outcome.unfinished or outcome.delivery.undelivered), outcome
+        yield Ran(output, folder, began, wall, cpu)
