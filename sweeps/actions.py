@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from core.errors import ConfigError, LoopError
-from core.storage import try_writing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,6 +26,7 @@ console = Console(width=None if sys.stdout.isatty() else 120)
 
 def start(config: Config, output: Output, figures: bool, identity: str | None = None) -> None:
     """Check a configuration and run it as a new sweep, with an id chosen before if there is one."""
+    from core.storage import try_writing
     from sweeps.naming import describe
     from sweeps.runner import check
 

@@ -18,7 +18,6 @@ from rich.table import Table
 
 from core.errors import ConfigError, DiskFullError, LoopError
 from core.files import FULL
-from core.storage import try_writing
 from sweeps import actions, cluster_cli
 from sweeps.actions import console
 from sweeps.options import (
@@ -133,6 +132,7 @@ def resume(sweep: str, figures: bool, output: Path | None, storage: str | None) 
     Its storage is that which it began with, unless another is named. SWEEP may be the whole id of a
     sweep that ran on another machine: its record is then read from the storage.
     """
+    from core.storage import try_writing
     from sweeps.mirror import find_or_fetch
 
     found = _output(output, storage)

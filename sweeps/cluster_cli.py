@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import click
 
 from core.errors import ConfigError
-from core.storage import is_url, refuse_password
 from sweeps.actions import console
 from sweeps.options import (
     address_option,
@@ -65,6 +64,8 @@ def submit(
     if output and not output.startswith("/"):
         raise ConfigError("--output", output, "must be an absolute path on the cluster")
     if storage:
+        from core.storage import is_url, refuse_password
+
         refuse_password("--storage", storage)
         if not is_url(storage) and not storage.startswith("/"):
             allowed = "must be a URL or an absolute path on the cluster"
