@@ -31,7 +31,8 @@ from core.config import (
 )
 from core.files import new_file
 from core.learners.base import Fitted, Progress, select_row, to_device
-from core.storage import Folder, local_file, lock, open_whole, write_whole
+from core.locks import lock
+from core.storage import Folder, local_file, make_folder, open_whole, write_whole
 
 logger = logging.getLogger(__name__)
 
@@ -102,7 +103,7 @@ class InitialModels:
             one_by_one: whether each is trained and kept by itself, and another process that needs
                 the same ones trains others meanwhile; else the missing ones are one ensemble.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder)
         rows = list(range(len(seeds)))
         if one_by_one:
             found = self._each(key, seeds, train)

@@ -25,7 +25,8 @@ from core.cache import data_identity, read, save_atomically
 from core.config import ClassifierConfig, Config, SmallCNNConfig, VGG11Config
 from core.errors import ConfigError
 from core.images import ImageData, LabelledImages
-from core.storage import Folder, local_file, lock
+from core.locks import lock
+from core.storage import Folder, local_file, make_folder
 
 logger = logging.getLogger(__name__)
 
@@ -146,7 +147,7 @@ class Classifier:
             return self._from_file(chosen.weights)
         if self._cache is None:
             return self._train()
-        self._cache.mkdir(parents=True, exist_ok=True)
+        make_folder(self._cache)
         path = self._cache / f"classifier-{self._fingerprint()}.pt"
         with lock(path).acquire():
             content = read(path)
@@ -184,8 +185,8 @@ class Classifier:
 
     def _from_file(self, file: str) -> Trained:
         """A checkpoint of a public CIFAR-10 model zoo: a plain state dict, read without pickle."""
+        copy = local_file("classifier.weights", file)
         try:
-            copy = local_file("classifier.weights", file)
             weights = torch.load(copy, weights_only=True, map_location="cpu")
             module = self._build()
             module.load_state_dict(weights)

@@ -30,6 +30,10 @@ class DiskFullError(RuntimeError):
     """A disk that takes no more; its message is one line for the user, what to do included."""
 
 
+class StorageError(RuntimeError):
+    """Storage that does not answer, or refuses; another try may do better."""
+
+
 def one_line(error: Exception) -> str:
     """What the system said, else what the error says first, else what it is; no passwords."""
     root: BaseException = error

@@ -39,6 +39,30 @@ def start(config: Config, output: Output, figures: bool, identity: str | None = 
     run(folder, output, figures)
 
 
+def resume(wanted: str, output: Output, figures: bool, moved: bool) -> None:
+    """Run what is left of the sweep that `wanted` names.
+
+    Args:
+        wanted: the sweep.
+        output: the output folder.
+        figures: whether to draw at the end.
+        moved: whether its storage is from now on that of `output`.
+    """
+    from core.storage import try_writing
+    from sweeps.delivery import alone
+    from sweeps.mirror import find_or_fetch
+
+    if moved:
+        try_writing("--storage", output.storage)
+    folder = find_or_fetch(output, wanted)
+    if moved:
+        with alone(folder):
+            folder.keep_storage(output.storage)
+    elif folder.has_own_storage:
+        try_writing("--storage", folder.storage)
+    run(folder, output, figures)
+
+
 def run(folder: SweepFolder, output: Output, figures: bool) -> None:
     """Run what is left of a sweep, show what came of it, and exit by it."""
     from sweeps.runner import run_sweep

@@ -3,20 +3,22 @@
 The composition root: the one module that may import all layers. Heavy imports wait for the
 command that needs them, so that a typo is answered at once.
 
-Exit codes: 0 done; 1 the sweep ended with failed trials, or MLflow does not have all of it;
-or its disk is full; 2 a usage or configuration error, in one line; 130 interrupted.
+Exit codes: 0 done; 1 the sweep ended with failed trials, or MLflow does not have all of it, or its
+disk is full or its storage silent; 2 a usage or configuration error, in one line; 130 interrupted.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import click
 from rich.table import Table
 
-from core.errors import ConfigError, DiskFullError, LoopError
+from core.errors import ConfigError, DiskFullError, LoopError, StorageError
 from core.files import FULL
 from sweeps import actions, cluster_cli
 from sweeps.actions import console
@@ -132,15 +134,8 @@ def resume(sweep: str, figures: bool, output: Path | None, storage: str | None) 
     Its storage is that which it began with, unless another is named. SWEEP may be the whole id of a
     sweep that ran on another machine: its record is then read from the storage.
     """
-    from core.storage import try_writing
-    from sweeps.mirror import find_or_fetch
-
     found = _output(output, storage)
-    folder = find_or_fetch(found, sweep)
-    if storage is not None:
-        try_writing("--storage", found.storage)
-        folder.keep_storage(found.storage)
-    actions.run(folder, found, figures)
+    actions.resume(sweep, found, figures, moved=storage is not None)
 
 
 @app.command()
@@ -311,11 +306,18 @@ for command in cluster_cli.COMMANDS:
 def main() -> None:
     """Entry point of the console script."""
     sys.path.insert(0, str(Path.cwd()))  # custom code lives beside the user's configuration
-    try:
+    with reporting():
         sys.exit(app(standalone_mode=False))
+
+
+@contextmanager
+def reporting() -> Iterator[None]:
+    """End this process with a line and an exit code, where something is raised for the user."""
+    try:
+        yield
     except (ConfigError, LoopError) as error:
         fail(str(error), 2)
-    except DiskFullError as error:
+    except (DiskFullError, StorageError) as error:
         fail(str(error), 1)
     except OSError as error:
         if error.errno in FULL:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,10 +10,11 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from core.config import Config
 from core.errors import ConfigError
 from sweeps.experiment import Experiment, SweepIdentity
 from sweeps.ledger import Ledger
-from sweeps.mirror import Mirror
+from sweeps.mirror import Mirror, mirrored
 from sweeps.naming import describe
 from sweeps.output import Output, SweepFolder
 from sweeps.tracking import Tracker
@@ -60,12 +62,10 @@ def sync(folder: SweepFolder, output: Output, finish: Callable[[], list[Path]]) 
         finish: draws the figures and the report of a sweep that has ended.
     """
     config = folder.config()
-    with alone(folder):
+    with alone(folder), _copied_first(folder, config) as mirror:
         ledger = Ledger(folder.ledger, writable=False)
         points = ledger.points.values()
         ended = config.point_count == sum(point.status is not None for point in points)
-        # Of what has ended nothing goes on elsewhere, so its storage may be gone.
-        mirror = Mirror(folder) if folder.has_own_storage and not ended else None
         identity = SweepIdentity(folder.id, config, describe(config))
         tracker = Tracker(output, folder, identity, mirror)
         tracker.start(ledger)
@@ -73,6 +73,15 @@ def sync(folder: SweepFolder, output: Output, finish: Callable[[], list[Path]]) 
         if not tracker.undelivered:
             complete(tracker, folder, finish if ended else None, again=False)
     return Delivery(len(ledger.events), tracker.undelivered, tracker.error)
+
+
+def _copied_first(
+    folder: SweepFolder, config: Config
+) -> contextlib.AbstractContextManager[Mirror | None]:
+    """Of a sweep that has ended nothing goes on elsewhere, and its storage may be gone."""
+    points = Ledger(folder.ledger, writable=False).points.values()
+    ended = config.point_count == sum(point.status is not None for point in points)
+    return contextlib.nullcontext() if ended else mirrored(folder)
 
 
 def complete(

@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from core.parsing import dotted, set_dotted
-from core.storage import Folder, is_url, write_whole
+from core.storage import Folder, is_url, make_folder, write_whole
 from sweeps.output import Output
 from sweeps.upload import CONFIG, ENVIRONMENT, FILE_KEYS
 
@@ -28,7 +28,8 @@ def main() -> None:
         cli.fail("--output=None: must be given, or $LUCELOOP_OUTPUT set on the cluster's nodes", 2)
     _read_environment(ENVIRONMENT)
     if CONFIG.exists():
-        _keep_files(CONFIG, _output(sys.argv))
+        with cli.reporting():
+            _keep_files(CONFIG, _output(sys.argv))
     cli.main()
 
 
@@ -65,7 +66,7 @@ def _keep(file: Path, folder: Folder) -> Folder:
     digest = hashlib.sha256(content).hexdigest()[:24]
     kept = folder / f"{file.stem}-{digest}{file.suffix}"
     if not kept.exists():
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         write_whole(content, kept)
     return kept
 

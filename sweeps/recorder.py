@@ -17,8 +17,9 @@ import torch
 from pyarrow.fs import FSSpecHandler, PyFileSystem
 from ray.tune import Callback
 
+from core.errors import StorageError
 from core.files import says_full, write_atomically
-from core.storage import Folder, listed, remove_folders
+from core.storage import Folder, listed, remove_folder
 from sweeps.ledger import Ledger
 from sweeps.output import SweepFolder
 from sweeps.progress import Progress
@@ -92,9 +93,12 @@ class Recorder(Callback):
         while len(kept) > 2:
             self._remover.submit(_remove, kept.popleft())
 
-    def close(self) -> None:
-        """Wait until old checkpoints are gone."""
-        self._remover.shutdown()
+    def __enter__(self) -> Recorder:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Wait until old checkpoints are gone, unless the sweep was cut short."""
+        self._remover.shutdown(cancel_futures=kind is not None)
 
     def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         """Record that a point is done, or was stopped early."""
@@ -157,7 +161,7 @@ def _save(path: Path, **arrays: np.ndarray | None) -> None:
 def _remove(folder: Folder) -> None:
     """Delete a checkpoint; one that stays does no harm, and goes when its point has ended."""
     try:
-        remove_folders([folder])
+        remove_folder(folder)
     except Exception as error:  # every filesystem has its own
         logger.warning("cannot delete the old checkpoint %s: %s", folder, error)
 
@@ -180,6 +184,8 @@ class Checkpoints:
         for folder in reversed(self._found[index]):
             try:
                 read_checkpoint(folder)
+            except StorageError:
+                raise
             except Exception as error:  # a torn file can fail in any way; the one before serves
                 logger.warning("skipping unreadable checkpoint %s: %s", folder, error)
             else:
@@ -189,8 +195,13 @@ class Checkpoints:
     def remove(self, points: Iterable[int]) -> None:
         """Delete the checkpoints of points that have ended, those of this attempt included."""
         ended = set(points)
-        folders = listed(self._tune, FOLDERS)
-        remove_folders([folder for folder in folders if _index(folder) in ended])
+        try:
+            folders = listed(self._tune, FOLDERS)
+        except StorageError as error:
+            logger.warning("old checkpoints stay where they are: %s", error)
+            return
+        with ThreadPoolExecutor(REMOVERS, "old-checkpoints") as remover:
+            list(remover.map(_remove, [folder for folder in folders if _index(folder) in ended]))
 
 
 def for_ray(folder: Folder) -> tuple[PyFileSystem | None, str]:

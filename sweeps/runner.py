@@ -35,7 +35,7 @@ from core.parsing import at_point
 from sweeps.delivery import Delivery, alone, complete
 from sweeps.experiment import SweepIdentity
 from sweeps.ledger import Ledger, Point
-from sweeps.mirror import Mirror
+from sweeps.mirror import mirrored
 from sweeps.naming import describe
 from sweeps.output import Output, SweepFolder, plain
 from sweeps.progress import build_progress
@@ -126,9 +126,8 @@ def run_sweep(
     """
     config = folder.config()
     identity = SweepIdentity(folder.id, config, describe(config))
-    with alone(folder):
+    with alone(folder), mirrored(folder) as mirror:
         ledger = Ledger(folder.ledger)
-        mirror = Mirror(folder) if folder.has_own_storage else None
         tracker = Tracker(output, folder, identity, mirror)
         patience = STORE_PATIENCE
         try:
@@ -190,7 +189,7 @@ def _run_trials(
     try:
         first = Loop(check_space(config)[0])
         allocation = _allocate(config, ray.cluster_resources(), len(first.shards))
-        checkpoints = Checkpoints(folder)
+        checkpoints, cache = Checkpoints(folder), str(folder.cache)
 
         def length(point: Point) -> int:
             return at_point(config, point.values).iterations
@@ -199,7 +198,7 @@ def _run_trials(
             return {
                 "index": point.index,
                 "point": plain(at_point(config, point.values)),
-                "cache": str(folder.cache),
+                "cache": cache,
                 "samplers": allocation.samplers,
                 "trial_gpus": allocation.trial_gpus,
                 "sampler_cpus": allocation.sampler_cpus,
@@ -230,10 +229,8 @@ def _run_trials(
                 verbose=0,
             ),
         )
-        try:
+        with recorder:
             tuner.fit()
-        finally:
-            recorder.close()
         checkpoints.remove(point.index for point in ledger.points.values() if point.status)
     finally:
         progress.close()
@@ -262,9 +259,12 @@ def _start_ray() -> None:
 
 
 def _full_disk(folder: SweepFolder) -> str:
-    reason = os.strerror(errno.ENOSPC)
+    reason, places = os.strerror(errno.ENOSPC), [folder.path]
+    if folder.has_own_storage and isinstance(folder.storage, Path):
+        places.append(folder.storage)
     return (
-        f"{reason} (ENOSPC) under {folder.path}: the sweep ended, everything on record is kept; "
+        f"{reason} (ENOSPC) under {' or '.join(map(str, places))}: "
+        f"the sweep ended, everything on record is kept; "
         f"make room, then: luceloop resume {folder.id}"
     )
 

@@ -37,6 +37,8 @@ INTERVAL = 1.0
 """Seconds between deliveries, in which rows of the same run gather into one call."""
 RETRY_AT_MOST = 30.0
 """Seconds between attempts while the store is down."""
+LAST_PATIENCE = 3.0
+"""Seconds that `close` waits for a store which lacks little that it may have."""
 CHUNK = 50
 """Events delivered before that is noted."""
 
@@ -121,6 +123,8 @@ class Tracker:
         """Deliver what is left; give up when the store has taken nothing for `patience` seconds."""
         if self._mirror is not None and self._thread is not None:
             self._mirror.close(patience)
+            if self._mirror.error:  # no more can be delivered than was copied
+                patience = min(patience, LAST_PATIENCE)
         self._closing.set()
         closed = time.monotonic()
         while self._thread is not None and self._thread.is_alive():

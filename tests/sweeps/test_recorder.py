@@ -52,7 +52,8 @@ def test_each_trial_keeps_its_two_newest_checkpoints(recorder: Recorder):
     for i in range(4):
         for point in (0, 1):
             _checkpoint(recorder, point, folders[point][i])
-    recorder.close()
+    with recorder:
+        pass
     for point in (0, 1):
         assert [folder.exists() for folder in folders[point]] == [False, False, True, True]
 
@@ -61,7 +62,8 @@ def test_a_checkpoint_written_again_counts_once(recorder: Recorder):
     first, second = _folders(recorder, 0, 2)
     for folder in (first, second, second, second):
         _checkpoint(recorder, 0, folder)
-    recorder.close()
+    with recorder:
+        pass
     assert first.exists() and second.exists()
 
 

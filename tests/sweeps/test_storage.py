@@ -12,9 +12,10 @@ import pytest
 from mlflow import MlflowClient
 from upath import UPath
 
-from core.storage import files_in, listed, remove_folders, write_whole
+from core import locks
+from core.storage import files_in, listed, make_folder, remove_folder, write_whole
 from sweeps.ledger import Ledger
-from sweeps.mirror import Mirror, find_or_fetch
+from sweeps.mirror import find_or_fetch, mirrored
 from sweeps.output import Output, SweepFolder
 from tests.processes import finish, luceloop, rows
 from tests.servers import wait_until
@@ -40,11 +41,13 @@ def test_a_machine_that_is_lost_costs_nothing_that_the_storage_has(
     [folder] = Output(lost).sweeps()
     assert {path.name for path in lost.iterdir()} <= {"sweeps", "artifacts"}
     assert not (folder.path / "tune").exists()
-    assert {file.name for file in files_in(bucket)} > {"loop.pt", "config.yaml"}
+    assert {file.name for file in files_in(bucket).values()} > {"loop.pt", "config.yaml"}
     assert listed(bucket, "cache/p0-*.pt")
 
+    (bucket / "sweeps" / folder.id / "record" / "driver.lock").unlink()  # a minute later
     copy = find_or_fetch(Output(tmp_path / "copy", bucket), folder.id)
-    copied = rows(tmp_path / "copy")
+    with mirrored(copy):
+        copied = rows(tmp_path / "copy")
     assert copied == before[: len(copied)] != []
     for row in copied:
         for file, _ in folder.iteration_files(row["point"], row["iteration"]):
@@ -56,7 +59,7 @@ def test_a_machine_that_is_lost_costs_nothing_that_the_storage_has(
     finish(resume, 0)
     pd.testing.assert_frame_equal(curves(other, store), curves(tiny), check_exact=True)
     assert_no_step_twice(store)
-    assert not [file for file in files_in(bucket) if file.name == "loop.pt"]
+    assert not [file for file in files_in(bucket).values() if file.name == "loop.pt"]
 
 
 def wait_for_rows(output: Path, count: int) -> None:
@@ -75,10 +78,6 @@ def assert_no_step_twice(store: str) -> None:
             assert len(steps) == len(set(steps)), (run.info.run_name, metric)
 
 
-def _places(folder: Path) -> set[str]:
-    return {str(file.relative_to(folder)) for file in files_in(folder)}
-
-
 # --- the copy of the record
 
 
@@ -92,61 +91,138 @@ def copied(tiny: Path, tmp_path: Path, bucket: UPath) -> SweepFolder:
     return folder
 
 
+def _copy(folder: SweepFolder, content: bytes) -> None:
+    """Copy what a run of the sweep has written until its ledger is `content`."""
+    with mirrored(folder) as mirror:
+        folder.ledger.write_bytes(content)
+        assert mirror is not None
+        mirror.copy()
+        assert mirror.events == content.count(b"\n")
+
+
+def _fetched(output: Path, bucket: UPath, sweep: str) -> SweepFolder:
+    """The sweep on a machine that has nothing of it."""
+    folder = find_or_fetch(Output(output, bucket), sweep)
+    with mirrored(folder):
+        pass
+    return folder
+
+
+def _places(folder: Path) -> set[str]:
+    return {str(file.relative_to(folder)) for file in folder.rglob("*.npz")}
+
+
 def test_a_copy_made_in_pieces_by_several_runs_is_the_record(
     copied: SweepFolder, bucket: UPath, tmp_path: Path
 ):
-    content = copied.ledger.read_bytes()
-    cuts = [0, 1000, 1001, len(content) // 2, len(content)]
-    for first in (0, 1, 3):  # a run copies from the start what others had copied in pieces
-        mirror = Mirror(copied)
-        for cut in cuts[first:]:
-            copied.ledger.write_bytes(content[:cut])
-            mirror.copy()
-    assert mirror.events == content.count(b"\n")
-    there = Output(tmp_path / "there", bucket)
-    fetched = find_or_fetch(there, copied.id)
-    assert fetched.path == there.path / "sweeps" / copied.id
+    lines = copied.ledger.read_bytes().splitlines(keepends=True)
+    copied.ledger.unlink()
+    for count in (3, 4, 20, len(lines)):
+        _copy(copied, b"".join(lines[:count]))
+    fetched = _fetched(tmp_path / "there", bucket, copied.id)
+    assert fetched.path == tmp_path / "there" / "sweeps" / copied.id
     assert fetched.storage == bucket
-    assert fetched.ledger.read_bytes() == content
+    assert fetched.ledger.read_bytes() == b"".join(lines)
     assert fetched.config() == copied.config()
     for kind in ("previews", "initial"):
-        assert _places(fetched.path / kind) == _places(copied.path / kind)
-    assert find_or_fetch(there, copied.id[:-1]).path == fetched.path  # found here from now on
+        assert _places(fetched.path / kind) == _places(copied.path / kind) != set()
+    assert find_or_fetch(Output(tmp_path / "there"), copied.id[:-1]).path == fetched.path
 
 
 def test_half_a_line_is_not_copied(copied: SweepFolder, bucket: UPath, tmp_path: Path):
     content = copied.ledger.read_bytes()
     whole = content[: content.rfind(b"\n", 0, -1) + 1]
     copied.ledger.write_bytes(content[:-1])
-    Mirror(copied).copy()
-    fetched = find_or_fetch(Output(tmp_path / "there", bucket), copied.id)
+    with mirrored(copied) as mirror:
+        mirror.copy()
+    fetched = _fetched(tmp_path / "there", bucket, copied.id)
     assert fetched.ledger.read_bytes() == whole
     assert len(Ledger(fetched.ledger, writable=False).events) == whole.count(b"\n")
+
+
+def test_a_machine_that_comes_back_takes_over_what_another_has_done(
+    copied: SweepFolder, bucket: UPath, tmp_path: Path
+):
+    lines = copied.ledger.read_bytes().splitlines(keepends=True)
+    _copy(copied, b"".join(lines[:5]))
+    other = _fetched(tmp_path / "other", bucket, copied.id)
+    _copy(other, b"".join(lines[:9]))
+    with mirrored(copied):  # had not copied these, which are the same
+        assert copied.ledger.read_bytes() == b"".join(lines[:9])
+
+
+def test_records_that_have_parted_are_not_mixed(
+    copied: SweepFolder, bucket: UPath, tmp_path: Path, cli: Cli
+):
+    lines = copied.ledger.read_bytes().splitlines(keepends=True)
+    _copy(copied, b"".join(lines[:5]))
+    other = _fetched(tmp_path / "other", bucket, copied.id)
+    _copy(other, b"".join(lines[:6]))
+    mine = b"".join([*lines[:5], lines[6]])  # was recorded, and not copied, when the line broke
+    copied.ledger.write_bytes(mine)
+    refused = cli("resume", copied.id, "--output", str(copied.path.parents[1]))
+    assert refused.code == 2 and "was run on another machine, too" in refused.err
+    assert copied.ledger.read_bytes() == mine
+    assert _fetched(tmp_path / "third", bucket, copied.id).ledger.read_bytes() == b"".join(
+        lines[:6]
+    )
+
+
+def test_two_machines_do_not_run_a_sweep_at_once(
+    copied: SweepFolder, bucket: UPath, tmp_path: Path, cli: Cli, monkeypatch
+):
+    monkeypatch.setattr(locks, "POLL", 0.05)
+    monkeypatch.setattr(locks, "RENEW", 0.1)
+    monkeypatch.setattr(locks, "DEAD", 1.0)
+    where = ["--output", str(tmp_path / "other"), "--storage", str(bucket)]
+    with mirrored(copied) as mirror:
+        mirror.copy()
+        refused = cli("resume", copied.id, *where)
+        assert refused.code == 2 and "is being run on another machine" in refused.err
+    with mirrored(copied):
+        pass
 
 
 def test_a_copy_that_lacks_a_part_is_refused(
     copied: SweepFolder, bucket: UPath, tmp_path: Path, cli: Cli
 ):
-    content = copied.ledger.read_bytes()
-    mirror = Mirror(copied)
-    for cut in (2000, 9000, len(content)):
-        copied.ledger.write_bytes(content[:cut])
-        mirror.copy()
+    lines = copied.ledger.read_bytes().splitlines(keepends=True)
+    copied.ledger.unlink()
+    for count in (3, 9, len(lines)):
+        _copy(copied, b"".join(lines[:count]))
     record = bucket / "sweeps" / copied.id / "record"
     where = ["--output", str(tmp_path / "there"), "--storage", str(bucket)]
-    pieces = listed(record, "ledger/*")
-    middle = pieces[1].read_bytes()
-    pieces[1].unlink()
+    listed(record, "ledger/*")[1].unlink()
     refused = cli("resume", copied.id, *where)
     assert refused.code == 2 and "lacks a part of its ledger" in refused.err
-    write_whole(middle, pieces[1])
-    (record / "config.yaml").unlink()
+    remove_folder(record)
+    shutil.rmtree(tmp_path / "there")
     refused = cli("resume", copied.id, *where)
-    assert refused.code == 2 and "has no whole copy" in refused.err
-    remove_folders([record])
-    refused = cli("resume", copied.id, *where)
-    assert refused.code == 2 and "there are no sweeps" in refused.err
-    assert not (tmp_path / "there").exists()
+    assert refused.code == 2 and f"there nor in {bucket}" in refused.err
+    assert len(refused.err.splitlines()) == 1 and not (tmp_path / "there").exists()
+
+
+@pytest.mark.parametrize("kind", ["path", "s3"])
+def test_nothing_else_in_the_record_is_touched(
+    kind, copied: SweepFolder, bucket: UPath, tmp_path: Path
+):
+    storage = bucket if kind == "s3" else tmp_path / "storage"
+    copied.keep_storage(storage)
+    _copy(copied, copied.ledger.read_bytes())
+    record = storage / "sweeps" / copied.id / "record"
+    make_folder(record / "previews" / "point-0000")
+    strange = ["ledger/.000000000000000.jsonl.k3jd8s_a", "ledger/x.jsonl", "escaped.txt",
+               "previews/point-0000/escaped.sh"]  # fmt: skip
+    for place in strange:
+        write_whole(b"strange", record / place)
+    if kind == "s3":
+        record.fs.pipe_file(f"{record.path}/previews/../../../../../escaped.npz", b"strange")
+    there = tmp_path / "a" / "b" / "there"
+    fetched = find_or_fetch(Output(there, storage), copied.id)
+    with mirrored(fetched):
+        pass
+    assert fetched.ledger.read_bytes() == copied.ledger.read_bytes()
+    assert not [file for file in (tmp_path / "a").rglob("*") if "escaped" in file.name]
 
 
 # --- the option
