@@ -49,21 +49,19 @@ def _folders(recorder: Recorder, point: int, count: int) -> list[Path]:
 
 def test_each_trial_keeps_its_two_newest_checkpoints(recorder: Recorder):
     folders = {point: _folders(recorder, point, 4) for point in (0, 1)}
-    for i in range(4):
-        for point in (0, 1):
-            _checkpoint(recorder, point, folders[point][i])
     with recorder:
-        pass
+        for i in range(4):
+            for point in (0, 1):
+                _checkpoint(recorder, point, folders[point][i])
     for point in (0, 1):
         assert [folder.exists() for folder in folders[point]] == [False, False, True, True]
 
 
 def test_a_checkpoint_written_again_counts_once(recorder: Recorder):
     first, second = _folders(recorder, 0, 2)
-    for folder in (first, second, second, second):
-        _checkpoint(recorder, 0, folder)
     with recorder:
-        pass
+        for folder in (first, second, second, second):
+            _checkpoint(recorder, 0, folder)
     assert first.exists() and second.exists()
 
 
