@@ -96,7 +96,7 @@ class Regression(ABC):
         """
         if state is None and self.config.checkpoint is not None:
             return self._from_checkpoint(self.config.checkpoint, len(seeds))
-        check_samples(training, seeds, iteration)
+        _check_samples(training, seeds, iteration)
         if len(seeds) == 1 or not self.one_by_one:
             if state is None:
                 return self.fit_initial(training, seeds, None)
@@ -104,7 +104,7 @@ class Regression(ABC):
         rows = []
         for row, seed in enumerate(seeds):
             start = None if state is None else select_row(state, row)
-            rows.append(self.fit(start, select_training(training, row), [seed], iteration))
+            rows.append(self.fit(start, _select_training(training, row), [seed], iteration))
         return Fitted.stack(rows)
 
     def fit_initial(
@@ -115,7 +115,7 @@ class Regression(ABC):
         Raises:
             LoopError: naming the seeds whose samples or loss are NaN or infinite.
         """
-        check_samples(training, seeds, 0)
+        _check_samples(training, seeds, 0)
         config, decay = self.config, self.config.initial_decay
         snapshot = None if progress is None else progress.load()
         if snapshot is None:
@@ -242,12 +242,12 @@ def _flipped(x: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
     return torch.where(mirror.reshape(*x.shape[:3], *[1] * (x.dim() - 3)), x.flip(-1), x)
 
 
-def select_training(training: TrainingSet, row: int) -> TrainingSet:
+def _select_training(training: TrainingSet, row: int) -> TrainingSet:
     """The training set of one row, its leading axis kept with length 1."""
     return TrainingSet(training.samples[row : row + 1], training.sizes[row : row + 1])
 
 
-def check_samples(training: TrainingSet, seeds: Sequence[int], iteration: int) -> None:
+def _check_samples(training: TrainingSet, seeds: Sequence[int], iteration: int) -> None:
     """Refuse training samples that are not finite.
 
     Raises:

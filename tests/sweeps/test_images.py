@@ -17,7 +17,6 @@ from sweeps.output import Output
 from tests.processes import finish, luceloop, rows
 from tests.support import QUICK, Cli, curves, run_main, write_cifar10
 
-pytestmark = pytest.mark.processes
 
 TINY = [
     "learner.steps=2", "learner.initial_steps=2", "learner.batch_size=4", "learner.nfe=4",
@@ -106,6 +105,7 @@ CIFAR = [
 
 
 @pytest.mark.slow
+@pytest.mark.processes
 def test_the_papers_experiment_runs_and_resumes_on_a_small_archive(
     local_ray, cli: Cli, output, empty_store, tmp_path
 ):

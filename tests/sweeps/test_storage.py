@@ -263,6 +263,3 @@ def test_a_path_may_be_storage_and_is_remembered(
     assert {path.name for path in storage.iterdir()} == {"cache", "sweeps"}
     assert not (output / "cache").exists() and not (folder.path / "tune").exists()
     assert cli("resume", "latest", *where).code == 0
-    moved = tmp_path / "moved"
-    assert cli("resume", "latest", "--storage", str(moved), *where).code == 0
-    assert folder.storage == moved
