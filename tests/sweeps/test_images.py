@@ -17,7 +17,6 @@ from sweeps.output import Output
 from tests.processes import finish, luceloop, rows
 from tests.support import QUICK, Cli, curves, run_main, write_cifar10
 
-
 TINY = [
     "learner.steps=2", "learner.initial_steps=2", "learner.batch_size=4", "learner.nfe=4",
     "classifier.epochs=1", "curation.k=2", "kept_size=8", "iterations=1", "seeds=[4,5]",
