@@ -64,14 +64,12 @@ def sync(folder: SweepFolder, output: Output, finish: Callable[[], list[Path]]) 
     config = folder.config()
     with alone(folder), _copied_first(folder, config) as mirror:
         ledger = Ledger(folder.ledger, writable=False)
-        points = ledger.points.values()
-        ended = config.point_count == sum(point.status is not None for point in points)
         identity = SweepIdentity(folder.id, config, describe(config))
         tracker = Tracker(output, folder, identity, mirror)
         tracker.start(ledger)
         tracker.close(PATIENCE)
         if not tracker.undelivered:
-            complete(tracker, folder, finish if ended else None, again=False)
+            complete(tracker, folder, finish if _has_ended(ledger, config) else None, again=False)
     return Delivery(len(ledger.events), tracker.undelivered, tracker.error)
 
 
@@ -79,9 +77,13 @@ def _copied_first(
     folder: SweepFolder, config: Config
 ) -> contextlib.AbstractContextManager[Mirror | None]:
     """Of a sweep that has ended nothing goes on elsewhere, and its storage may be gone."""
-    points = Ledger(folder.ledger, writable=False).points.values()
-    ended = config.point_count == sum(point.status is not None for point in points)
+    ended = _has_ended(Ledger(folder.ledger, writable=False), config)
     return contextlib.nullcontext() if ended else mirrored(folder)
+
+
+def _has_ended(ledger: Ledger, config: Config) -> bool:
+    ended = [point for point in ledger.points.values() if point.status is not None]
+    return len(ended) == config.point_count
 
 
 def complete(
