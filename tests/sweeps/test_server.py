@@ -106,8 +106,8 @@ class Outage(threading.Thread):
     def run(self) -> None:
         while recorded(self._output) < self._after:
             time.sleep(0.02)
-        self._server.kill()
         before = recorded(self._output)
+        self._server.kill()  # at once, but to see that it is gone may take this thread long
         while recorded(self._output) < min(before + self._during, TINY_ROWS):
             time.sleep(0.02)
         self.passed = recorded(self._output) - before
