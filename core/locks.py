@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 from upath import UPath
 
 from core.errors import one_line
-from core.storage import Folder
+from core.storage import Folder, open_whole
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ def lock(file: Folder, holder: str = "") -> Lock:
 class Lease:
     """A lock on storage that has none: a file that its holder writes anew every few seconds.
 
-    It saves work and protects nothing: of two that wait for a holder who died, both may go on.
+    Of two that wait for a holder who died, both may go on: what it guards must bear that.
     """
 
     def __init__(self, file: UPath, holder: str = "") -> None:
@@ -81,8 +81,7 @@ class Lease:
         finally:
             ended.set()
             renewing.join()
-            if self._is_held_by(own):
-                self._delete()
+            self._release(own)
 
     def _take(self, own: str) -> bool:
         held = self._read()
@@ -102,9 +101,17 @@ class Lease:
 
     def _read(self) -> bytes | None:
         try:
-            return bytes(self._file.fs.cat_file(self._file.path))
+            with open_whole(self._file) as file:
+                return file.read()
         except FileNotFoundError:
             return None
+
+    def _release(self, own: str) -> None:
+        try:
+            if self._is_held_by(own):
+                self._delete()
+        except Exception as error:  # what was done is done; others wait a little longer
+            logger.warning("cannot release %s: %s", self._file, one_line(error))
 
     def _delete(self) -> None:
         with contextlib.suppress(FileNotFoundError):
