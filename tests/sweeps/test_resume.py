@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 import shutil
 import signal
+import subprocess
 import time
+from pathlib import Path
 
 import pandas as pd
 import psutil
@@ -17,7 +19,9 @@ from tests.support import QUICK, curves, run_main
 
 pytestmark = pytest.mark.processes
 
-SHORT = [*SWEEP, "learner.initial_steps=80"]
+SHORT = [*SWEEP, "learner.initial_steps=80", "iterations=4"]
+ROWS = 2 * 5
+"""Iterations of its points."""
 
 
 @pytest.fixture(scope="module")
@@ -30,32 +34,34 @@ def undisturbed(local_ray, tmp_path_factory, empty_store) -> pd.DataFrame:
     return curves(output)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("how", "after", "code"),
-    [
-        (signal.SIGKILL, 4, -signal.SIGKILL),
-        (signal.SIGINT, 3, 130),
-    ],
-    ids=lambda value: value.name if isinstance(value, signal.Signals) else str(value),
-)
-def test_a_killed_driver_is_resumed_to_the_same_table(
-    how, after, code, undisturbed, output, orphans
-):
-    process = luceloop(output, *SHORT)
+def end_midway(process: subprocess.Popen, output: Path, how: signal.Signals, after: int) -> str:
+    """End a driver once so many iterations are on record; what it printed."""
     deadline = time.monotonic() + 120
     while len(rows(output)) < after and time.monotonic() < deadline:
         time.sleep(0.05)
-    orphans += psutil.Process(process.pid).children(recursive=True)
     process.send_signal(how)
-    out = finish(process, code)
-    if code == 130:
-        assert "luceloop resume" in out and "Traceback" not in out
+    out = finish(process, 130 if how == signal.SIGINT else -how)
+    assert after <= len(rows(output)) < ROWS
+    return out
+
+
+@pytest.mark.slow
+def test_a_driver_killed_and_then_interrupted_is_resumed_to_the_same_table(
+    undisturbed, output, orphans
+):
+    process = luceloop(output, *SHORT)
+    while not rows(output) and process.poll() is None:
+        time.sleep(0.05)
+    orphans += psutil.Process(process.pid).children(recursive=True)
+    end_midway(process, output, signal.SIGKILL, 3)
+    resume = ["resume", "latest", QUICK]
+    process = luceloop(output, *resume)
+    out = end_midway(process, output, signal.SIGINT, 1 + len(rows(output)))
+    assert "luceloop resume" in out and "Traceback" not in out
     done = len(rows(output))
-    assert after <= done < 8
-    out = finish(luceloop(output, "resume", "latest", QUICK), 0)
-    assert "iteration 3/3" in out  # plain lines where there is no terminal
-    assert len(re.findall(r"  iteration \d", out)) == 8 - done  # nothing on record ran again
+    out = finish(luceloop(output, *resume), 0)
+    assert "iteration 4/4" in out  # plain lines where there is no terminal
+    assert len(re.findall(r"  iteration \d", out)) == ROWS - done  # nothing on record ran again
     pd.testing.assert_frame_equal(curves(output), undisturbed, check_exact=True)
     client = MlflowClient(f"sqlite:///{output / 'mlflow.db'}")
     [experiment] = [e for e in client.search_experiments() if "/" in e.name]
