@@ -53,6 +53,7 @@ class Trial(tune.Trainable):
 
     def _start(self, config: dict[str, Any]) -> None:
         self._given = config
+        self._cache = open_folder("cache", config["cache"])
         self._rows: dict[int, dict[str, list[float]]] = {}
         self._iterations: Iterator[IterationResult] | None = None
         self._state: LoopState | None = None
@@ -99,7 +100,7 @@ class Trial(tune.Trainable):
     def _begin(self) -> Iterator[IterationResult]:
         config, given = parse_config(self._given["point"]), self._given
         settle(config.resources.threads)
-        loop = Loop(config, here(), cache=open_folder("cache", given["cache"]))
+        loop = Loop(config, here(), cache=self._cache)
         if not given["samplers"]:
             return loop.run(self._state)
         if self._pool is None:
