@@ -41,6 +41,8 @@ def open_folder(key: str, text: str) -> Folder:
     Raises:
         ConfigError: if it is no folder that several processes can share, or its package is missing.
     """
+    if re.match(r"[a-z][a-z0-9+]+:/[^/]", text):
+        raise ConfigError(key, text, "must be a path, or a URL with two slashes after the colon")
     if not is_url(text):
         return Path(text).expanduser().absolute()
     found = _open_url(key, text)
@@ -103,7 +105,10 @@ def try_writing(key: str, folder: Folder) -> None:
         write_whole(b"", file)
         file.unlink()
     except Exception as error:  # every filesystem has its own
-        reason = str(error) if isinstance(error, StorageError) else one_line(error)
+        cause = error.__cause__ if isinstance(error, StorageError) else error
+        reason = "it is read-only"
+        if isinstance(cause, Exception) and not isinstance(cause, NotImplementedError):
+            reason = one_line(cause)
         raise ConfigError(key, str(folder), f"cannot be written: {reason}") from error
 
 

@@ -50,13 +50,14 @@ def resume(wanted: str, output: Output, figures: bool, moved: bool) -> None:
     """
     from core.storage import try_writing
     from sweeps.delivery import alone
-    from sweeps.mirror import find_or_fetch
+    from sweeps.mirror import check_move, find_or_fetch
 
     if moved:
         try_writing("--storage", output.storage)
     folder = find_or_fetch(output, wanted)
     if moved:
         with alone(folder):
+            check_move(folder, output.storage)
             folder.keep_storage(output.storage)
     elif folder.has_own_storage:
         try_writing("--storage", folder.storage)
@@ -71,14 +72,14 @@ def run(folder: SweepFolder, output: Output, figures: bool) -> None:
     show(folder)
     delivered = print_missing(outcome.delivery, folder, output)
     if outcome.unfinished:
-        console.print(f"go on with: luceloop resume {folder.id}", highlight=False)
+        print_line(f"go on with: luceloop resume {folder.id}{_where(output)}")
         sys.exit(130)
     if outcome.delivery.undelivered:
         sys.exit(1)
     print_figures(sorted(folder.figures.glob("*.png")))
     if folder.report.exists():
         console.print(f"report {folder.report}", highlight=False, soft_wrap=True)
-    console.print("compare the points in MLflow with: luceloop ui", highlight=False)
+    print_line(f"compare the points in MLflow with: luceloop ui{_where(output)}")
     if outcome.failed or not delivered:
         sys.exit(1)
 
@@ -110,9 +111,14 @@ def print_missing(delivery: Delivery, folder: SweepFolder, output: Output) -> bo
     print_line(
         f"MLflow at {output.shown_uri} "
         f"{f'lacks {count} events' if count else 'may lack files'} of {folder.id} "
-        f"({delivery.error}); deliver them with: luceloop sync {folder.id}"
+        f"({delivery.error}); deliver them with: luceloop sync {folder.id}{_where(output)}"
     )
     return False
+
+
+def _where(output: Output) -> str:
+    """The option that names an output folder to the next command, where it must be named."""
+    return "" if output == type(output).of(None) else f" --output {output.path}"
 
 
 def show(folder: SweepFolder) -> None:

@@ -26,12 +26,13 @@ from pathlib import Path
 from filelock import Timeout
 
 from core import locks
-from core.errors import ConfigError
+from core.errors import ConfigError, StorageError
 from core.files import write_atomically
 from core.storage import (
     Folder,
     fetch_files,
     files_in,
+    listed,
     make_folder,
     open_whole,
     send_files,
@@ -205,6 +206,30 @@ def find_or_fetch(output: Output, wanted: str) -> SweepFolder:
     folder.keep_storage(output.named_storage)
     write_atomically(config, folder.config_file)  # the last one: it makes the folder a sweep's
     return folder
+
+
+def check_move(folder: SweepFolder, storage: Folder) -> None:
+    """Refuse a new storage that lacks what the old one has of a sweep.
+
+    Raises:
+        ConfigError: naming both.
+        StorageError: if the new one does not answer.
+    """
+    if _has_sweep(storage, folder.id):
+        return
+    try:
+        is_left_behind = _has_sweep(folder.storage, folder.id)
+    except (StorageError, ConfigError):  # it is gone, which may be why there is a new one
+        return
+    if is_left_behind:
+        place = f"sweeps/{folder.id} and cache"
+        allowed = f"has nothing of {folder.id}; first copy {place} there from {folder.storage}"
+        raise ConfigError("--storage", str(storage), allowed)
+
+
+def _has_sweep(storage: Folder, identity: str) -> bool:
+    place = storage / "sweeps" / identity
+    return bool(listed(place, "tune") or listed(place, "record"))
 
 
 def _record(storage: Folder, identity: str) -> Folder:

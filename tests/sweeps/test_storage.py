@@ -183,6 +183,23 @@ def test_two_machines_do_not_run_a_sweep_at_once(
         pass
 
 
+def test_storage_that_lacks_the_sweep_is_no_place_to_move_to(
+    copied: SweepFolder, bucket: UPath, tmp_path: Path, cli: Cli
+):
+    _copy(copied, copied.ledger.read_bytes())
+    where = ["--output", str(copied.path.parents[1])]
+    refused = cli("resume", copied.id, "--storage", str(tmp_path / "typo"), *where)
+    assert refused.code == 2 and f"from {bucket}" in refused.err
+    assert len(refused.err.splitlines()) == 1 and copied.storage == bucket
+    sent = files_in(bucket)
+    moved = tmp_path / "moved"
+    for place, file in sent.items():
+        make_folder((moved / place).parent)
+        write_whole(file.read_bytes(), moved / place)
+    assert cli("resume", copied.id, "--storage", str(moved), QUICK, *where).code == 0
+    assert copied.storage == moved
+
+
 def test_a_copy_that_lacks_a_part_is_refused(
     copied: SweepFolder, bucket: UPath, tmp_path: Path, cli: Cli
 ):
