@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from analysis.statistics import aggregate
-from core.errors import ConfigError, without_password
-from sweeps.experiment import connect
-from sweeps.naming import SYMBOLS
+from luceloop.analysis.statistics import aggregate
+from luceloop.core.errors import ConfigError, without_password
+from luceloop.sweeps.experiment import connect
+from luceloop.sweeps.naming import SYMBOLS
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

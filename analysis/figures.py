@@ -18,8 +18,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from analysis.curves import SweepRuns
-from analysis.drawing import (
+from luceloop.analysis.curves import SweepRuns
+from luceloop.analysis.drawing import (
     WIDE_SWEEP,
     draw_curve,
     draw_images,
@@ -27,10 +27,10 @@ from analysis.drawing import (
     draw_samples,
     draw_shares,
 )
-from analysis.results import PointCurves, SweepResults
-from core.bounds import BOUNDS
-from core.forecast import Forecast
-from sweeps.naming import color
+from luceloop.analysis.results import PointCurves, SweepResults
+from luceloop.core.bounds import BOUNDS
+from luceloop.core.forecast import Forecast
+from luceloop.sweeps.naming import color
 
 IMAGES = 25
 """Images of a point and iteration in the figure of samples."""

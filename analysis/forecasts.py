@@ -14,16 +14,16 @@ import pandas as pd
 import yaml
 from numpy.typing import NDArray
 
-from analysis.curves import SweepRuns, tidy
-from core.config import Config
-from core.data import build_dataset
-from core.errors import ConfigError
-from core.forecast import Forecast, forecast
-from core.law import real_law
-from core.parsing import at_point, parse_config
-from core.sizes import training_sizes
-from core.storage import Folder
-from sweeps.naming import SYMBOLS
+from luceloop.analysis.curves import SweepRuns, tidy
+from luceloop.core.config import Config
+from luceloop.core.data import build_dataset
+from luceloop.core.errors import ConfigError
+from luceloop.core.forecast import Forecast, forecast
+from luceloop.core.law import real_law
+from luceloop.core.parsing import at_point, parse_config
+from luceloop.core.sizes import training_sizes
+from luceloop.core.storage import Folder
+from luceloop.sweeps.naming import SYMBOLS
 
 
 def load_config_text(runs: SweepRuns) -> str:

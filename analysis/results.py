@@ -8,12 +8,12 @@ from typing import Literal
 
 import pandas as pd
 
-from analysis.curves import SweepRuns, find_runs, load_curves
-from analysis.forecasts import average, forecast_from, load_configs
-from analysis.statistics import aggregate
-from core.errors import ConfigError, LoopError
-from core.forecast import Forecast, forecast
-from core.storage import Folder
+from luceloop.analysis.curves import SweepRuns, find_runs, load_curves
+from luceloop.analysis.forecasts import average, forecast_from, load_configs
+from luceloop.analysis.statistics import aggregate
+from luceloop.core.errors import ConfigError, LoopError
+from luceloop.core.forecast import Forecast, forecast
+from luceloop.core.storage import Folder
 
 Start = Literal["law", "measured", "off"]
 """Where forecasts start: at the real data's law, at the measured p_0, or not at all."""

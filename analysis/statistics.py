@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from core.statistics import over_seeds
+from luceloop.core.statistics import over_seeds
 
 
 def aggregate(curves: pd.DataFrame) -> pd.DataFrame:

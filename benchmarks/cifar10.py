@@ -19,18 +19,18 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.cifar10_reference import Reference
 from benchmarks.measure import Options, new_table, show
-from core import rng
-from core.classifier import VGG11, Classifier
-from core.config import OTCFMConfig, UNetConfig
-from core.device import settle
-from core.images import ImageData, LabelledImages
-from core.learners import solvers
-from core.learners.base import TrainingSet
-from core.learners.build import build_learner
-from core.learners.flow_matching import OTCFM
-from core.learners.unet import UNet
-from core.rewards import build_reward
-from sweeps.presets import read_config
+from luceloop.core import rng
+from luceloop.core.classifier import VGG11, Classifier
+from luceloop.core.config import OTCFMConfig, UNetConfig
+from luceloop.core.device import settle
+from luceloop.core.images import ImageData, LabelledImages
+from luceloop.core.learners import solvers
+from luceloop.core.learners.base import TrainingSet
+from luceloop.core.learners.build import build_learner
+from luceloop.core.learners.flow_matching import OTCFM
+from luceloop.core.learners.unet import UNet
+from luceloop.core.rewards import build_reward
+from luceloop.sweeps.presets import read_config
 
 SHAPE = (3, 32, 32)
 BOUND = 0.02

@@ -17,9 +17,9 @@ from rich.console import Console
 
 from benchmarks.measure import Options, in_child, new_table, show
 from benchmarks.sweep import ran
-from core.config import Config
-from core.parsing import parse_config
-from sweeps.output import Output
+from luceloop.core.config import Config
+from luceloop.core.parsing import parse_config
+from luceloop.sweeps.output import Output
 
 ITERATIONS = 10
 """Rows that each point reports."""
@@ -74,8 +74,8 @@ def main(options: Options, console: Console) -> None:
 
 def run(points: int) -> Costs:
     """Run a sweep in a new output folder, then deliver and read it again."""
-    from analysis.curves import load_table
-    from sweeps.ledger import Ledger
+    from luceloop.analysis.curves import load_table
+    from luceloop.sweeps.ledger import Ledger
 
     with ran(_config(points)) as sweep:
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -93,10 +93,10 @@ def run(points: int) -> Costs:
 
 def _deliver(output: Output, sweep: str) -> tuple[float, int]:
     """Seconds to deliver a sweep to a new store, and the rows of metrics there."""
-    from sweeps.experiment import SweepIdentity, connect
-    from sweeps.ledger import Ledger
-    from sweeps.naming import describe
-    from sweeps.tracking import Tracker
+    from luceloop.sweeps.experiment import SweepIdentity, connect
+    from luceloop.sweeps.ledger import Ledger
+    from luceloop.sweeps.naming import describe
+    from luceloop.sweeps.tracking import Tracker
 
     new = Output.of(output.path / "again")
     shutil.copytree(output.path / "sweeps", new.path / "sweeps")

@@ -9,11 +9,11 @@ import numpy as np
 from rich.console import Console
 
 from benchmarks.measure import Options, in_child, median_ms, new_table, show
-from core.config import Config
-from core.forecast import forecast
-from core.law import RewardLaw
-from core.parsing import at_point, parse_config
-from core.theory import Array, population
+from luceloop.core.config import Config
+from luceloop.core.forecast import forecast
+from luceloop.core.law import RewardLaw
+from luceloop.core.parsing import at_point, parse_config
+from luceloop.core.theory import Array, population
 
 LEVELS, ITERATIONS = 10_000, 50
 SPAN = 50.0

@@ -37,10 +37,10 @@ def run(size: int) -> dict[int, list[float]]:
 
     import ray
 
-    from core.loop import Loop
-    from sweeps.output import plain
-    from sweeps.presets import read_config
-    from workers.pool import SamplerPool
+    from luceloop.core.loop import Loop
+    from luceloop.sweeps.output import plain
+    from luceloop.sweeps.presets import read_config
+    from luceloop.workers.pool import SamplerPool
 
     sizes = [
         f"kept_size={size // 2}",

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from core.config import Config
-from sweeps.output import Output, SweepFolder
+from luceloop.core.config import Config
+from luceloop.sweeps.output import Output, SweepFolder
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,8 @@ class Ran:
 @contextmanager
 def ran(config: Config) -> Iterator[Ran]:
     """Run a sweep, all of it; its output folder is there inside the block."""
-    from sweeps.naming import describe
-    from sweeps.runner import run_sweep
+    from luceloop.sweeps.naming import describe
+    from luceloop.sweeps.runner import run_sweep
 
     for name in ("MLFLOW_TRACKING_URI", "RAY_ADDRESS"):
         os.environ.pop(name, None)

@@ -17,9 +17,9 @@ from rich.console import Console
 
 from benchmarks.measure import Options, in_child, new_table, show
 from benchmarks.sweep import ran
-from core.config import Config
-from core.loop import Loop
-from core.parsing import at_point, parse_config
+from luceloop.core.config import Config
+from luceloop.core.loop import Loop
+from luceloop.core.parsing import at_point, parse_config
 
 TARGET = 0.2
 """Seconds of overhead a trial, at most."""
@@ -74,7 +74,7 @@ def _sweep(points: int) -> SweepTimes:
 
 def run(points: int) -> SweepTimes:
     """Run a sweep and see when its rows went on record."""
-    from sweeps.ledger import Ledger
+    from luceloop.sweeps.ledger import Ledger
 
     with ran(_config(points)) as sweep:
         events = Ledger(sweep.folder.ledger, writable=False).events

@@ -13,9 +13,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from core import theory
-from core.law import RewardLaw
-from core.sampling import Rows
+from luceloop.core import theory
+from luceloop.core.law import RewardLaw
+from luceloop.core.sampling import Rows
 
 
 @dataclass(frozen=True)

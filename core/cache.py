@@ -20,8 +20,8 @@ from typing import Any, BinaryIO, cast
 import torch
 from filelock import Timeout
 
-from core import plugins
-from core.config import (
+from luceloop.core import plugins
+from luceloop.core.config import (
     Cifar10Config,
     Config,
     CustomDataConfig,
@@ -29,10 +29,10 @@ from core.config import (
     ImageFolderConfig,
     NpzConfig,
 )
-from core.files import new_file
-from core.learners.base import Fitted, Progress, select_row, to_device
-from core.locks import lock
-from core.storage import Folder, local_file, make_folder, open_whole, write_whole
+from luceloop.core.files import new_file
+from luceloop.core.learners.base import Fitted, Progress, select_row, to_device
+from luceloop.core.locks import lock
+from luceloop.core.storage import Folder, local_file, make_folder, open_whole, write_whole
 
 logger = logging.getLogger(__name__)
 

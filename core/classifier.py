@@ -20,13 +20,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from core import rng
-from core.cache import data_identity, read, save_atomically
-from core.config import ClassifierConfig, Config, SmallCNNConfig, VGG11Config
-from core.errors import ConfigError
-from core.images import ImageData, LabelledImages
-from core.locks import lock
-from core.storage import Folder, local_file, make_folder
+from luceloop.core import rng
+from luceloop.core.cache import data_identity, read, save_atomically
+from luceloop.core.config import ClassifierConfig, Config, SmallCNNConfig, VGG11Config
+from luceloop.core.errors import ConfigError
+from luceloop.core.images import ImageData, LabelledImages
+from luceloop.core.locks import lock
+from luceloop.core.storage import Folder, local_file, make_folder
 
 logger = logging.getLogger(__name__)
 

@@ -22,9 +22,9 @@ from pydantic import (
     model_validator,
 )
 
-from core import plugins
-from core.search_config import Finite, PositiveInt, SearchConfig, Strict
-from core.storage import is_url
+from luceloop.core import plugins
+from luceloop.core.search_config import Finite, PositiveInt, SearchConfig, Strict
+from luceloop.core.storage import is_url
 
 MOST_SEEDS = 10_000
 """Of a count; each is a row of every tensor, and a run of every point."""

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from core import rng
+from luceloop.core import rng
 
 
 def utility(reward: Tensor, beta: Tensor) -> Tensor:

@@ -12,8 +12,8 @@ import torch
 from scipy.spatial import cKDTree
 from torch import Tensor
 
-from core import images, plugins
-from core.config import (
+from luceloop.core import images, plugins
+from luceloop.core.config import (
     Cifar10Config,
     CustomDataConfig,
     DataConfig,
@@ -23,8 +23,8 @@ from core.config import (
     NpzConfig,
     TwoMoonsConfig,
 )
-from core.errors import ConfigError
-from core.storage import local_file
+from luceloop.core.errors import ConfigError
+from luceloop.core.storage import local_file
 
 MOST_CLASSES = 1000
 """Each class is a metric of every seed and iteration."""

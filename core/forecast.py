@@ -17,12 +17,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from core import theory
-from core.bounds import Bounds
-from core.config import Config
-from core.law import RewardLaw, law_key, real_law
-from core.storage import Folder
-from core.theory import Array
+from luceloop.core import theory
+from luceloop.core.bounds import Bounds
+from luceloop.core.config import Config
+from luceloop.core.law import RewardLaw, law_key, real_law
+from luceloop.core.storage import Folder
+from luceloop.core.theory import Array
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from core import rng
-from core.config import Cifar10Config, DigitsConfig, ImageFolderConfig
-from core.errors import ConfigError
+from luceloop.core import rng
+from luceloop.core.config import Cifar10Config, DigitsConfig, ImageFolderConfig
+from luceloop.core.errors import ConfigError
 
 HELD_OUT = 0.2
 """Share of the labelled images that a classifier never trains on, where there is no test set."""

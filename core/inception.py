@@ -13,8 +13,8 @@ import functools
 import torch
 from torch import Tensor, nn
 
-from core.errors import ConfigError
-from core.storage import local_file
+from luceloop.core.errors import ConfigError
+from luceloop.core.storage import local_file
 
 CHUNK = 128
 """Images seen at a time; they are enlarged to 299×299."""

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array, diags_array, vstack
 from torch import Tensor
 
-from core import rng
-from core.config import (
+from luceloop.core import rng
+from luceloop.core.config import (
     Config,
     CustomDataConfig,
     CustomRewardConfig,
@@ -30,13 +30,13 @@ from core.config import (
     NpzConfig,
     TwoMoonsConfig,
 )
-from core.data import ArrayData, Dataset, QuasiRandom
-from core.errors import LoopError
-from core.images import ImageData
-from core.parsing import parse_config
-from core.scoring import build_scorer
-from core.storage import Folder, local_file
-from core.theory import Array, log_weights
+from luceloop.core.data import ArrayData, Dataset, QuasiRandom
+from luceloop.core.errors import LoopError
+from luceloop.core.images import ImageData
+from luceloop.core.parsing import parse_config
+from luceloop.core.scoring import build_scorer
+from luceloop.core.storage import Folder, local_file
+from luceloop.core.theory import Array, log_weights
 
 BINS = 32
 """Reward bins of about equal real mass, over which the divergence from the real data is taken."""

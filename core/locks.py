@@ -15,8 +15,8 @@ from typing import Protocol
 from filelock import FileLock, Timeout
 from upath import UPath
 
-from core.errors import one_line
-from core.storage import Folder, open_whole
+from luceloop.core.errors import one_line
+from luceloop.core.storage import Folder, open_whole
 
 logger = logging.getLogger(__name__)
 

@@ -18,15 +18,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from core import rng
-from core.bounds import Margins
-from core.cache import InitialModels, fingerprint
-from core.config import Config, RegressionConfig
-from core.device import settle
-from core.errors import ConfigError
-from core.images import ImageData
-from core.law import CHUNK, RewardLaw, real_law
-from core.learners.base import (
+from luceloop.core import rng
+from luceloop.core.bounds import Margins
+from luceloop.core.cache import InitialModels, fingerprint
+from luceloop.core.config import Config, RegressionConfig
+from luceloop.core.device import settle
+from luceloop.core.errors import ConfigError
+from luceloop.core.images import ImageData
+from luceloop.core.law import CHUNK, RewardLaw, real_law
+from luceloop.core.learners.base import (
     Fitted,
     PatientLearner,
     Progress,
@@ -35,9 +35,9 @@ from core.learners.base import (
     select_row,
     to_device,
 )
-from core.learners.build import build_learner
-from core.quality import RealFeatures
-from core.sampling import (
+from luceloop.core.learners.build import build_learner
+from luceloop.core.quality import RealFeatures
+from luceloop.core.sampling import (
     Rows,
     Shard,
     ShardResult,
@@ -46,8 +46,8 @@ from core.sampling import (
     cut_into_shards,
     gather,
 )
-from core.scoring import build_scorer
-from core.storage import Folder
+from luceloop.core.scoring import build_scorer
+from luceloop.core.storage import Folder
 
 MOST_SHARDS = 100_000
 """Of a pool; each is a call of its own."""

@@ -10,9 +10,9 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from core.config import Config, DataConfig, LearnerConfig, RewardConfig
-from core.errors import ConfigError
-from core.search_config import SHORT_KEYS, Dimension, EarlyStopConfig, ObjectiveConfig
+from luceloop.core.config import Config, DataConfig, LearnerConfig, RewardConfig
+from luceloop.core.errors import ConfigError
+from luceloop.core.search_config import SHORT_KEYS, Dimension, EarlyStopConfig, ObjectiveConfig
 
 
 def parse_config(plain: Mapping[str, Any]) -> Config:

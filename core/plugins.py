@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from core.errors import ConfigError
+from luceloop.core.errors import ConfigError
 
 PATTERN = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
 

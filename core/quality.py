@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from core import rng
+from luceloop.core import rng
 
 CHUNK = 2**9
 """Samples whose distances to all others are held at a time."""

@@ -10,8 +10,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from core import plugins
-from core.config import (
+from luceloop.core import plugins
+from luceloop.core.config import (
     ClassProbabilityConfig,
     CustomRewardConfig,
     LabelSetConfig,
@@ -19,8 +19,8 @@ from core.config import (
     ModeDistanceConfig,
     RewardConfig,
 )
-from core.data import Dataset
-from core.errors import ConfigError, LoopError
+from luceloop.core.data import Dataset
+from luceloop.core.errors import ConfigError, LoopError
 
 
 class Reward(Protocol):

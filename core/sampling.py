@@ -18,13 +18,13 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from core import curation, metrics, quality, rng
-from core.config import Config
-from core.errors import LoopError
-from core.law import RewardLaw
-from core.learners.base import Learner
-from core.scoring import Scorer
-from core.sizes import training_sizes
+from luceloop.core import curation, metrics, quality, rng
+from luceloop.core.config import Config
+from luceloop.core.errors import LoopError
+from luceloop.core.law import RewardLaw
+from luceloop.core.learners.base import Learner
+from luceloop.core.scoring import Scorer
+from luceloop.core.sizes import training_sizes
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,14 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from core.classifier import Classifier
-from core.config import Config
-from core.data import Dataset, build_dataset
-from core.errors import ConfigError
-from core.images import ImageData
-from core.inception import Inception
-from core.rewards import ClassifierReward, Reward, build_reward
-from core.storage import Folder
+from luceloop.core.classifier import Classifier
+from luceloop.core.config import Config
+from luceloop.core.data import Dataset, build_dataset
+from luceloop.core.errors import ConfigError
+from luceloop.core.images import ImageData
+from luceloop.core.inception import Inception
+from luceloop.core.rewards import ClassifierReward, Reward, build_reward
+from luceloop.core.storage import Folder
 
 
 class Scores(NamedTuple):

@@ -10,8 +10,8 @@ import math
 from dataclasses import dataclass
 from fractions import Fraction
 
-from core.config import Config
-from core.errors import ConfigError
+from luceloop.core.config import Config
+from luceloop.core.errors import ConfigError
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,8 @@ from typing import BinaryIO
 
 from upath import UPath
 
-from core.errors import ConfigError, StorageError, one_line, without_password
-from core.files import new_file
+from luceloop.core.errors import ConfigError, StorageError, one_line, without_password
+from luceloop.core.files import new_file
 
 Folder = Path | UPath
 """A local path where it is a `Path`, else a URL."""

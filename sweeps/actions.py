@@ -11,24 +11,24 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from core.errors import ConfigError, LoopError
+from luceloop.core.errors import ConfigError, LoopError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from analysis.results import Start
-    from core.config import Config
-    from sweeps.delivery import Delivery
-    from sweeps.output import Output, SweepFolder
+    from luceloop.analysis.results import Start
+    from luceloop.core.config import Config
+    from luceloop.sweeps.delivery import Delivery
+    from luceloop.sweeps.output import Output, SweepFolder
 
 console = Console(width=None if sys.stdout.isatty() else 120)
 
 
 def start(config: Config, output: Output, figures: bool, identity: str | None = None) -> None:
     """Check a configuration and run it as a new sweep, with an id chosen before if there is one."""
-    from core.storage import try_writing
-    from sweeps.naming import describe
-    from sweeps.runner import check
+    from luceloop.core.storage import try_writing
+    from luceloop.sweeps.naming import describe
+    from luceloop.sweeps.runner import check
 
     points = check(config)
     if output.named_storage is not None:
@@ -48,9 +48,9 @@ def resume(wanted: str, output: Output, figures: bool, moved: bool) -> None:
         figures: whether to draw at the end.
         moved: whether its storage is from now on that of `output`.
     """
-    from core.storage import try_writing
-    from sweeps.delivery import alone
-    from sweeps.mirror import check_move, find_or_fetch
+    from luceloop.core.storage import try_writing
+    from luceloop.sweeps.delivery import alone
+    from luceloop.sweeps.mirror import check_move, find_or_fetch
 
     if moved:
         try_writing("--storage", output.storage)
@@ -66,7 +66,7 @@ def resume(wanted: str, output: Output, figures: bool, moved: bool) -> None:
 
 def run(folder: SweepFolder, output: Output, figures: bool) -> None:
     """Run what is left of a sweep, show what came of it, and exit by it."""
-    from sweeps.runner import run_sweep
+    from luceloop.sweeps.runner import run_sweep
 
     outcome = run_sweep(folder, output, console, lambda: finish(folder, output, figures))
     show(folder)
@@ -86,7 +86,7 @@ def run(folder: SweepFolder, output: Output, figures: bool) -> None:
 
 def finish(folder: SweepFolder, output: Output, figures: bool) -> list[Path]:
     """Draw the figures and the report of a sweep that has ended, if it came to anything."""
-    from sweeps.ledger import Ledger
+    from luceloop.sweeps.ledger import Ledger
 
     points = Ledger(folder.ledger, writable=False).points.values()
     drawn = figures and any(point.rows for point in points)
@@ -95,7 +95,7 @@ def finish(folder: SweepFolder, output: Output, figures: bool) -> list[Path]:
 
 def sync(folder: SweepFolder, output: Output, figures: bool) -> None:
     """Give MLflow what it lacks of a sweep, and exit by whether it has all."""
-    from sweeps import delivery
+    from luceloop.sweeps import delivery
 
     found = delivery.sync(folder, output, lambda: finish(folder, output, figures))
     if not print_missing(found, folder, output):
@@ -123,8 +123,8 @@ def _where(output: Output) -> str:
 
 def show(folder: SweepFolder) -> None:
     """Print a sweep's points, their gaps to the forecast, and remarks."""
-    from sweeps.ledger import Ledger
-    from sweeps.progress import forecast_gaps, remarks, sweep_table
+    from luceloop.sweeps.ledger import Ledger
+    from luceloop.sweeps.progress import forecast_gaps, remarks, sweep_table
 
     config = folder.config()
     ledger = Ledger(folder.ledger, writable=False)
@@ -141,7 +141,7 @@ def show(folder: SweepFolder) -> None:
 
 def table(sweep: str, output: Output) -> pd.DataFrame:
     """The tidy table of the sweep that `sweep` names."""
-    from analysis.curves import load_table
+    from luceloop.analysis.curves import load_table
 
     return load_table(output.tracking_uri, output.find(sweep).id)
 
@@ -150,9 +150,9 @@ def draw_and_report(
     output: Output, folder: SweepFolder, file: Path, start: Start = "law"
 ) -> list[Path]:
     """The files written: the report last, after the figures."""
-    from analysis.figures import draw_all
-    from analysis.report import write_report
-    from analysis.results import load_results
+    from luceloop.analysis.figures import draw_all
+    from luceloop.analysis.report import write_report
+    from luceloop.analysis.results import load_results
 
     results = load_results(output.tracking_uri, folder.id, start, folder.cache)
     print_remark(results.remark)
@@ -178,12 +178,12 @@ def forecast_points(
         start: a sweep whose p_0 the forecast starts from.
         figures: whether to draw.
     """
-    from analysis.curves import find_runs, write_table
-    from analysis.forecasts import average, forecast_from, forecast_table
-    from core.forecast import forecast
-    from sweeps.forecast_table import bound_table, curve_table
-    from sweeps.naming import describe, point_name
-    from sweeps.space import planned_points
+    from luceloop.analysis.curves import find_runs, write_table
+    from luceloop.analysis.forecasts import average, forecast_from, forecast_table
+    from luceloop.core.forecast import forecast
+    from luceloop.sweeps.forecast_table import bound_table, curve_table
+    from luceloop.sweeps.naming import describe, point_name
+    from luceloop.sweeps.space import planned_points
 
     points, searched = dict(enumerate(planned_points(config))), list(config.search.space)
     names = {index: point_name(point.flat(), searched) for index, point in points.items()}
@@ -209,7 +209,7 @@ def forecast_points(
         write_table(rows, file)
         console.print(f"{len(rows)} rows in {file}", highlight=False)
     if figures:
-        from analysis.figures import draw_forecasts
+        from luceloop.analysis.figures import draw_forecasts
 
         print_figures(draw_forecasts(names, forecasts, output.forecasts / config.name))
 
@@ -218,8 +218,8 @@ def train_classifier(config: Config, output: Output) -> None:
     """Print the accuracy of a configuration's classifier, which is trained if it never was."""
     import torch
 
-    from core.scoring import build_scorer
-    from workers.sampler import here
+    from luceloop.core.scoring import build_scorer
+    from luceloop.workers.sampler import here
 
     torch.set_num_threads(config.resources.threads)
     classifier = build_scorer(config, here(), output.cache).classifier

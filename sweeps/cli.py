@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 from rich.table import Table
 
-from core.errors import ConfigError, DiskFullError, LoopError, StorageError
-from core.files import FULL
-from sweeps import actions, cluster_cli
-from sweeps.actions import console
-from sweeps.options import (
+from luceloop.core.errors import ConfigError, DiskFullError, LoopError, StorageError
+from luceloop.core.files import FULL
+from luceloop.sweeps import actions, cluster_cli
+from luceloop.sweeps.actions import console
+from luceloop.sweeps.options import (
     config_argument,
     figures_option,
     output_option,
@@ -32,8 +32,8 @@ from sweeps.options import (
 )
 
 if TYPE_CHECKING:
-    from analysis.results import Start
-    from sweeps.output import Output
+    from luceloop.analysis.results import Start
+    from luceloop.sweeps.output import Output
 
 forecast_option = click.option(
     "--forecast",
@@ -71,7 +71,7 @@ def run(
     identity: str | None,
 ) -> None:
     """Run a sweep."""
-    from sweeps.presets import read_config
+    from luceloop.sweeps.presets import read_config
 
     parsed = read_config(config, list(overrides))
     actions.start(parsed, _output(output, storage), figures, identity)
@@ -104,7 +104,7 @@ def forecast(
     output: Path | None,
 ) -> None:
     """Print and draw what a perfect learner would do; nothing is trained."""
-    from sweeps.presets import read_config
+    from luceloop.sweeps.presets import read_config
 
     if file is not None:
         actions.check_table_file(file)
@@ -118,7 +118,7 @@ def forecast(
 @output_option
 def demo(overrides: tuple[str, ...], output: Path | None) -> None:
     """Run the two-minute demo and draw its figures."""
-    from sweeps.presets import read_config
+    from luceloop.sweeps.presets import read_config
 
     actions.start(read_config("demo", list(overrides)), _output(output), figures=True)
 
@@ -152,7 +152,7 @@ def sync(sweep: str, figures: bool, output: Path | None) -> None:
 @output_option
 def list_sweeps(output: Path | None) -> None:
     """List all sweeps."""
-    from sweeps.ledger import Ledger
+    from luceloop.sweeps.ledger import Ledger
 
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in ("sweep", "name", "points", "seeds", "state"):
@@ -198,7 +198,7 @@ def show(sweep: str, output: Path | None) -> None:
 @output_option
 def export(sweep: str, file: Path, output: Path | None) -> None:
     """Write a sweep's tidy table: seeds, then aggregates."""
-    from analysis.curves import write_table
+    from luceloop.analysis.curves import write_table
 
     actions.check_table_file(file)
     table = actions.table(sweep, _output(output))
@@ -213,8 +213,8 @@ def export(sweep: str, file: Path, output: Path | None) -> None:
 @output_option
 def plot(sweep: str, to: Path | None, start: Start, output: Path | None) -> None:
     """Draw a sweep's figures, PNG and PDF."""
-    from analysis.figures import draw_all
-    from analysis.results import load_results
+    from luceloop.analysis.figures import draw_all
+    from luceloop.analysis.results import load_results
 
     found = _output(output)
     folder = found.find(sweep)
@@ -247,7 +247,7 @@ def report(sweep: str, file: Path | None, start: Start, output: Path | None) -> 
 @app.command()
 def presets() -> None:
     """List the presets."""
-    from sweeps.presets import preset_description, preset_names
+    from luceloop.sweeps.presets import preset_description, preset_names
 
     table = Table(box=None, show_header=False, pad_edge=False)
     for name in preset_names():
@@ -260,9 +260,9 @@ def presets() -> None:
 @overrides_argument
 def validate(config: str, overrides: tuple[str, ...]) -> None:
     """Check a configuration and all its points."""
-    from sweeps.naming import describe
-    from sweeps.presets import read_config
-    from sweeps.runner import check
+    from luceloop.sweeps.naming import describe
+    from luceloop.sweeps.presets import read_config
+    from luceloop.sweeps.runner import check
 
     parsed = read_config(config, list(overrides))
     points = check(parsed)
@@ -278,7 +278,7 @@ def train_classifier(
     config: str, overrides: tuple[str, ...], output: Path | None, storage: str | None
 ) -> None:
     """Train a configuration's classifier of images, or say how good the trained one is."""
-    from sweeps.presets import read_config
+    from luceloop.sweeps.presets import read_config
 
     actions.train_classifier(read_config(config, list(overrides)), _output(output, storage))
 
@@ -294,7 +294,7 @@ def train_classifier(
 @output_option
 def ui(port: int, output: Path | None) -> None:
     """Serve MLflow; print the newest sweep's address."""
-    from sweeps.ui import serve
+    from luceloop.sweeps.ui import serve
 
     serve(_output(output), port, console)
 
@@ -341,6 +341,6 @@ def fail(line: str, code: int) -> NoReturn:
 
 
 def _output(given: Path | None, storage: str | None = None) -> Output:
-    from sweeps.output import Output
+    from luceloop.sweeps.output import Output
 
     return Output.of(given, storage)

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from core.errors import ConfigError
-from sweeps.actions import console
-from sweeps.options import (
+from luceloop.core.errors import ConfigError
+from luceloop.sweeps.actions import console
+from luceloop.sweeps.options import (
     address_option,
     figures_option,
     overrides_argument,
@@ -21,8 +21,8 @@ from sweeps.options import (
 )
 
 if TYPE_CHECKING:
-    from core.config import Config
-    from sweeps.submit import Cluster, Job
+    from luceloop.core.config import Config
+    from luceloop.sweeps.submit import Cluster, Job
 
 
 @click.command()
@@ -64,15 +64,15 @@ def submit(
     if output and not output.startswith("/"):
         raise ConfigError("--output", output, "must be an absolute path on the cluster")
     if storage:
-        from core.storage import is_url, refuse_password
+        from luceloop.core.storage import is_url, refuse_password
 
         refuse_password("--storage", storage)
         if not is_url(storage) and not storage.startswith("/"):
             allowed = "must be a URL or an absolute path on the cluster"
             raise ConfigError("--storage", storage, allowed)
     parsed = None if config is None else _checked(config, list(overrides), check)
-    from sweeps import submit as jobs
-    from sweeps.output import new_sweep_id
+    from luceloop.sweeps import submit as jobs
+    from luceloop.sweeps.output import new_sweep_id
 
     cluster = jobs.Cluster(address)
     if parsed is None:
@@ -92,7 +92,7 @@ def submit(
 @address_option
 def status(sweep: str, address: str | None) -> None:
     """Say how a submitted sweep stands."""
-    from sweeps.submit import Cluster
+    from luceloop.sweeps.submit import Cluster
 
     cluster = Cluster(address)
     job = cluster.find(sweep)
@@ -111,7 +111,7 @@ def status(sweep: str, address: str | None) -> None:
 @address_option
 def logs(sweep: str, follow: bool, address: str | None) -> None:
     """Print what a submitted sweep prints."""
-    from sweeps.submit import Cluster
+    from luceloop.sweeps.submit import Cluster
 
     cluster = Cluster(address)
     job = cluster.find(sweep)
@@ -126,7 +126,7 @@ def logs(sweep: str, follow: bool, address: str | None) -> None:
 @address_option
 def stop(sweep: str, address: str | None) -> None:
     """Stop a submitted sweep; what is on record is kept."""
-    from sweeps.submit import Cluster
+    from luceloop.sweeps.submit import Cluster
 
     cluster = Cluster(address)
     job = cluster.find(sweep)
@@ -140,11 +140,11 @@ COMMANDS = (submit, status, logs, stop)
 
 
 def _checked(config: str, overrides: list[str], build: bool) -> Config:
-    from sweeps.presets import read_config
+    from luceloop.sweeps.presets import read_config
 
     parsed = read_config(config, overrides)
     if build:
-        from sweeps.runner import check
+        from luceloop.sweeps.runner import check
 
         check(parsed, here=False)
     return parsed
@@ -157,8 +157,8 @@ def _upload(
     storage: str | None,
     figures: bool,
 ) -> str:
-    from sweeps import submit as jobs
-    from sweeps.upload import CONFIG, gather
+    from luceloop.sweeps import submit as jobs
+    from luceloop.sweeps.upload import CONFIG, gather
 
     sweep, output = labels[jobs.SWEEP], labels[jobs.OUTPUT]
     command = ["resume", sweep] if config is None else ["run", str(CONFIG), "--id", sweep]

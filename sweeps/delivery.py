@@ -10,14 +10,14 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from core.config import Config
-from core.errors import ConfigError
-from sweeps.experiment import Experiment, SweepIdentity
-from sweeps.ledger import Ledger
-from sweeps.mirror import Mirror, mirrored
-from sweeps.naming import describe
-from sweeps.output import Output, SweepFolder
-from sweeps.tracking import Tracker
+from luceloop.core.config import Config
+from luceloop.core.errors import ConfigError
+from luceloop.sweeps.experiment import Experiment, SweepIdentity
+from luceloop.sweeps.ledger import Ledger
+from luceloop.sweeps.mirror import Mirror, mirrored
+from luceloop.sweeps.naming import describe
+from luceloop.sweeps.output import Output, SweepFolder
+from luceloop.sweeps.tracking import Tracker
 
 PATIENCE = 15.0
 """Seconds that `sync` tries while a tracking store takes nothing."""

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
-from core.config import Config
-from core.parsing import dotted
-from sweeps.naming import color, point_name
+from luceloop.core.config import Config
+from luceloop.core.parsing import dotted
+from luceloop.sweeps.naming import color, point_name
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

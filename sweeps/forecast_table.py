@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from rich.table import Table
 
-from core.bounds import BOUNDS
-from core.forecast import Forecast
+from luceloop.core.bounds import BOUNDS
+from luceloop.core.forecast import Forecast
 
 MOST_COLUMNS = 7
 """Iterations shown of a curve."""

@@ -14,15 +14,15 @@ from typing import Any
 
 import yaml
 
-from core.parsing import dotted, set_dotted
-from core.storage import Folder, is_url, make_folder, write_whole
-from sweeps.output import Output
-from sweeps.upload import CONFIG, ENVIRONMENT, FILE_KEYS
+from luceloop.core.parsing import dotted, set_dotted
+from luceloop.core.storage import Folder, is_url, make_folder, write_whole
+from luceloop.sweeps.output import Output
+from luceloop.sweeps.upload import CONFIG, ENVIRONMENT, FILE_KEYS
 
 
 def main() -> None:
     """Entry point of a job."""
-    from sweeps import cli
+    from luceloop.sweeps import cli
 
     if "--output" not in sys.argv and not os.environ.get("LUCELOOP_OUTPUT"):
         cli.fail("--output=None: must be given, or $LUCELOOP_OUTPUT set on the cluster's nodes", 2)

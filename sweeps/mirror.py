@@ -25,10 +25,10 @@ from pathlib import Path
 
 from filelock import Timeout
 
-from core import locks
-from core.errors import ConfigError, StorageError
-from core.files import write_atomically
-from core.storage import (
+from luceloop.core import locks
+from luceloop.core.errors import ConfigError, StorageError
+from luceloop.core.files import write_atomically
+from luceloop.core.storage import (
     Folder,
     fetch_files,
     files_in,
@@ -38,7 +38,7 @@ from core.storage import (
     send_files,
     write_whole,
 )
-from sweeps.output import Output, SweepFolder, is_sweep_id
+from luceloop.sweeps.output import Output, SweepFolder, is_sweep_id
 
 logger = logging.getLogger(__name__)
 

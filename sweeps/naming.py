@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from core.config import Config
+from luceloop.core.config import Config
 
 SYMBOLS = {"curation.beta": "β", "lam": "λ", "curation.k": "K"}
 

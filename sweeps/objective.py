@@ -6,10 +6,10 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from core.errors import ConfigError
-from core.search_config import ObjectiveConfig
-from core.statistics import over_seeds
-from sweeps.ledger import Point, Row
+from luceloop.core.errors import ConfigError
+from luceloop.core.search_config import ObjectiveConfig
+from luceloop.core.statistics import over_seeds
+from luceloop.sweeps.ledger import Point, Row
 
 
 def at_iteration(objective: ObjectiveConfig, row: Row) -> float:

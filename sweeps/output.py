@@ -19,11 +19,11 @@ from pathlib import Path
 
 import yaml
 
-from core.config import Config
-from core.errors import ConfigError, without_password
-from core.files import write_atomically
-from core.parsing import parse_config
-from core.storage import Folder, open_folder
+from luceloop.core.config import Config
+from luceloop.core.errors import ConfigError, without_password
+from luceloop.core.files import write_atomically
+from luceloop.core.parsing import parse_config
+from luceloop.core.storage import Folder, open_folder
 
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 """Schemes of MLflow's stores that are databases."""

@@ -8,9 +8,9 @@ from typing import Any
 
 import yaml
 
-from core.config import Config
-from core.errors import ConfigError
-from core.parsing import override, parse_config
+from luceloop.core.config import Config
+from luceloop.core.errors import ConfigError
+from luceloop.core.parsing import override, parse_config
 
 FOLDER = Path(__file__).parent / "presets"
 

@@ -13,14 +13,14 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from core.config import Config
-from core.forecast import forecast
-from core.parsing import at_point
-from core.statistics import gap, over_seeds
-from core.storage import Folder
-from sweeps import objective
-from sweeps.ledger import Ledger, Point
-from sweeps.naming import point_name
+from luceloop.core.config import Config
+from luceloop.core.forecast import forecast
+from luceloop.core.parsing import at_point
+from luceloop.core.statistics import gap, over_seeds
+from luceloop.core.storage import Folder
+from luceloop.sweeps import objective
+from luceloop.sweeps.ledger import Ledger, Point
+from luceloop.sweeps.naming import point_name
 
 STYLES = {"done": "green", "stopped": "yellow", "failed": "red", "lost": "red"}
 

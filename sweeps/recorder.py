@@ -17,13 +17,13 @@ import torch
 from pyarrow.fs import FSSpecHandler, PyFileSystem
 from ray.tune import Callback
 
-from core.errors import StorageError
-from core.files import says_full, write_atomically
-from core.storage import Folder, listed, remove_folder
-from sweeps.ledger import Ledger
-from sweeps.output import SweepFolder
-from sweeps.progress import Progress
-from workers.trial import CHECKPOINT, read_checkpoint
+from luceloop.core.errors import StorageError
+from luceloop.core.files import says_full, write_atomically
+from luceloop.core.storage import Folder, listed, remove_folder
+from luceloop.sweeps.ledger import Ledger
+from luceloop.sweeps.output import SweepFolder
+from luceloop.sweeps.progress import Progress
+from luceloop.workers.trial import CHECKPOINT, read_checkpoint
 
 logger = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ from typing import Literal
 
 from ray.tune import PlacementGroupFactory
 
-from core.config import ResourcesConfig
-from core.errors import ConfigError
+from luceloop.core.config import ResourcesConfig
+from luceloop.core.errors import ConfigError
 
 MOST_TRIALS_ON_A_GPU = 4
 """Trials of small networks that `auto` lets share a GPU."""

@@ -25,26 +25,26 @@ import torch
 from ray import tune
 from rich.console import Console
 
-from core.bounds import applicable
-from core.config import Config
-from core.errors import ConfigError, DiskFullError
-from core.files import says_full, write_atomically
-from core.loop import Loop
-from core.metrics import metric_names
-from core.parsing import at_point
-from sweeps.delivery import Delivery, alone, complete
-from sweeps.experiment import SweepIdentity
-from sweeps.ledger import Ledger, Point
-from sweeps.mirror import mirrored
-from sweeps.naming import describe
-from sweeps.output import Output, SweepFolder, plain
-from sweeps.progress import build_progress
-from sweeps.recorder import Checkpoints, Recorder, for_ray
-from sweeps.resources import Allocation, allocate, check_fits
-from sweeps.search import EarlyStop, PointSearcher
-from sweeps.space import check_objectives, check_space
-from sweeps.tracking import Tracker
-from workers.trial import Trial
+from luceloop.core.bounds import applicable
+from luceloop.core.config import Config
+from luceloop.core.errors import ConfigError, DiskFullError
+from luceloop.core.files import says_full, write_atomically
+from luceloop.core.loop import Loop
+from luceloop.core.metrics import metric_names
+from luceloop.core.parsing import at_point
+from luceloop.sweeps.delivery import Delivery, alone, complete
+from luceloop.sweeps.experiment import SweepIdentity
+from luceloop.sweeps.ledger import Ledger, Point
+from luceloop.sweeps.mirror import mirrored
+from luceloop.sweeps.naming import describe
+from luceloop.sweeps.output import Output, SweepFolder, plain
+from luceloop.sweeps.progress import build_progress
+from luceloop.sweeps.recorder import Checkpoints, Recorder, for_ray
+from luceloop.sweeps.resources import Allocation, allocate, check_fits
+from luceloop.sweeps.search import EarlyStop, PointSearcher
+from luceloop.sweeps.space import check_objectives, check_space
+from luceloop.sweeps.tracking import Tracker
+from luceloop.workers.trial import Trial
 
 STORE_PATIENCE = 30.0
 """Seconds a finished sweep waits for a tracking store that is down."""

@@ -13,10 +13,10 @@ import numpy as np
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
-from core.search_config import SearchConfig
-from sweeps import objective
-from sweeps.ledger import Ledger, Point
-from sweeps.space import build_suggestions, learns_from
+from luceloop.core.search_config import SearchConfig
+from luceloop.sweeps import objective
+from luceloop.sweeps.ledger import Ledger, Point
+from luceloop.sweeps.space import build_suggestions, learns_from
 
 
 def falls_behind(search: SearchConfig, ledger: Ledger, point: Point, iteration: int) -> str:

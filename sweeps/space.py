@@ -13,12 +13,12 @@ from typing import Any, Protocol
 
 import optuna
 
-from core.config import Config
-from core.errors import ConfigError
-from core.parsing import at_point
-from core.search_config import MOST_POINTS, Dimension, SearchConfig
-from sweeps import objective
-from sweeps.ledger import Ledger, Point
+from luceloop.core.config import Config
+from luceloop.core.errors import ConfigError
+from luceloop.core.parsing import at_point
+from luceloop.core.search_config import MOST_POINTS, Dimension, SearchConfig
+from luceloop.sweeps import objective
+from luceloop.sweeps.ledger import Ledger, Point
 
 
 def learns_from(search: SearchConfig, index: int) -> range:

@@ -24,8 +24,8 @@ from aiohttp import ClientError
 from ray.exceptions import AuthenticationError
 from ray.job_submission import JobDetails, JobSubmissionClient
 
-from core.errors import ConfigError, without_password
-from sweeps.output import is_sweep_id
+from luceloop.core.errors import ConfigError, without_password
+from luceloop.sweeps.output import is_sweep_id
 
 ANSWER = 10.0
 """Seconds that a cluster may take to answer at all."""
@@ -118,7 +118,7 @@ class Cluster:
         sweep = metadata[SWEEP]
         number = 1 + sum(job.sweep == sweep for job in self.jobs())
         request = {
-            "entrypoint": shlex.join(["python", "-m", "sweeps.job", *arguments]),
+            "entrypoint": shlex.join(["python", "-m", "luceloop.sweeps.job", *arguments]),
             "submission_id": sweep if number == 1 else f"{sweep}-{number}",
             "runtime_env": {
                 "working_dir": str(folder),

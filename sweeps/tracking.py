@@ -18,15 +18,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from core.config import Config
-from core.errors import one_line
-from core.files import write_atomically
-from core.parsing import at_point
-from core.statistics import over_seeds
-from sweeps.experiment import Experiment, SweepIdentity
-from sweeps.ledger import Event, Ledger, Row
-from sweeps.mirror import Mirror
-from sweeps.output import Output, SweepFolder
+from luceloop.core.config import Config
+from luceloop.core.errors import one_line
+from luceloop.core.files import write_atomically
+from luceloop.core.parsing import at_point
+from luceloop.core.statistics import over_seeds
+from luceloop.sweeps.experiment import Experiment, SweepIdentity
+from luceloop.sweeps.ledger import Event, Ledger, Row
+from luceloop.sweeps.mirror import Mirror
+from luceloop.sweeps.output import Output, SweepFolder
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric

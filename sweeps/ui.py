@@ -14,9 +14,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from core.errors import ConfigError, one_line
-from sweeps.experiment import connect
-from sweeps.output import Output
+from luceloop.core.errors import ConfigError, one_line
+from luceloop.sweeps.experiment import connect
+from luceloop.sweeps.output import Output
 
 START = 120.0
 """Seconds the server may take to answer."""

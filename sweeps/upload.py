@@ -14,11 +14,11 @@ from pathlib import Path
 
 import yaml
 
-from core.config import Config
-from core.errors import ConfigError
-from core.parsing import dotted, set_dotted
-from core.storage import is_url
-from sweeps.output import plain
+from luceloop.core.config import Config
+from luceloop.core.errors import ConfigError
+from luceloop.core.parsing import dotted, set_dotted
+from luceloop.core.storage import is_url
+from luceloop.sweeps.output import plain
 
 OWN = Path(".luceloop")
 CONFIG = OWN / "config.yaml"
@@ -37,7 +37,7 @@ FILE_KEYS = ("data.path", "classifier.weights", "learner.checkpoint", "quality.i
 MOST_BYTES = 100 * 2**20
 """Ray keeps uploads in the memory of the head node."""
 
-PACKAGES = ("core", "workers", "sweeps", "analysis")
+PACKAGE = "luceloop"
 SKIPPED = {"__pycache__", "build", "dist", "luceloop-out", "mlruns", "node_modules"}
 SKIPPED_WITH = ("pyvenv.cfg", "mlflow.db")
 """A folder with such a file is a virtual environment or an output folder."""
@@ -58,8 +58,7 @@ def gather(target: Path, config: Config | None) -> None:
     (target / OWN).mkdir()
     named = [] if config is None else _write_config(target / CONFIG, config, here)
     files = _small_enough(here, [*_files(here), *named])
-    for package in PACKAGES:
-        files |= {path.relative_to(ROOT): path for path in _files(ROOT / package)}
+    files |= {path.relative_to(ROOT): path for path in _files(ROOT / PACKAGE)}
     for place, path in files.items():
         (target / place).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, target / place)
@@ -84,7 +83,7 @@ def _small_enough(folder: Path, paths: Iterable[Path]) -> dict[Path, Path]:
 
 def _files(folder: Path) -> Iterator[Path]:
     """Files that may be code or belong to it; of a folder `data` beside them, code alone."""
-    for parent, folders, names in os.walk(folder):
+    for parent, folders, names in os.walk(folder, followlinks=folder == ROOT / PACKAGE):
         folders[:] = [name for name in folders if _is_wanted(Path(parent, name))]
         in_data = Path(parent).relative_to(folder).parts[:1] == ("data",)
         for name in names:

@@ -14,10 +14,10 @@ import ray
 from ray.exceptions import RayTaskError
 from torch import Tensor
 
-from core.learners.base import Fitted, to_device
-from core.loop import Loop, LoopState
-from core.sampling import Shard, ShardResult
-from workers.sampler import SamplerActor, to_numpy
+from luceloop.core.learners.base import Fitted, to_device
+from luceloop.core.loop import Loop, LoopState
+from luceloop.core.sampling import Shard, ShardResult
+from luceloop.workers.sampler import SamplerActor, to_numpy
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,12 @@ import numpy as np
 import ray
 import torch
 
-from core.device import settle
-from core.learners.base import Fitted, to_device
-from core.loop import Loop, LoopState
-from core.parsing import parse_config
-from core.sampling import Shard, ShardResult
-from core.storage import open_folder
+from luceloop.core.device import settle
+from luceloop.core.learners.base import Fitted, to_device
+from luceloop.core.loop import Loop, LoopState
+from luceloop.core.parsing import parse_config
+from luceloop.core.sampling import Shard, ShardResult
+from luceloop.core.storage import open_folder
 
 
 def here() -> str:

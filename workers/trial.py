@@ -11,14 +11,14 @@ import numpy as np
 import torch
 from ray import tune
 
-from core.cache import save_atomically
-from core.device import settle
-from core.errors import ConfigError, LoopError
-from core.loop import IterationResult, Loop, LoopState
-from core.parsing import parse_config
-from core.storage import Folder, open_folder, open_whole
-from workers.pool import SamplerPool
-from workers.sampler import here
+from luceloop.core.cache import save_atomically
+from luceloop.core.device import settle
+from luceloop.core.errors import ConfigError, LoopError
+from luceloop.core.loop import IterationResult, Loop, LoopState
+from luceloop.core.parsing import parse_config
+from luceloop.core.storage import Folder, open_folder, open_whole
+from luceloop.workers.pool import SamplerPool
+from luceloop.workers.sampler import here
 
 CHECKPOINT = "loop.pt"
 """File of a checkpoint folder: the loop's state and the rows of all iterations so far."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from core import plugins
-from core.config import (
+from luceloop.core import plugins
+from luceloop.core.config import (
     CustomLearnerConfig,
     DDPMConfig,
     EmpiricalConfig,
@@ -13,13 +13,13 @@ from core.config import (
     OTCFMConfig,
     RegressionConfig,
 )
-from core.errors import ConfigError
-from core.learners.base import Learner
-from core.learners.diffusion import DDPM
-from core.learners.empirical import Empirical
-from core.learners.flow_matching import OTCFM
-from core.learners.networks import EnsembleMLP, Network
-from core.storage import local_file
+from luceloop.core.errors import ConfigError
+from luceloop.core.learners.base import Learner
+from luceloop.core.learners.diffusion import DDPM
+from luceloop.core.learners.empirical import Empirical
+from luceloop.core.learners.flow_matching import OTCFM
+from luceloop.core.learners.networks import EnsembleMLP, Network
+from luceloop.core.storage import local_file
 
 
 def build_learner(config: LearnerConfig, shape: tuple[int, ...], device: str = "cpu") -> Learner:
@@ -81,6 +81,6 @@ def build_network(config: RegressionConfig, shape: tuple[int, ...], device: str)
         raise ConfigError("learner.unet.head_channels", per_head, allowed)
     # torchcfm's flows take times from 0 to 1 as they are; diffusion steps are further apart.
     scale = 1000.0 if isinstance(config, DDPMConfig) else 1.0
-    from core.learners.unet import UNet  # seconds, that vectors need not wait for
+    from luceloop.core.learners.unet import UNet  # seconds, that vectors need not wait for
 
     return UNet(config, shape, scale, device)

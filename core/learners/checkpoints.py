@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from core.errors import ConfigError
-from core.learners.networks import Network
-from core.storage import local_file
+from luceloop.core.errors import ConfigError
+from luceloop.core.learners.networks import Network
+from luceloop.core.storage import local_file
 
 KEY = "learner.checkpoint"
 """Of the configuration, in errors."""

@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from core import rng
-from core.config import DDPMConfig
-from core.learners.networks import Network
-from core.learners.regression import Batch, Regression, Streams
+from luceloop.core import rng
+from luceloop.core.config import DDPMConfig
+from luceloop.core.learners.networks import Network
+from luceloop.core.learners.regression import Batch, Regression, Streams
 
 
 class DDPM(Regression):

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from core import rng
-from core.learners.base import Fitted, State, TrainingSet
+from luceloop.core import rng
+from luceloop.core.learners.base import Fitted, State, TrainingSet
 
 
 class Empirical:

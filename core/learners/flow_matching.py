@@ -13,12 +13,12 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from core import rng
-from core.config import OTCFMConfig
-from core.learners import solvers
-from core.learners.coupling import couple
-from core.learners.networks import Network
-from core.learners.regression import Batch, Regression, Streams
+from luceloop.core import rng
+from luceloop.core.config import OTCFMConfig
+from luceloop.core.learners import solvers
+from luceloop.core.learners.coupling import couple
+from luceloop.core.learners.networks import Network
+from luceloop.core.learners.regression import Batch, Regression, Streams
 
 
 class OTCFM(Regression):

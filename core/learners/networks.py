@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from core import rng
+from luceloop.core import rng
 
 
 class Network(Protocol):

@@ -17,14 +17,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from core import rng
-from core.config import RegressionConfig
-from core.errors import LoopError
-from core.learners.base import Fitted, Progress, State, TrainingSet, select_row, stack_rows
-from core.learners.checkpoints import read_checkpoint
-from core.learners.minibatches import Minibatches
-from core.learners.networks import Network
-from core.learners.training import Training
+from luceloop.core import rng
+from luceloop.core.config import RegressionConfig
+from luceloop.core.errors import LoopError
+from luceloop.core.learners.base import Fitted, Progress, State, TrainingSet, select_row, stack_rows
+from luceloop.core.learners.checkpoints import read_checkpoint
+from luceloop.core.learners.minibatches import Minibatches
+from luceloop.core.learners.networks import Network
+from luceloop.core.learners.training import Training
 
 CHUNK = 25
 """Steps whose batches are prepared together; part of the meaning of the random streams."""

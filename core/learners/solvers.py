@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torchdiffeq import odeint
 
-from core.config import STAGES
+from luceloop.core.config import STAGES
 
 Solver = Literal["euler", "midpoint", "rk4", "dopri5"]
 

@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from core.config import RegressionConfig
-from core.errors import LoopError
-from core.learners.networks import Network
-from core.learners.parameters import FlatParameters, moments, restore_moments
+from luceloop.core.config import RegressionConfig
+from luceloop.core.errors import LoopError
+from luceloop.core.learners.networks import Network
+from luceloop.core.learners.parameters import FlatParameters, moments, restore_moments
 
 
 class Training:

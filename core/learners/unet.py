@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torchcfm.models.unet.unet import UNetModelWrapper
 
-from core import rng
-from core.config import RegressionConfig
+from luceloop.core import rng
+from luceloop.core.config import RegressionConfig
 
 BACKEND = "inductor"
 """Of torch.compile."""

@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from analysis.curves import find_runs, load_curves, load_table, write_table
-from analysis.statistics import aggregate, band
-from core.errors import ConfigError
-from sweeps.output import Output
+from luceloop.analysis.curves import find_runs, load_curves, load_table, write_table
+from luceloop.analysis.statistics import aggregate, band
+from luceloop.core.errors import ConfigError
+from luceloop.sweeps.output import Output
 from tests.support import PAIRWISE, QUICK, Finished
 
 

@@ -10,16 +10,16 @@ import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from analysis.drawing import (
+from luceloop.analysis.drawing import (
     draw_curve,
     draw_kept_against_pool,
     draw_samples,
     draw_shares,
 )
-from analysis.results import PointCurves
-from analysis.statistics import aggregate, band
-from core.forecast import Forecast
-from sweeps.naming import COLORS, color
+from luceloop.analysis.results import PointCurves
+from luceloop.analysis.statistics import aggregate, band
+from luceloop.core.forecast import Forecast
+from luceloop.sweeps.naming import COLORS, color
 
 SHARES = {0: [0.5, 0.7, 0.9], 1: [0.3, 0.2, 0.1], 10: [0.2, 0.1, 0.0]}
 

@@ -8,15 +8,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.curves import find_runs
-from analysis.forecasts import average, forecast_from, forecast_table, load_configs
-from analysis.report import write_report
-from analysis.results import load_results
-from core.config import Config
-from core.errors import ConfigError
-from core.forecast import Forecast, forecast
-from core.parsing import at_point
-from sweeps.output import Output
+from luceloop.analysis.curves import find_runs
+from luceloop.analysis.forecasts import average, forecast_from, forecast_table, load_configs
+from luceloop.analysis.report import write_report
+from luceloop.analysis.results import load_results
+from luceloop.core.config import Config
+from luceloop.core.errors import ConfigError
+from luceloop.core.forecast import Forecast, forecast
+from luceloop.core.parsing import at_point
+from luceloop.sweeps.output import Output
 from tests.support import Finished
 
 
@@ -164,7 +164,7 @@ def test_what_was_measured_is_shown_where_the_sweeps_code_is_not(
     def gone(config: Config, cache: object) -> None:
         raise ConfigError("reward.name", "gone:reward", "cannot be imported")
 
-    monkeypatch.setattr("core.forecast.real_law", gone)
+    monkeypatch.setattr("luceloop.core.forecast.real_law", gone)
     results = load_results(finished.store, runs.sweep)
     assert results.remark == "no forecast: reward.name='gone:reward': cannot be imported"
     assert [point.forecast for point in results.points] == [None] * finished.points

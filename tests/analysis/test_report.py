@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 from playwright.sync_api import Page
 
-from analysis.report import write_report
-from analysis.results import SweepResults, load_results
-from sweeps.output import Output
+from luceloop.analysis.report import write_report
+from luceloop.analysis.results import SweepResults, load_results
+from luceloop.sweeps.output import Output
 from tests.support import Finished, needs_browser
 
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import torch
 
-from core.config import Config
-from core.parsing import parse_config
+from luceloop.core.config import Config
+from luceloop.core.parsing import parse_config
 
 _numbers = itertools.count()
 

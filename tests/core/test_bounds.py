@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import torch
 
-from core.bounds import BOUNDS, Bounds, Margins, applicable
-from core.law import RewardLaw, real_law
-from core.loop import IterationResult, Loop, LoopState, run_loop
-from core.sampling import Rows
+from luceloop.core.bounds import BOUNDS, Bounds, Margins, applicable
+from luceloop.core.law import RewardLaw, real_law
+from luceloop.core.loop import IterationResult, Loop, LoopState, run_loop
+from luceloop.core.sampling import Rows
 
 INF = math.inf
 MIXED = ["theorem_2_3", "theorem_2_4", "theorem_2_4_sup"]

@@ -17,12 +17,12 @@ import pytest
 import torch
 from pydantic import TypeAdapter
 
-from core import rng
-from core.cache import InitialModels, ProgressFile, fingerprint, save_atomically
-from core.config import Config, LearnerConfig
-from core.learners.base import Fitted, PatientLearner, Progress, TrainingSet
-from core.learners.build import build_learner
-from core.loop import Loop
+from luceloop.core import rng
+from luceloop.core.cache import InitialModels, ProgressFile, fingerprint, save_atomically
+from luceloop.core.config import Config, LearnerConfig
+from luceloop.core.learners.base import Fitted, PatientLearner, Progress, TrainingSet
+from luceloop.core.learners.build import build_learner
+from luceloop.core.loop import Loop
 
 OTCFM = {
     "name": "otcfm",
@@ -146,8 +146,8 @@ PROCESS = """
 import sys, time
 from pathlib import Path
 import torch
-from core.cache import InitialModels
-from core.learners.base import Fitted
+from luceloop.core.cache import InitialModels
+from luceloop.core.learners.base import Fitted
 
 folder, log, ready = map(Path, sys.argv[1:4])
 name = sys.argv[4]
@@ -397,7 +397,7 @@ IMAGES: dict[str, Any] = {
 @pytest.mark.parametrize("learner", ["otcfm", "ddpm"])
 @pytest.mark.parametrize("shape", [(2,), (1, 4, 4)], ids=["vectors", "images"])
 def test_an_interrupted_training_of_p_0_goes_on_to_the_same_bits(monkeypatch, learner, shape):
-    monkeypatch.setattr("core.learners.regression.SEGMENT", 3)
+    monkeypatch.setattr("luceloop.core.learners.regression.SEGMENT", 3)
     keys = {"name": learner, "steps": 1, "initial_steps": 8, "batch_size": 4, "ema": 0.5}
     keys |= {"warmup": 5, "clip": 1.0, "flip": len(shape) == 3, "width": 32} | IMAGES
     config = TypeAdapter(LearnerConfig).validate_python(keys)
@@ -455,7 +455,7 @@ def test_notes_are_a_minute_apart(tmp_path, monkeypatch):
         raise AssertionError("too soon")
 
     now = 1000.0
-    monkeypatch.setattr("core.cache.time.monotonic", lambda: now)
+    monkeypatch.setattr("luceloop.core.cache.time.monotonic", lambda: now)
     progress = ProgressFile(tmp_path / "file.pt", every=60.0)
     now += 59
     progress.save(never)

@@ -11,12 +11,12 @@ import torch
 from torch import nn
 from torchcfm.models.unet.unet import UNetModelWrapper
 
-from core.config import DDPMConfig, OTCFMConfig, UNetConfig
-from core.errors import ConfigError
-from core.learners.base import TrainingSet
-from core.learners.build import build_learner
-from core.loop import Loop
-from core.parsing import parse_config
+from luceloop.core.config import DDPMConfig, OTCFMConfig, UNetConfig
+from luceloop.core.errors import ConfigError
+from luceloop.core.learners.base import TrainingSet
+from luceloop.core.learners.build import build_learner
+from luceloop.core.loop import Loop
+from luceloop.core.parsing import parse_config
 
 SHAPE = (1, 8, 8)
 NET: dict[str, Any] = {

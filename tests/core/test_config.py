@@ -10,10 +10,10 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from core.config import Config
-from core.errors import ConfigError
-from core.parsing import at_point, override, parse_config
-from core.sizes import training_sizes
+from luceloop.core.config import Config
+from luceloop.core.errors import ConfigError
+from luceloop.core.parsing import at_point, override, parse_config
+from luceloop.core.sizes import training_sizes
 
 
 def _plain(**keys: Any) -> dict[str, Any]:

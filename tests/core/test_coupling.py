@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from core.learners.coupling import couple
+from luceloop.core.learners.coupling import couple
 
 
 def _batches(*shape: int, seed: int = 0) -> tuple[Tensor, Tensor]:

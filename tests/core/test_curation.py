@@ -9,8 +9,8 @@ import pytest
 import torch
 from scipy import stats
 
-from core import rng
-from core.curation import (
+from luceloop.core import rng
+from luceloop.core.curation import (
     WeightedDraws,
     choose_among_k,
     choose_part,

@@ -14,10 +14,10 @@ from scipy import stats
 from sklearn.datasets import make_moons
 from torchcfm.utils import sample_8gaussians
 
-from core import rng
-from core.config import CustomDataConfig, EightGaussiansConfig, NpzConfig, TwoMoonsConfig
-from core.data import Dataset, EightGaussians, TwoMoons, build_dataset
-from core.errors import ConfigError
+from luceloop.core import rng
+from luceloop.core.config import CustomDataConfig, EightGaussiansConfig, NpzConfig, TwoMoonsConfig
+from luceloop.core.data import Dataset, EightGaussians, TwoMoons, build_dataset
+from luceloop.core.errors import ConfigError
 
 DRAWS = 50_000
 TOO_UNLIKELY = 1e-6

@@ -11,14 +11,14 @@ import torch
 from scipy import stats
 from torch import Tensor, nn
 
-from core.config import OTCFMConfig
-from core.errors import LoopError
-from core.learners.base import Fitted, State, TrainingSet
-from core.learners.build import build_network
-from core.learners.coupling import couple
-from core.learners.flow_matching import OTCFM
-from core.learners.parameters import clip_rows
-from core.learners.regression import Batch
+from luceloop.core.config import OTCFMConfig
+from luceloop.core.errors import LoopError
+from luceloop.core.learners.base import Fitted, State, TrainingSet
+from luceloop.core.learners.build import build_network
+from luceloop.core.learners.coupling import couple
+from luceloop.core.learners.flow_matching import OTCFM
+from luceloop.core.learners.parameters import clip_rows
+from luceloop.core.learners.regression import Batch
 
 SMALL = {"batch_size": 16, "width": 32, "depth": 2, "nfe": 4, "ot_batch": 8}
 SEEDS = [5, 6, 7]

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from core.config import Config
-from core.forecast import Forecast, forecast
-from core.law import real_law
-from core.loop import run_loop
-from core.metrics import metric_names
-from core.sampling import Rows
+from luceloop.core.config import Config
+from luceloop.core.forecast import Forecast, forecast
+from luceloop.core.law import real_law
+from luceloop.core.loop import run_loop
+from luceloop.core.metrics import metric_names
+from luceloop.core.sampling import Rows
 
 INF = math.inf
 NOT_FORECAST = {"reward_min", "reward_max", "loss"}  # of a pool or a learner, not of a law

@@ -14,17 +14,17 @@ from sklearn import datasets
 from torch import Tensor
 from torchvision.models import vgg11_bn
 
-from core.classifier import VGG11, Classifier
-from core.config import Config
-from core.data import build_dataset
-from core.errors import ConfigError
-from core.images import ImageData
-from core.law import real_law
-from core.loop import Loop, run_loop
-from core.metrics import metric_names
-from core.parsing import parse_config
-from core.quality import precision_recall
-from core.scoring import build_scorer
+from luceloop.core.classifier import VGG11, Classifier
+from luceloop.core.config import Config
+from luceloop.core.data import build_dataset
+from luceloop.core.errors import ConfigError
+from luceloop.core.images import ImageData
+from luceloop.core.law import real_law
+from luceloop.core.loop import Loop, run_loop
+from luceloop.core.metrics import metric_names
+from luceloop.core.parsing import parse_config
+from luceloop.core.quality import precision_recall
+from luceloop.core.scoring import build_scorer
 from tests.support import write_cifar10
 
 DIGITS = {

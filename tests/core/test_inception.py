@@ -11,10 +11,10 @@ from PIL import Image
 from torch import Tensor, nn
 from torch_fidelity import feature_extractor_inceptionv3
 
-from core.errors import ConfigError
-from core.inception import Inception
-from core.loop import Loop
-from core.parsing import parse_config
+from luceloop.core.errors import ConfigError
+from luceloop.core.inception import Inception
+from luceloop.core.loop import Loop
+from luceloop.core.parsing import parse_config
 
 
 @pytest.fixture(scope="module")

@@ -16,13 +16,13 @@ import pytest
 import torch
 from scipy import integrate, stats
 
-from core import law as law_module
-from core import rng as streams
-from core.config import EightGaussiansConfig, TwoMoonsConfig
-from core.data import build_dataset
-from core.errors import LoopError
-from core.law import BINS, EXACT_LEVELS, FINE, RewardLaw, real_law
-from core.theory import population
+from luceloop.core import law as law_module
+from luceloop.core import rng as streams
+from luceloop.core.config import EightGaussiansConfig, TwoMoonsConfig
+from luceloop.core.data import build_dataset
+from luceloop.core.errors import LoopError
+from luceloop.core.law import BINS, EXACT_LEVELS, FINE, RewardLaw, real_law
+from luceloop.core.theory import population
 
 INF = math.inf
 PROMISED = 1e-5  # of the range of a curve, in the docstring of `reduced`

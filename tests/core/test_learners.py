@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from core.config import DDPMConfig, EmpiricalConfig, LearnerConfig, OTCFMConfig
-from core.learners.base import Learner, State, TrainingSet, select_row, stack_rows
-from core.learners.build import build_learner
+from luceloop.core.config import DDPMConfig, EmpiricalConfig, LearnerConfig, OTCFMConfig
+from luceloop.core.learners.base import Learner, State, TrainingSet, select_row, stack_rows
+from luceloop.core.learners.build import build_learner
 
 SMALL = {
     "steps": 8,

@@ -13,11 +13,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from core.config import Config
-from core.errors import ConfigError, LoopError
-from core.loop import IterationResult, Loop, LoopState, run_loop
-from core.metrics import metric_names
-from core.sampling import Shard, ShardResult
+from luceloop.core.config import Config
+from luceloop.core.errors import ConfigError, LoopError
+from luceloop.core.loop import IterationResult, Loop, LoopState, run_loop
+from luceloop.core.metrics import metric_names
+from luceloop.core.sampling import Shard, ShardResult
 
 OTCFM = {
     "name": "otcfm",
@@ -417,7 +417,7 @@ def test_running_does_not_depend_on_global_random_state(make_config):
 
 CUSTOM = """
 import torch
-from core.learners.base import Fitted
+from luceloop.core.learners.base import Fitted
 
 def first(x):
     return x[:, 0]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from core.metrics import Moments, PoolStatistics, merge
+from luceloop.core.metrics import Moments, PoolStatistics, merge
 
 ROWS, POOL, CLASSES = 3, 101, 4
 EDGES = torch.tensor([-5.0, -0.5, -0.05], dtype=torch.float64)

@@ -7,8 +7,8 @@ import pytest
 import torch
 from scipy import stats
 
-from core.learners.base import TrainingSet
-from core.learners.minibatches import Minibatches
+from luceloop.core.learners.base import TrainingSet
+from luceloop.core.learners.minibatches import Minibatches
 
 SIZES = [12, 7, 1, 20]
 SEEDS = [0, 1, 2, 3]

@@ -12,8 +12,8 @@ import scipy.linalg
 import torch
 from torch import Tensor
 
-from core import quality
-from core.quality import FeatureMoments, Neighbourhoods, frechet_distance, precision_recall
+from luceloop.core import quality
+from luceloop.core.quality import FeatureMoments, Neighbourhoods, frechet_distance, precision_recall
 
 ROWS, POOL, WIDTH = 3, 101, 5
 NEIGHBOURS = 3

@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 import torch
 
-from core.config import (
+from luceloop.core.config import (
     CustomRewardConfig,
     EightGaussiansConfig,
     ModeDistanceConfig,
     NpzConfig,
     TwoMoonsConfig,
 )
-from core.data import build_dataset
-from core.errors import ConfigError, LoopError
-from core.rewards import build_reward
+from luceloop.core.data import build_dataset
+from luceloop.core.errors import ConfigError, LoopError
+from luceloop.core.rewards import build_reward
 
 GAUSSIANS = EightGaussiansConfig(size=10)
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from scipy import stats
 
-from core import rng
+from luceloop.core import rng
 
 NAMES = [
     (0, "noise", 0, 0),

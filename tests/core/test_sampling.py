@@ -7,11 +7,11 @@ import math
 import pytest
 import torch
 
-from core.law import real_law
-from core.learners.base import TrainingSet, select_row, stack_rows
-from core.learners.empirical import Empirical
-from core.sampling import Pool, Rows, ShardSampler, cut_into_shards, gather
-from core.scoring import build_scorer
+from luceloop.core.law import real_law
+from luceloop.core.learners.base import TrainingSet, select_row, stack_rows
+from luceloop.core.learners.empirical import Empirical
+from luceloop.core.sampling import Pool, Rows, ShardSampler, cut_into_shards, gather
+from luceloop.core.scoring import build_scorer
 
 
 @pytest.mark.parametrize("pool", [1, 5, 100, 1001])

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from core.learners.solvers import STAGES, solve
+from luceloop.core.learners.solvers import STAGES, solve
 
 ORDERS = {"euler": 1, "midpoint": 2, "rk4": 4}
 X_0 = torch.tensor([[1.0, -0.5], [2.0, 0.25]])

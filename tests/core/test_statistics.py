@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from core.statistics import gap, over_seeds
+from luceloop.core.statistics import gap, over_seeds
 
 
 @pytest.mark.parametrize("count", [2, 3, 5, 30])

@@ -12,14 +12,14 @@ import torch
 from filelock import Timeout
 from upath import UPath
 
-from core import locks
-from core.cache import InitialModels, ProgressFile, fingerprint, read, save_atomically
-from core.errors import ConfigError, StorageError
-from core.learners.base import Fitted
-from core.locks import Lease, lock
-from core.loop import Loop
-from core.parsing import parse_config
-from core.storage import (
+from luceloop.core import locks
+from luceloop.core.cache import InitialModels, ProgressFile, fingerprint, read, save_atomically
+from luceloop.core.errors import ConfigError, StorageError
+from luceloop.core.learners.base import Fitted
+from luceloop.core.locks import Lease, lock
+from luceloop.core.loop import Loop
+from luceloop.core.parsing import parse_config
+from luceloop.core.storage import (
     Folder,
     fetch_files,
     files_in,

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy.special import expit, logsumexp
 
-from core.theory import (
+from luceloop.core.theory import (
     fixed_point,
     kl_divergence,
     largest_ratio,

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torchcfm.models.unet.unet import UNetModelWrapper
 
-from core.config import DDPMConfig, LearnerConfig, OTCFMConfig, UNetConfig
-from core.errors import ConfigError
-from core.learners.base import (
+from luceloop.core.config import DDPMConfig, LearnerConfig, OTCFMConfig, UNetConfig
+from luceloop.core.errors import ConfigError
+from luceloop.core.learners.base import (
     Learner,
     State,
     TrainingSet,
@@ -21,10 +21,10 @@ from core.learners.base import (
     stack_rows,
     to_device,
 )
-from core.learners.build import build_learner, build_network
-from core.learners.parameters import FlatParameters
-from core.learners.regression import ahead
-from core.learners.unet import BACKEND, OPTIONS, UNet
+from luceloop.core.learners.build import build_learner, build_network
+from luceloop.core.learners.parameters import FlatParameters
+from luceloop.core.learners.regression import ahead
+from luceloop.core.learners.unet import BACKEND, OPTIONS, UNet
 
 SHAPE = (1, 4, 4)
 NET = UNetConfig(
@@ -184,8 +184,8 @@ def test_networks_that_cannot_be_are_one_clear_error(shape, keys, message):
 
 def test_a_compiled_network_computes_and_trains_the_same(monkeypatch):
     # The graph is what is tested; generating code for this processor would take a minute.
-    monkeypatch.setattr("core.learners.unet.BACKEND", "aot_eager")
-    monkeypatch.setattr("core.learners.unet.OPTIONS", {})
+    monkeypatch.setattr("luceloop.core.learners.unet.BACKEND", "aot_eager")
+    monkeypatch.setattr("luceloop.core.learners.unet.OPTIONS", {})
     fitted, samples = [], []
     for compiled in (False, True):
         config = OTCFMConfig(**COMMON, solver="euler", nfe=2, clip=1.0, compile=compiled)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from filelock import FileLock
 
-from sweeps.output import Output
+from luceloop.sweeps.output import Output
 from tests.support import Cli, Finished
 
 BAD = [

@@ -11,15 +11,15 @@ import pandas as pd
 import pytest
 import yaml
 
-from analysis.curves import find_runs
-from analysis.forecasts import load_configs
-from core.forecast import forecast
-from core.parsing import at_point, parse_config
-from sweeps.ledger import Ledger
-from sweeps.output import Output
-from sweeps.presets import read_config
-from sweeps.progress import forecast_gaps
-from sweeps.space import build_suggestions, planned_points
+from luceloop.analysis.curves import find_runs
+from luceloop.analysis.forecasts import load_configs
+from luceloop.core.forecast import forecast
+from luceloop.core.parsing import at_point, parse_config
+from luceloop.sweeps.ledger import Ledger
+from luceloop.sweeps.output import Output
+from luceloop.sweeps.presets import read_config
+from luceloop.sweeps.progress import forecast_gaps
+from luceloop.sweeps.space import build_suggestions, planned_points
 from tests.support import ALONE, QUICK, Cli, Finished
 
 
@@ -54,7 +54,7 @@ def test_every_point_gets_its_rows_and_a_figure(cli: Cli, tmp_path):
 
 def test_it_starts_neither_ray_nor_mlflow(tmp_path):
     script = (
-        "import sys; from sweeps.cli import app\n"
+        "import sys; from luceloop.sweeps.cli import app\n"
         "app(['forecast', 'mog', '--no-figures', '-o', 't.csv'], standalone_mode=False)\n"
         "print(sorted({'ray', 'mlflow'} & set(sys.modules)))\n"
     )

@@ -14,9 +14,9 @@ import pandas as pd
 import pytest
 import torch
 
-from core.cache import save_atomically
-from core.files import write_atomically
-from sweeps.output import Output
+from luceloop.core.cache import save_atomically
+from luceloop.core.files import write_atomically
+from luceloop.sweeps.output import Output
 from tests.support import ALONE, QUICK, TINY, TINY_ROWS, curves, recorded
 
 pytestmark = pytest.mark.processes

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
-from sweeps.output import Output
+from luceloop.sweeps.output import Output
 from tests.processes import finish, luceloop, rows
 from tests.support import QUICK, Cli, curves, run_main, write_cifar10
 
@@ -62,7 +62,7 @@ def test_digits_run_end_to_end(digits, cli: Cli, tmp_path):
 
 ON_GPUS = """
 import ray
-from sweeps.cli import main
+from luceloop.sweeps.cli import main
 # Logical GPUs: Ray hands them out, and what runs on them finds none and computes on the CPU.
 ray.init(address="local", num_cpus=4, num_gpus=2, include_dashboard=False, log_to_driver=False)
 main()

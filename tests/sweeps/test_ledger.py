@@ -7,7 +7,7 @@ import resource
 
 import pytest
 
-from sweeps.ledger import Ledger
+from luceloop.sweeps.ledger import Ledger
 
 ROW = {"reward_mean": [0.1, 1 / 3], "reward_max": [float("inf"), 2.0]}
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from core.search_config import ObjectiveConfig, SearchConfig
-from core.sizes import training_sizes
-from sweeps.output import Output, plain
-from sweeps.presets import preset_names, read_config
-from sweeps.runner import check
+from luceloop.core.search_config import ObjectiveConfig, SearchConfig
+from luceloop.core.sizes import training_sizes
+from luceloop.sweeps.output import Output, plain
+from luceloop.sweeps.presets import preset_names, read_config
+from luceloop.sweeps.runner import check
 from tests.support import write_cifar10
 
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sweeps.ledger import Ledger, Point
-from sweeps.output import SweepFolder
-from sweeps.recorder import Recorder
+from luceloop.sweeps.ledger import Ledger, Point
+from luceloop.sweeps.output import SweepFolder
+from luceloop.sweeps.recorder import Recorder
 
 
 class Silent:

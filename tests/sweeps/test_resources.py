@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from core.config import ResourcesConfig
-from core.errors import ConfigError
-from sweeps.resources import Allocation, allocate, check_fits
+from luceloop.core.config import ResourcesConfig
+from luceloop.core.errors import ConfigError
+from luceloop.sweeps.resources import Allocation, allocate, check_fits
 
 AUTO = ResourcesConfig()
 LAPTOP = {"CPU": 2.0}

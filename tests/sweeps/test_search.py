@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from core.config import Config
-from core.errors import ConfigError
-from core.parsing import parse_config
-from sweeps.ledger import Ledger, Point
-from sweeps.search import EarlyStop, PointSearcher
-from sweeps.space import check_space, learns_from
+from luceloop.core.config import Config
+from luceloop.core.errors import ConfigError
+from luceloop.core.parsing import parse_config
+from luceloop.sweeps.ledger import Ledger, Point
+from luceloop.sweeps.search import EarlyStop, PointSearcher
+from luceloop.sweeps.space import check_space, learns_from
 
 SPACE = {"beta": {"uniform": [0, 10]}, "lam": {"choice": [0.5, math.inf]}}
 

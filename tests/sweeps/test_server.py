@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
-from sweeps import runner
-from sweeps.output import Output, SweepFolder
+from luceloop.sweeps import runner
+from luceloop.sweeps.output import Output, SweepFolder
 from tests.servers import MlflowServer, Postgres, needs_postgres
 from tests.support import ALONE, QUICK, TINY, TINY_LAST, TINY_ROWS, Cli, Ran, curves, recorded
 
@@ -140,7 +140,7 @@ def test_sync_delivers_a_sweep_that_ended_while_the_server_was_down(
     assert ran.code == 1 and "Traceback" not in ran.out + ran.err
     assert recorded(tmp_path) == TINY_ROWS
     assert said(ran, f"deliver them with: luceloop sync {folder.id}")
-    monkeypatch.setattr("sweeps.delivery.PATIENCE", 2.0)
+    monkeypatch.setattr("luceloop.sweeps.delivery.PATIENCE", 2.0)
     ran = cli("sync", folder.id, *where)  # still down
     assert ran.code == 1 and said(ran, f"MLflow at {server.uri} lacks ")
     monkeypatch.undo()

@@ -12,11 +12,11 @@ import pytest
 from mlflow import MlflowClient
 from upath import UPath
 
-from core import locks
-from core.storage import files_in, listed, make_folder, remove_folder, write_whole
-from sweeps.ledger import Ledger
-from sweeps.mirror import find_or_fetch, mirrored
-from sweeps.output import Output, SweepFolder
+from luceloop.core import locks
+from luceloop.core.storage import files_in, listed, make_folder, remove_folder, write_whole
+from luceloop.sweeps.ledger import Ledger
+from luceloop.sweeps.mirror import find_or_fetch, mirrored
+from luceloop.sweeps.output import Output, SweepFolder
 from tests.processes import finish, luceloop, rows
 from tests.servers import wait_until
 from tests.support import QUICK, TINY, TINY_ROWS, Cli, curves

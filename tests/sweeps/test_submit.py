@@ -19,9 +19,9 @@ import pandas as pd
 import pytest
 from upath import UPath
 
-from core.storage import listed
-from sweeps import submit
-from sweeps.output import Output
+from luceloop.core.storage import listed
+from luceloop.sweeps import submit
+from luceloop.sweeps.output import Output
 from tests.processes import rows
 from tests.servers import ObjectStore
 from tests.support import QUICK, SECRETS, SMALL, Cli, curves, run_main, users_folder

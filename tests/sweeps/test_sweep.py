@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
-from sweeps.output import Output
+from luceloop.sweeps.output import Output
 from tests.support import PAIRWISE, QUICK, SMALL, Cli, Finished
 
 CURATED = {"kept_reward_mean"}

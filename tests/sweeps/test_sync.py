@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
-from sweeps import delivery
-from sweeps.delivery import alone
-from sweeps.output import Output
+from luceloop.sweeps import delivery
+from luceloop.sweeps.delivery import alone
+from luceloop.sweeps.output import Output
 from tests.servers import free_port
 from tests.support import QUICK, Cli, curves
 

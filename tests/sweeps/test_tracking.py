@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from core.config import Config
-from core.parsing import parse_config
-from sweeps.experiment import Experiment, SweepIdentity, connect
-from sweeps.ledger import Ledger
-from sweeps.output import Output, SweepFolder
-from sweeps.tracking import Tracker
+from luceloop.core.config import Config
+from luceloop.core.parsing import parse_config
+from luceloop.sweeps.experiment import Experiment, SweepIdentity, connect
+from luceloop.sweeps.ledger import Ledger
+from luceloop.sweeps.output import Output, SweepFolder
+from luceloop.sweeps.tracking import Tracker
 from tests.servers import MlflowServer
 
 SEEDS = [3, 4]
@@ -136,7 +136,7 @@ def test_a_store_that_comes_up_late_gets_everything(output, folder, config, monk
 @pytest.mark.slow
 def test_a_process_killed_while_making_the_database_leaves_none_or_a_whole_one(tmp_path):
     database = tmp_path / "mlflow.db"
-    program = f"from sweeps.experiment import connect; connect('sqlite:///{database}')"
+    program = f"from luceloop.sweeps.experiment import connect; connect('sqlite:///{database}')"
     process = subprocess.Popen([sys.executable, "-c", program])
     deadline = time.monotonic() + 60
     while not list(tmp_path.glob(".mlflow-*/mlflow.db")) and time.monotonic() < deadline:

@@ -24,7 +24,7 @@ def address(finished: Finished) -> Iterator[str]:
         port = probe.getsockname()[1]
     environment = dict(os.environ, LUCELOOP_OUTPUT=str(finished.output))
     environment.pop("MLFLOW_TRACKING_URI", None)
-    command = [sys.executable, "-c", "from sweeps.cli import main; main()", "ui"]
+    command = [sys.executable, "-c", "from luceloop.sweeps.cli import main; main()", "ui"]
     server = subprocess.Popen(
         [*command, "--port", str(port)], env=environment, stdout=subprocess.PIPE, text=True
     )

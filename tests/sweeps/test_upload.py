@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import ConfigError, without_password
-from core.parsing import parse_config
-from sweeps import job
-from sweeps.output import Output, is_sweep_id, new_sweep_id
-from sweeps.upload import CONFIG, ENVIRONMENT, gather
+from luceloop.core.errors import ConfigError, without_password
+from luceloop.core.parsing import parse_config
+from luceloop.sweeps import job
+from luceloop.sweeps.output import Output, is_sweep_id, new_sweep_id
+from luceloop.sweeps.upload import CONFIG, ENVIRONMENT, gather
 from tests.support import SECRETS
 
 
@@ -36,10 +36,9 @@ def test_an_upload_holds_code_and_named_files_and_nothing_else(mine: Path, tmp_p
     target.mkdir()
     gather(target, config(path="data/mine.npz"))
     files = {path.relative_to(target).as_posix() for path in target.rglob("*") if path.is_file()}
-    ours = {
-        file for file in files if file.split("/")[0] in ("core", "workers", "sweeps", "analysis")
-    }
-    assert {"core/loop.py", "sweeps/presets/mog.yaml", "analysis/report.py"} <= ours
+    ours = {file for file in files if file.startswith("luceloop/")}
+    presets = "luceloop/sweeps/presets/mog.yaml"
+    assert {"luceloop/core/loop.py", presets, "luceloop/analysis/report.py"} <= ours
     assert files - ours == {
         "mine.npz", "mine.yaml", "users_own.py", "package/__init__.py", "package/weights.pt",
         "data/loader.py", "data/mine.npz", str(CONFIG), str(ENVIRONMENT),
@@ -50,7 +49,7 @@ def test_an_upload_holds_code_and_named_files_and_nothing_else(mine: Path, tmp_p
 
 
 def test_too_large_an_upload_names_the_file_to_move(mine: Path, tmp_path, monkeypatch):
-    monkeypatch.setattr("sweeps.upload.MOST_BYTES", 3000)
+    monkeypatch.setattr("luceloop.sweeps.upload.MOST_BYTES", 3000)
     with pytest.raises(ConfigError, match=r"mine\.npz: move it"):
         gather(tmp_path, None)
 
@@ -76,7 +75,7 @@ def test_a_job_takes_its_environment_and_keeps_its_files(mine: Path, tmp_path, m
     monkeypatch.setattr("os.environ", dict(os.environ))
     monkeypatch.setattr("sys.argv", ["job", "run", str(CONFIG), "--output", str(output)])
     seen = []
-    monkeypatch.setattr("sweeps.cli.main", lambda: seen.append(dict(os.environ)))
+    monkeypatch.setattr("luceloop.sweeps.cli.main", lambda: seen.append(dict(os.environ)))
     job.main()
     [environment] = seen
     assert SECRETS.items() <= environment.items()

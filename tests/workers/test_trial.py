@@ -12,12 +12,12 @@ import psutil
 import pytest
 import torch
 
-from core.loop import Loop, LoopState
-from core.parsing import override, parse_config
-from sweeps.output import plain
-from workers.pool import SamplerPool
-from workers.sampler import Sampler, from_numpy, to_numpy
-from workers.trial import CHECKPOINT, Trial, read_checkpoint
+from luceloop.core.loop import Loop, LoopState
+from luceloop.core.parsing import override, parse_config
+from luceloop.sweeps.output import plain
+from luceloop.workers.pool import SamplerPool
+from luceloop.workers.sampler import Sampler, from_numpy, to_numpy
+from luceloop.workers.trial import CHECKPOINT, Trial, read_checkpoint
 
 POINT = {
     "name": "point",
@@ -251,7 +251,7 @@ def sampler_processes() -> list[int]:
 
 
 def test_errors_in_a_sampler_arrive_as_they_were(local_ray, loop):
-    from core.errors import LoopError
+    from luceloop.core.errors import LoopError
 
     pool = SamplerPool(1, cpus=0.5, gpus=0, threads=1)
     broken = {name: weight * torch.nan for name, weight in model_of(loop).items()}

@@ -1,0 +1,1 @@
+"""Self-consuming generative loops with curated data, run as distributed sweeps."""
