@@ -1,1 +1,1 @@
-"""Analysis: reads MLflow only; tidy curves, statistics over seeds, figures."""
+"""Analysis: reads MLflow alone; tidy curves, statistics over seeds, figures, the report."""

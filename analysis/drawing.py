@@ -12,11 +12,11 @@ from matplotlib.axes import Axes
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 
+from luceloop.analysis.colors import color
 from luceloop.analysis.results import PointCurves
 from luceloop.analysis.statistics import band
-from luceloop.core.bounds import BOUNDS
-from luceloop.core.forecast import Forecast
-from luceloop.sweeps.naming import color
+from luceloop.core.theory.bounds import BOUNDS
+from luceloop.core.theory.forecast import Forecast
 
 MARKERS = "os^Dv<>P"
 LABELS = {

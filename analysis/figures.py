@@ -18,7 +18,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from luceloop.analysis.curves import SweepRuns
+from luceloop.analysis import labels
+from luceloop.analysis.colors import color
 from luceloop.analysis.drawing import (
     WIDE_SWEEP,
     draw_curve,
@@ -28,9 +29,9 @@ from luceloop.analysis.drawing import (
     draw_shares,
 )
 from luceloop.analysis.results import PointCurves, SweepResults
-from luceloop.core.bounds import BOUNDS
-from luceloop.core.forecast import Forecast
-from luceloop.sweeps.naming import color
+from luceloop.analysis.store import SweepRuns
+from luceloop.core.theory.bounds import BOUNDS
+from luceloop.core.theory.forecast import Forecast
 
 IMAGES = 25
 """Images of a point and iteration in the figure of samples."""
@@ -183,10 +184,10 @@ def _common_limits(ax: Axes, found: dict[int, dict[int, np.ndarray]]) -> None:
 def _previews(runs: SweepRuns, index: int) -> dict[int, np.ndarray]:
     """Two-dimensional samples or images of a point's first seed, by iteration."""
     run = runs.points[index].info.run_id
-    if not runs.client.list_artifacts(run, "samples"):
+    if not runs.client.list_artifacts(run, labels.SAMPLES):
         return {}
     with tempfile.TemporaryDirectory() as temporary:
-        local = Path(runs.client.download_artifacts(run, "samples", temporary))
+        local = Path(runs.client.download_artifacts(run, labels.SAMPLES, temporary))
         found = {}
         for file in sorted(local.glob("iteration-*.npz")):
             with np.load(file, allow_pickle=False) as content:

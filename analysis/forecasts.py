@@ -14,16 +14,17 @@ import pandas as pd
 import yaml
 from numpy.typing import NDArray
 
-from luceloop.analysis.curves import SweepRuns, tidy
-from luceloop.core.config import Config
-from luceloop.core.data import build_dataset
+from luceloop.analysis import labels
+from luceloop.analysis.curves import tidy
+from luceloop.analysis.store import SweepRuns
+from luceloop.core.config.naming import SYMBOLS
+from luceloop.core.config.parsing import at_point, parse_config
+from luceloop.core.config.point import PointConfig
 from luceloop.core.errors import ConfigError
-from luceloop.core.forecast import Forecast, forecast
-from luceloop.core.law import real_law
-from luceloop.core.parsing import at_point, parse_config
-from luceloop.core.sizes import training_sizes
-from luceloop.core.storage import Folder
-from luceloop.sweeps.naming import SYMBOLS
+from luceloop.core.io.places import Folder
+from luceloop.core.pool.rows import training_sizes
+from luceloop.core.theory.forecast import Forecast, forecast
+from luceloop.core.theory.real_law import real_law
 
 
 def load_config_text(runs: SweepRuns) -> str:
@@ -39,24 +40,24 @@ def load_config_text(runs: SweepRuns) -> str:
         return Path(file).read_text()
 
 
-def load_configs(runs: SweepRuns) -> dict[int, Config]:
+def load_configs(runs: SweepRuns) -> dict[int, PointConfig]:
     """Each point's configuration, by index.
 
     Raises:
         ConfigError: if the store lacks the sweep's configuration or its points' values.
     """
     config = parse_config(yaml.safe_load(load_config_text(runs)))
-    if any("luceloop.values" not in run.data.tags for run in runs.points.values()):
+    if any(labels.VALUES not in run.data.tags for run in runs.points.values()):
         allowed = "is of an older version, which did not keep the values of its points"
         raise ConfigError("SWEEP", runs.sweep, allowed)
     return {
-        index: at_point(config, json.loads(run.data.tags["luceloop.values"]))
+        index: at_point(config, json.loads(run.data.tags[labels.VALUES]))
         for index, run in runs.points.items()
     }
 
 
 def forecast_from(
-    runs: SweepRuns, points: Mapping[int, Config], cache: Folder | None = None
+    runs: SweepRuns, points: Mapping[int, PointConfig], cache: Folder | None = None
 ) -> dict[int, list[Forecast]]:
     """Forecasts that start from a sweep's measured p_0, one for each of its seeds, by index.
 
@@ -86,19 +87,19 @@ def forecast_from(
     return found
 
 
-def _source(runs: SweepRuns, measured: Mapping[int, Config], point: Config) -> int:
+def _source(runs: SweepRuns, measured: Mapping[int, PointConfig], point: PointConfig) -> int:
     """The point of the sweep with the largest pool of the p_0 that a point starts from."""
     starts = {index: _start(other) for index, other in measured.items()}
     same = [index for index, start in starts.items() if start == _start(point)]
     if not same:
         _refuse(runs, _start(point), next(iter(starts.values())))
-    size = build_dataset(point.data).size
+    size = point.data.build().size
     pools = {index: training_sizes(measured[index], size).pool for index in same}
     with_rewards = (i for i in sorted(same, key=lambda i: -pools[i]) if _has_reward(runs, i))
     return next(with_rewards, same[0])
 
 
-def _start(config: Config) -> dict[str, Any]:
+def _start(config: PointConfig) -> dict[str, Any]:
     """What the rewards of p_0 depend on, by dotted key, but for the size of the pool."""
     flat = config.flat()
     scored = ("data.", "classifier.", "reward.")
@@ -128,7 +129,7 @@ def average(forecasts: Sequence[Forecast]) -> Forecast:
 def forecast_table(
     sweep: str,
     searched: Sequence[str],
-    points: Mapping[int, Config],
+    points: Mapping[int, PointConfig],
     forecasts: Mapping[int, Sequence[Forecast]],
     seeds: Sequence[int],
 ) -> pd.DataFrame:
@@ -164,11 +165,11 @@ def _initial_reward(runs: SweepRuns, index: int) -> list[NDArray[np.float64]]:
     if not _has_reward(runs, index):
         raise ConfigError("SWEEP", runs.sweep, "has no rewards of p_0 in MLflow")
     with tempfile.TemporaryDirectory() as folder:
-        file = runs.client.download_artifacts(run, "initial/reward.npz", folder)
+        file = runs.client.download_artifacts(run, f"{labels.INITIAL}/reward.npz", folder)
         with np.load(file, allow_pickle=False) as content:
             rewards = content["reward"].astype(np.float64)
     return [row[~np.isnan(row)] for row in rewards]
 
 
 def _has_reward(runs: SweepRuns, index: int) -> bool:
-    return bool(runs.client.list_artifacts(runs.points[index].info.run_id, "initial"))
+    return bool(runs.client.list_artifacts(runs.points[index].info.run_id, labels.INITIAL))

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from luceloop.analysis.colors import color
 from luceloop.analysis.forecasts import load_config_text
 from luceloop.analysis.results import PointCurves, SweepResults
-from luceloop.core.bounds import BOUNDS
-from luceloop.core.statistics import gap, over_seeds
-from luceloop.sweeps.naming import color
+from luceloop.analysis.statistics import gap, over_seeds
+from luceloop.core.theory.bounds import BOUNDS
 
 FIRST = ("overview", "margins", "samples", "class_shares", "kept_against_pool")
 """Figures in this order, then the rest by name."""

@@ -8,12 +8,13 @@ from typing import Literal
 
 import pandas as pd
 
-from luceloop.analysis.curves import SweepRuns, find_runs, load_curves
+from luceloop.analysis.curves import load_curves
 from luceloop.analysis.forecasts import average, forecast_from, load_configs
 from luceloop.analysis.statistics import aggregate
+from luceloop.analysis.store import SweepRuns, find_runs
 from luceloop.core.errors import ConfigError, LoopError
-from luceloop.core.forecast import Forecast, forecast
-from luceloop.core.storage import Folder
+from luceloop.core.io.places import Folder
+from luceloop.core.theory.forecast import Forecast, forecast
 
 Start = Literal["law", "measured", "off"]
 """Where forecasts start: at the real data's law, at the measured p_0, or not at all."""

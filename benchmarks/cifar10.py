@@ -20,16 +20,15 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.cifar10_reference import Reference
 from benchmarks.measure import Options, new_table, show
 from luceloop.core import rng
-from luceloop.core.classifier import VGG11, Classifier
-from luceloop.core.config import OTCFMConfig, UNetConfig
-from luceloop.core.device import settle
-from luceloop.core.images import ImageData, LabelledImages
+from luceloop.core.classifier.classifier import Classifier
+from luceloop.core.classifier.vgg11 import VGG11
+from luceloop.core.data.images import ImageData
+from luceloop.core.data.labelled import LabelledImages
+from luceloop.core.device import make_repeatable
 from luceloop.core.learners import solvers
 from luceloop.core.learners.base import TrainingSet
-from luceloop.core.learners.build import build_learner
-from luceloop.core.learners.flow_matching import OTCFM
-from luceloop.core.learners.unet import UNet
-from luceloop.core.rewards import build_reward
+from luceloop.core.learners.networks.unet import UNet, UNetConfig
+from luceloop.core.learners.otcfm import OTCFM, OTCFMConfig
 from luceloop.sweeps.presets import read_config
 
 SHAPE = (3, 32, 32)
@@ -104,7 +103,7 @@ def main(options: Options, console: Console) -> None:
         return
     work = TINY if options.quick else Work()
     name = torch.cuda.get_device_name() if device == "cuda" else "CPU, tiny sizes"
-    settle(4 if device == "cuda" else 1)
+    make_repeatable(4 if device == "cuda" else 1)
     bench = Bench(work, device)
     peak = matmul_peak(work.matmul, device)
     rows = {"torchcfm, fp32": bench.reference()}
@@ -130,7 +129,7 @@ class Bench:
 
     def __init__(self, work: Work, device: str) -> None:
         self.work, self.device = work, device
-        preset = read_config("cifar10-confidence", ["lam=inf"])
+        preset = read_config("cifar10-confidence", ["lam=inf"]).point
         assert isinstance(preset.learner, OTCFMConfig)
         self.preset = preset
         self.config = preset.learner.model_copy(
@@ -155,7 +154,7 @@ class Bench:
         error = self._error(x)
         noise = torch.randn(work.reference_sampled, *SHAPE, device=self.device)
         sampling = self._seconds(lambda: reference.sample(noise))
-        training = self._seconds(lambda: [reference.step() for _ in range(work.steps)])
+        training = self._seconds(lambda: reference.train(work.steps))
         vgg = VGG11(10).to(self.device).eval()
         scored = torch.rand(min(512, work.scored), *SHAPE, device=self.device)
         with torch.no_grad():
@@ -202,15 +201,17 @@ class Bench:
             torch.save(VGG11(10).state_dict(), file)
             assert self.preset.classifier is not None
             chosen = self.preset.classifier.model_copy(update={"weights": str(file)})
-            config = self.preset.model_copy(update={"classifier": chosen})
-            classifier = Classifier(config, data, self.device)
-            reward = build_reward(config.reward, data, data.names)
+            threads = self.preset.resources.threads
+            classifier = Classifier(
+                chosen, self.preset.data, data, threads=threads, device=self.device
+            )
+            reward = self.preset.reward.build(data, data.class_names)
             pool = torch.rand(self.work.scored, *SHAPE, device=self.device) * 2 - 1
             seconds = self._seconds(lambda: reward(classifier(pool).logits))
         return self.work.scored / seconds
 
     def _learner(self, changes: dict[str, object]) -> OTCFM:
-        learner = build_learner(self.config.model_copy(update=changes), SHAPE, self.device)
+        learner = self.config.model_copy(update=changes).build(SHAPE, self.device)
         assert isinstance(learner, OTCFM)
         return learner
 

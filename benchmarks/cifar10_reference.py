@@ -29,6 +29,11 @@ class Reference:
         )
         self.matcher = ExactOptimalTransportConditionalFlowMatcher(sigma=0.0)
 
+    def train(self, steps: int) -> None:
+        """So many training steps."""
+        for _ in range(steps):
+            self.step()
+
     def step(self) -> None:
         """One training step."""
         self.network.train()
@@ -38,7 +43,7 @@ class Reference:
         x_0 = torch.randn_like(x_1)
         t, x_t, velocity = self.matcher.sample_location_and_conditional_flow(x_0, x_1)
         loss = torch.mean((self.network(t, x_t) - velocity) ** 2)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), CLIP)
         self.optimizer.step()
         self.schedule.step()

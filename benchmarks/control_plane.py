@@ -17,9 +17,9 @@ from rich.console import Console
 
 from benchmarks.measure import Options, in_child, new_table, show
 from benchmarks.sweep import ran
-from luceloop.core.config import Config
-from luceloop.core.parsing import parse_config
-from luceloop.sweeps.output import Output
+from luceloop.core.config.parsing import parse_config
+from luceloop.core.config.sweep import SweepConfig
+from luceloop.sweeps.record.folders import Output
 
 ITERATIONS = 10
 """Rows that each point reports."""
@@ -75,7 +75,7 @@ def main(options: Options, console: Console) -> None:
 def run(points: int) -> Costs:
     """Run a sweep in a new output folder, then deliver and read it again."""
     from luceloop.analysis.curves import load_table
-    from luceloop.sweeps.ledger import Ledger
+    from luceloop.sweeps.record.ledger import Ledger
 
     with ran(_config(points)) as sweep:
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -93,21 +93,22 @@ def run(points: int) -> Costs:
 
 def _deliver(output: Output, sweep: str) -> tuple[float, int]:
     """Seconds to deliver a sweep to a new store, and the rows of metrics there."""
-    from luceloop.sweeps.experiment import SweepIdentity, connect
-    from luceloop.sweeps.ledger import Ledger
-    from luceloop.sweeps.naming import describe
-    from luceloop.sweeps.tracking import Tracker
+    from luceloop.analysis.store import connect
+    from luceloop.sweeps.record.ledger import Ledger
+    from luceloop.sweeps.tracking.delivery import build_tracker
+    from luceloop.sweeps.tracking.follower import Follower
 
     new = Output.of(output.path / "again")
     shutil.copytree(output.path / "sweeps", new.path / "sweeps")
     connect(new.tracking_uri)
     folder = new.find(sweep)
-    config = folder.config()
     (folder.path / "delivered").unlink()
-    tracker = Tracker(new, folder, SweepIdentity(folder.id, config, describe(config)))
     start = time.perf_counter()
-    tracker.start(Ledger(folder.ledger, writable=False))
-    tracker.close(600.0)
+    ledger = Ledger(folder.ledger, writable=False)
+    tracker = build_tracker(new, folder, ledger)
+    follower = Follower(ledger, tracker)
+    follower.start()
+    follower.close(600.0)
     seconds = time.perf_counter() - start
     assert not tracker.undelivered
     with sqlite3.connect(new.path / "mlflow.db") as connection:
@@ -115,7 +116,7 @@ def _deliver(output: Output, sweep: str) -> tuple[float, int]:
     return seconds, int(count)
 
 
-def _config(points: int) -> Config:
+def _config(points: int) -> SweepConfig:
     return parse_config(
         {
             "name": "benchmark",

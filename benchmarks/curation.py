@@ -11,7 +11,7 @@ from torch import Tensor
 
 from benchmarks.measure import Options, in_child, median_ms, new_table, show
 from luceloop.core import rng
-from luceloop.core.curation import choose_among_k, draw_weighted
+from luceloop.core.pool.curation import choose_among_k, draw_weighted
 
 POOL, K, BETA = 50_000, 4, 5.0
 

@@ -9,11 +9,12 @@ import numpy as np
 from rich.console import Console
 
 from benchmarks.measure import Options, in_child, median_ms, new_table, show
-from luceloop.core.config import Config
-from luceloop.core.forecast import forecast
-from luceloop.core.law import RewardLaw
-from luceloop.core.parsing import at_point, parse_config
-from luceloop.core.theory import Array, population
+from luceloop.core.config.parsing import parse_point, with_values
+from luceloop.core.config.point import PointConfig
+from luceloop.core.theory.forecast import forecast
+from luceloop.core.theory.law import RewardLaw
+from luceloop.core.theory.population import population
+from luceloop.core.theory.selection import Array
 
 LEVELS, ITERATIONS = 10_000, 50
 SPAN = 50.0
@@ -84,13 +85,12 @@ def run(quick: bool) -> Timing:
     )
 
 
-def _points(reward: Array) -> list[Config]:
+def _points(reward: Array) -> list[PointConfig]:
     """β from weak to |βr| = 50, K = 2 and 16, with as many real samples and without."""
     largest = SPAN / float(np.ptp(reward))
     return [
-        parse_config(
+        parse_point(
             {
-                "name": "benchmark",
                 "data": {"name": "eight_gaussians"},
                 "curation": {"k": k, "beta": beta},
                 "lam": lam,
@@ -103,11 +103,11 @@ def _points(reward: Array) -> list[Config]:
     ]
 
 
-def _with_beta(point: Config, beta: float) -> Config:
-    return at_point(point, {"curation.beta": beta})
+def _with_beta(point: PointConfig, beta: float) -> PointConfig:
+    return with_values(point, {"curation.beta": beta})
 
 
-def _simulate(reward: Array, point: Config) -> Array:
+def _simulate(reward: Array, point: PointConfig) -> Array:
     """A perfect learner's loop on rewards, as one would write it: mean reward by iteration."""
     random, k = np.random.default_rng(1), int(point.k)
     share = 1.0 if math.isinf(point.lam) else point.lam / (1 + point.lam)
@@ -122,7 +122,7 @@ def _simulate(reward: Array, point: Config) -> Array:
     return np.array(means)
 
 
-def _exact(law: RewardLaw, point: Config) -> Array:
+def _exact(law: RewardLaw, point: PointConfig) -> Array:
     """The mean reward from all levels."""
     lam, k = np.array([point.lam]), np.array([float(point.k)])
     laws = population(law.reward, law.initial, law.reference, point.beta, lam, k)

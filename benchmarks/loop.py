@@ -26,8 +26,8 @@ def main(options: Options, console: Console) -> None:
 
 def run(work: Work, seeds: list[int]) -> Curves:
     """Our loop on `work`, all seeds as one ensemble."""
-    from luceloop.core.loop import run_loop
-    from luceloop.core.parsing import parse_config
+    from luceloop.core.config.parsing import parse_config
+    from luceloop.core.loop.loop import run_loop
 
     config = parse_config(
         {

@@ -70,7 +70,7 @@ def train(model: MLP, data: Tensor, steps: int, batch_size: int) -> None:
         t, x_t, velocity = matcher.sample_location_and_conditional_flow(x_0, x_1)
         predicted = model(torch.cat([x_t, t[:, None]], dim=-1))
         loss = torch.mean((predicted - velocity) ** 2)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
 
 

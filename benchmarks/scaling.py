@@ -7,6 +7,7 @@ trial's process only hands them out and puts the statistics together.
 from __future__ import annotations
 
 import statistics
+import tempfile
 import time
 from typing import Any
 
@@ -37,10 +38,10 @@ def run(size: int) -> dict[int, list[float]]:
 
     import ray
 
-    from luceloop.core.loop import Loop
-    from luceloop.sweeps.output import plain
+    from luceloop.core.loop.loop import Loop
     from luceloop.sweeps.presets import read_config
-    from luceloop.workers.pool import SamplerPool
+    from luceloop.workers.executor import ActorExecutor, ActorPool
+    from luceloop.workers.messages import SamplerSetup, TrialSetup
 
     sizes = [
         f"kept_size={size // 2}",
@@ -48,33 +49,27 @@ def run(size: int) -> dict[int, list[float]]:
         "learner.initial_steps=1",
         "sampling.preview=0",
     ]
-    config = read_config("mog-ddpm", ["lam=inf", "seeds=1", *sizes])
-    loop, point = Loop(config), plain(config)
-    state = loop.fit(None).state
-    arguments: Any = (loop, point, loop.learner.model(state), 0, loop.shards, True)
-    edges = _edges(loop)
+    point = read_config("mog-ddpm", ["lam=inf", "seeds=1", *sizes]).point
+    loop = Loop(point)
+    model, tasks = loop.learner.model(loop.fitter.fit(None).state), loop.tasks(0)
     ray.init(
         address="local", num_cpus=2, log_to_driver=False, include_dashboard=False,
         logging_level=logging.ERROR,
     )  # fmt: skip
     found = {}
     for count in (1, 2):
-        pool = SamplerPool(count, cpus=1, gpus=0, threads=1)
-        list(pool.run(*arguments[:4], loop.shards[: 2 * count], True, edges))  # imports and caches
-        found[count] = [_seconds(pool, arguments, edges) for _ in range(3)]
-        pool.close()
+        with tempfile.TemporaryDirectory(prefix="luceloop-benchmark-") as cache:
+            pool = ActorPool(TrialSetup(0, point, cache, SamplerSetup(count)))
+            executor = ActorExecutor(pool, loop)
+            list(executor.run_shards(model, tasks[: 2 * count]))  # imports and caches
+            found[count] = [_seconds(executor, model, tasks) for _ in range(3)]
+            pool.close()
     ray.shutdown()
     return found
 
 
-def _edges(loop: Any) -> Any:
-    import torch
-
-    return torch.from_numpy(loop.law.edges)
-
-
-def _seconds(pool: Any, arguments: Any, edges: Any) -> float:
+def _seconds(executor: Any, model: Any, tasks: Any) -> float:
     start = time.perf_counter()
-    for _ in pool.run(*arguments, edges):
+    for _ in executor.run_shards(model, tasks):
         pass
     return time.perf_counter() - start

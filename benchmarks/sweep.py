@@ -13,8 +13,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from luceloop.core.config import Config
-from luceloop.sweeps.output import Output, SweepFolder
+from luceloop.core.config.sweep import SweepConfig
+from luceloop.sweeps.record.folders import Output, SweepFolder
 
 
 @dataclass(frozen=True)
@@ -31,10 +31,10 @@ class Ran:
 
 
 @contextmanager
-def ran(config: Config) -> Iterator[Ran]:
+def ran(config: SweepConfig) -> Iterator[Ran]:
     """Run a sweep, all of it; its output folder is there inside the block."""
-    from luceloop.sweeps.naming import describe
-    from luceloop.sweeps.runner import run_sweep
+    from luceloop.core.config.naming import describe
+    from luceloop.sweeps.run.driver import run_sweep
 
     for name in ("MLFLOW_TRACKING_URI", "RAY_ADDRESS"):
         os.environ.pop(name, None)
@@ -42,7 +42,7 @@ def ran(config: Config) -> Iterator[Ran]:
         output = Output.of(Path(temporary))
         folder = output.create_sweep(config, describe(config))
         began, start, cpu = time.time(), time.perf_counter(), time.process_time()
-        outcome = run_sweep(folder, output, Console(file=io.StringIO()), list)
+        outcome = run_sweep(folder, output, Console(file=io.StringIO()))
         wall, cpu = time.perf_counter() - start, time.process_time() - cpu
         assert not (outcome.failed or outcome.unfinished or outcome.delivery.undelivered), outcome
         yield Ran(output, folder, began, wall, cpu)

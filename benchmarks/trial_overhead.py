@@ -17,9 +17,9 @@ from rich.console import Console
 
 from benchmarks.measure import Options, in_child, new_table, show
 from benchmarks.sweep import ran
-from luceloop.core.config import Config
-from luceloop.core.loop import Loop
-from luceloop.core.parsing import at_point, parse_config
+from luceloop.core.config.parsing import at_point, parse_config
+from luceloop.core.config.sweep import SweepConfig
+from luceloop.core.loop.loop import Loop
 
 TARGET = 0.2
 """Seconds of overhead a trial, at most."""
@@ -74,11 +74,13 @@ def _sweep(points: int) -> SweepTimes:
 
 def run(points: int) -> SweepTimes:
     """Run a sweep and see when its rows went on record."""
-    from luceloop.sweeps.ledger import Ledger
+    from luceloop.sweeps.record.events import IterationDone, PointEnded
+    from luceloop.sweeps.record.ledger import Ledger
 
     with ran(_config(points)) as sweep:
         events = Ledger(sweep.folder.ledger, writable=False).events
-    recorded = [event["time"] / 1000 for event in events if "time" in event]
+    timed = (IterationDone, PointEnded)
+    recorded = [event.time / 1000 for event in events if isinstance(event, timed)]
     starting, running = recorded[0] - sweep.began, recorded[-1] - recorded[0]
     return SweepTimes(sweep.wall, starting, running, sweep.driver_cpu)
 
@@ -95,7 +97,7 @@ def own_work(points: int) -> float:
     return statistics.median(seconds)
 
 
-def _config(points: int) -> Config:
+def _config(points: int) -> SweepConfig:
     return parse_config(
         {
             "name": "benchmark",

@@ -1,1 +1,1 @@
-"""Sweeps: command line, search spaces, Tune with Optuna, MLflow tracking, presets."""
+"""Sweeps: search, Tune, the record, MLflow, clusters, the command line, presets."""

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from luceloop.analysis.curves import load_table
-from luceloop.sweeps.output import Output
+from luceloop.sweeps.record.folders import Output
 
 SMALL = ["data.size=300", "learner.steps=40", "learner.batch_size=64", "sampling.shard_size=200"]
 """Overrides that make a sweep with the real learner take seconds."""
@@ -56,7 +56,7 @@ Cli = Callable[..., Ran]
 
 def run_main(*arguments: str) -> int:
     """The exit code of `luceloop ARGUMENTS`."""
-    from luceloop.sweeps.cli import main
+    from luceloop.sweeps.cli.app import main
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sys.argv", ["luceloop", *arguments])
@@ -82,7 +82,7 @@ class Finished:
 
 def curves(output: Path, store: str | None = None) -> pd.DataFrame:
     """The exported table without what may differ: the sweep's id and how long things took."""
-    from luceloop.sweeps.output import Output
+    from luceloop.sweeps.record.folders import Output
 
     table = load_table(
         store or f"sqlite:///{output / 'mlflow.db'}", Output(output).find("latest").id
@@ -93,7 +93,7 @@ def curves(output: Path, store: str | None = None) -> pd.DataFrame:
 
 def recorded(output: Path) -> int:
     """Iterations on record in a folder of one sweep."""
-    from luceloop.sweeps.ledger import Ledger
+    from luceloop.sweeps.record.ledger import Ledger
 
     folders = Output(output).sweeps()
     if not folders:

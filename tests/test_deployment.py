@@ -10,7 +10,7 @@ import pytest
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 
-from luceloop.core.parsing import parse_config
+from luceloop.core.config.parsing import parse_config
 
 ROOT = Path(__file__).parents[1]
 GUIDE = (ROOT / "docs/cluster.md").read_text()
@@ -113,7 +113,7 @@ def test_the_manifests_sweep_is_a_configuration_with_its_code():
 
 
 def test_the_guide_names_only_commands_that_exist():
-    from luceloop.sweeps.cli import app
+    from luceloop.sweeps.cli.app import app
 
     text = GUIDE + (ROOT / "README.md").read_text()
     named = re.findall(r"^(?:    |\| `)(?:\.venv/bin/)?luceloop ([a-z-]+)", text, re.MULTILINE)

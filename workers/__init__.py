@@ -1,1 +1,1 @@
-"""Ray: the trainable of one configuration point, and the actors that sample for it."""
+"""Ray: the trainable of one configuration point, and the actors that work for it."""

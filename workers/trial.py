@@ -11,71 +11,64 @@ import numpy as np
 import torch
 from ray import tune
 
-from luceloop.core.cache import save_atomically
-from luceloop.core.device import settle
+from luceloop.core.device import make_repeatable
 from luceloop.core.errors import ConfigError, LoopError
-from luceloop.core.loop import IterationResult, Loop, LoopState
-from luceloop.core.parsing import parse_config
-from luceloop.core.storage import Folder, open_folder, open_whole
-from luceloop.workers.pool import SamplerPool
-from luceloop.workers.sampler import here
+from luceloop.core.io.places import Folder, open_folder, open_whole
+from luceloop.core.io.plugins import enter_folder
+from luceloop.core.io.saved import save_atomically
+from luceloop.core.loop.loop import Loop
+from luceloop.core.loop.state import IterationResult, LoopState
+from luceloop.workers.executor import ActorExecutor, ActorPool
+from luceloop.workers.messages import (
+    FailureReport,
+    IterationReport,
+    TrialSetup,
+    pack_report,
+    unpack_setup,
+)
+from luceloop.workers.sampler import granted_device
 
 CHECKPOINT = "loop.pt"
 """File of a checkpoint folder: the loop's state and the rows of all iterations so far."""
 
 
 class Trial(tune.Trainable):
-    """Runs the loop of one point and reports a row per iteration.
-
-    Its configuration:
-        index: the point's number, repeated in every report.
-        point: plain configuration of the point.
-        cache: folder of trained p_0, a path or a URL.
-        samplers: sampler actors, with `sampler_cpus` and `sampler_gpus` each.
-        trial_gpus: GPUs of the trial itself.
-        checkpoint: folder to go on from, a path or a URL, or None.
-        reported: last iteration that is already on record, or -1.
-
-    A report holds `index`, `iteration`, `metrics` (name to R floats) and `arrays` (a `preview`, and
-    at t=0 `reward`, the rewards of p_0's pool; empty where the iteration had been computed before),
-    or `failed` and `traceback` where the point cannot go on.
-    """
+    """Runs the loop of one point and reports a row per iteration; see `workers.messages`."""
 
     def setup(self, config: dict[str, Any]) -> None:
         """Start a process: called once, then `reset_config` for every further point."""
-        self._pool: SamplerPool | None = None
-        self._start(config)
+        self._actors: ActorPool | None = None
+        self._start(unpack_setup(config))
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take on another point in the same process."""
-        self._start(new_config)
+        self._start(unpack_setup(new_config))
         return True
 
-    def _start(self, config: dict[str, Any]) -> None:
-        self._given = config
-        self._cache = open_folder("cache", config["cache"])
+    def _start(self, setup: TrialSetup) -> None:
+        self._setup = setup
+        if setup.folder is not None:
+            enter_folder(setup.folder)
+        self._cache = open_folder("cache", setup.cache)
         self._rows: dict[int, dict[str, list[float]]] = {}
         self._iterations: Iterator[IterationResult] | None = None
         self._state: LoopState | None = None
         self._arrays: dict[str, np.ndarray] = {}
-        self._next = config["reported"] + 1
-        if config["checkpoint"]:
-            self._restore(open_folder("checkpoint", config["checkpoint"]))
+        self._next = setup.reported + 1
+        if setup.checkpoint:
+            self._restore(open_folder("checkpoint", setup.checkpoint))
 
     def step(self) -> dict[str, Any]:
         """Report the next iteration, computing whatever it takes."""
         try:
-            return self._report()
+            report = self._report()
         except (LoopError, ConfigError) as error:
             # Repeating would only fail again: this is the point's result.
-            report = {
-                "failed": str(error),
-                "traceback": traceback.format_exc(),
-                "done": True,
-            }
-            return {"index": self._given["index"], **report}
+            failure = FailureReport(self._setup.index, str(error), traceback.format_exc())
+            return pack_report(failure, done=True)
+        return pack_report(report, done=report.iteration >= self._setup.point.iterations)
 
-    def _report(self) -> dict[str, Any]:
+    def _report(self) -> IterationReport:
         self._arrays = {}
         while self._next not in self._rows:
             if self._iterations is None:
@@ -89,34 +82,19 @@ class Trial(tune.Trainable):
             }
         iteration = self._next
         self._next += 1
-        return {
-            "index": self._given["index"],
-            "iteration": iteration,
-            "metrics": self._rows[iteration],
-            "arrays": self._arrays,
-            "done": iteration >= self._given["point"]["iterations"],
-        }
+        return IterationReport(
+            self._setup.index, iteration, self._rows[iteration], arrays=self._arrays
+        )
 
     def _begin(self) -> Iterator[IterationResult]:
-        config, given = parse_config(self._given["point"]), self._given
-        settle(config.resources.threads)
-        loop = Loop(config, here(), cache=self._cache)
-        if not given["samplers"]:
+        setup = self._setup
+        make_repeatable(setup.point.resources.threads)
+        loop = Loop(setup.point, granted_device(), cache=self._cache)
+        if not setup.samplers.count:
             return loop.run(self._state)
-        if self._pool is None:
-            self._pool = SamplerPool(
-                given["samplers"],
-                given["sampler_cpus"],
-                given["sampler_gpus"],
-                config.resources.threads,
-                given["cache"],
-                takes_part=given["trial_gpus"] > 0 and given["sampler_gpus"] > 0,
-            )
-        pool, point = self._pool, given["point"]
-        alike = (given["trial_gpus"] > 0) == (given["sampler_gpus"] > 0)
-        apart = loop.one_by_one and len(config.seeds) > 1 and alike
-        fit = (lambda start: pool.fit(loop, point, start)) if apart else None
-        return loop.run(self._state, lambda *shards: pool.run(loop, point, *shards), fit)
+        if self._actors is None:
+            self._actors = ActorPool(setup)
+        return loop.run(self._state, ActorExecutor(self._actors, loop))
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Write the loop's state after the last computed iteration, and every row so far."""
@@ -140,8 +118,8 @@ class Trial(tune.Trainable):
 
     def cleanup(self) -> None:
         """End the process's sampler actors."""
-        if self._pool is not None:
-            self._pool.close()
+        if self._actors is not None:
+            self._actors.close()
 
 
 def read_checkpoint(folder: Folder) -> dict[str, Any]:

@@ -6,12 +6,15 @@ Axes: R rows (seeds, or whatever else shares one ensemble), N training samples, 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
+
+from luceloop.core.fields import Strict
 
 State = Mapping[str, Any]
 """Nested mappings with string keys whose leaves are tensors with a leading R axis.
@@ -106,6 +109,35 @@ class PatientLearner(Learner, Protocol):
     ) -> Fitted:
         """Train p_0, going on where `progress` stands; the result is the same to the bit."""
         ...
+
+
+class LearnerConfig(Strict, ABC):
+    """The part `learner` of a configuration: which one, and what others must know of it."""
+
+    name: str
+    has_loss: ClassVar[bool] = True
+    """Whether a fit has a training loss to report."""
+
+    @abstractmethod
+    def build(self, shape: tuple[int, ...], device: str = "cpu") -> Learner:
+        """The learner.
+
+        Args:
+            shape: of a sample.
+            device: where it trains and samples.
+
+        Raises:
+            ConfigError: if the learner does not fit the data or custom code is unusable.
+        """
+
+    def initial_fit(self) -> dict[str, Any]:
+        """Everything here that determines a trained p_0; the rest may differ between points."""
+        return self.model_dump()
+
+    @property
+    def reads_initial(self) -> bool:
+        """Whether p_0 is read from the user's file instead of trained."""
+        return False
 
 
 def select_row(state: State, row: int) -> dict[str, Any]:

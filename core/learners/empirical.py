@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from luceloop.core import rng
-from luceloop.core.learners.base import Fitted, State, TrainingSet
+from luceloop.core.learners.base import Fitted, LearnerConfig, State, TrainingSet
+
+
+class EmpiricalConfig(LearnerConfig):
+    """A perfect learner at finite n: stores its training set and resamples it."""
+
+    name: Literal["empirical"] = "empirical"
+    has_loss: ClassVar[bool] = False
+
+    def build(self, shape: tuple[int, ...], device: str = "cpu") -> Empirical:
+        """The learner, for samples of any shape."""
+        return Empirical(device)
 
 
 class Empirical:

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torchdiffeq import odeint
 
-from luceloop.core.config import STAGES
-
+STAGES = {"euler": 1, "midpoint": 2, "rk4": 4}
+"""Network evaluations in one step of the fixed-step solvers."""
 Solver = Literal["euler", "midpoint", "rk4", "dopri5"]
 
 

@@ -9,10 +9,11 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from luceloop.analysis.curves import find_runs, load_curves, load_table, write_table
+from luceloop.analysis.curves import load_curves, load_table, write_table
 from luceloop.analysis.statistics import aggregate, band
+from luceloop.analysis.store import find_runs
 from luceloop.core.errors import ConfigError
-from luceloop.sweeps.output import Output
+from luceloop.sweeps.record.folders import Output
 from tests.support import PAIRWISE, QUICK, Finished
 
 

@@ -10,16 +10,11 @@ import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from luceloop.analysis.drawing import (
-    draw_curve,
-    draw_kept_against_pool,
-    draw_samples,
-    draw_shares,
-)
+from luceloop.analysis.colors import COLORS, color
+from luceloop.analysis.drawing import draw_curve, draw_kept_against_pool, draw_samples, draw_shares
 from luceloop.analysis.results import PointCurves
 from luceloop.analysis.statistics import aggregate, band
-from luceloop.core.forecast import Forecast
-from luceloop.sweeps.naming import COLORS, color
+from luceloop.core.theory.forecast import Forecast
 
 SHARES = {0: [0.5, 0.7, 0.9], 1: [0.3, 0.2, 0.1], 10: [0.2, 0.1, 0.0]}
 
@@ -50,7 +45,7 @@ def test_a_curve_is_the_mean_and_its_band_the_interval(ax):
     for line, shade, drawn in zip(ax.lines, ax.collections, points, strict=True):
         expected = band(drawn.aggregates, "reward_mean")
         assert np.allclose(line.get_ydata(), expected["mean"])
-        heights = shade.get_paths()[0].vertices[:, 1]
+        heights = np.asarray(shade.get_paths()[0].vertices)[:, 1]
         assert heights.min() == pytest.approx(expected["ci_low"].min())
         assert heights.max() == pytest.approx(expected["ci_high"].max())
         assert to_hex(line.get_color()).upper() == color(drawn.index)

@@ -8,15 +8,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from luceloop.analysis.curves import find_runs
 from luceloop.analysis.forecasts import average, forecast_from, forecast_table, load_configs
 from luceloop.analysis.report import write_report
 from luceloop.analysis.results import load_results
-from luceloop.core.config import Config
+from luceloop.analysis.store import find_runs
+from luceloop.core.config.parsing import at_point, with_values
+from luceloop.core.config.point import PointConfig
+from luceloop.core.config.sweep import SweepConfig
 from luceloop.core.errors import ConfigError
-from luceloop.core.forecast import Forecast, forecast
-from luceloop.core.parsing import at_point
-from luceloop.sweeps.output import Output
+from luceloop.core.theory.forecast import Forecast, forecast
+from luceloop.sweeps.record.folders import Output
 from tests.support import Finished
 
 
@@ -62,7 +63,7 @@ def test_forecasts_from_p_0_start_where_each_seed_was_measured(
 
 def test_other_points_can_be_forecast_from_the_same_p_0(runs, measured):
     configs = load_configs(runs)
-    other = at_point(configs[0], {"curation.beta": 3.0, "curation.k": 16, "lam": math.inf})
+    other = with_values(configs[0], {"curation.beta": 3.0, "curation.k": 16, "lam": math.inf})
     [found] = forecast_from(runs, {0: other}).values()
     for here, there in zip(found, measured[1], strict=True):
         start = there.curves["reward_mean"][0]
@@ -75,7 +76,7 @@ def test_other_points_can_be_forecast_from_the_same_p_0(runs, measured):
     [("reward.mode", 3, 0), ("data.size", 299, 300), ("learner.lr", 0.5, 0.001)],
 )
 def test_a_p_0_of_something_else_is_refused(runs, key, value, there):
-    other = at_point(load_configs(runs)[0], {key: value})
+    other = with_values(load_configs(runs)[0], {key: value})
     with pytest.raises(ConfigError, match=f"{key}={value}: must be {there}, with which sweep"):
         forecast_from(runs, {0: other})
 
@@ -83,7 +84,7 @@ def test_a_p_0_of_something_else_is_refused(runs, key, value, there):
 def test_other_points_start_from_one_pool_the_largest(runs, measured):
     """Points at λ=∞ generate 1,200 samples, those at λ=½ 600; a new point has neither's index."""
     configs = load_configs(runs)
-    others = {i: at_point(configs[0], {"curation.beta": 2.0, "lam": 0.1 * i}) for i in range(4)}
+    others = {i: with_values(configs[0], {"curation.beta": 2.0, "lam": 0.1 * i}) for i in range(4)}
     for forecasts in forecast_from(runs, others).values():
         for found, largest in zip(forecasts, measured[1], strict=True):
             start = largest.curves["reward_mean"][0]
@@ -130,8 +131,8 @@ def test_the_table_has_a_row_for_each_value_and_none_for_gaps(make_point):
 def make_point(runs):
     base = load_configs(runs)[0]
 
-    def build(beta: float, k: float) -> Config:
-        return at_point(base, {"curation.beta": beta, "curation.k": k})
+    def build(beta: float, k: float) -> PointConfig:
+        return with_values(base, {"curation.beta": beta, "curation.k": k})
 
     return build
 
@@ -155,16 +156,17 @@ def test_results_hold_the_forecast_that_is_asked_for(finished: Finished, runs, m
         expected = {"law": exact[index], "measured": average(measured[index])}
         for start, wanted in expected.items():
             found = by_start[start][index].forecast
+            assert found is not None
             assert np.array_equal(found.curves["reward_mean"], wanted.curves["reward_mean"])
 
 
 def test_what_was_measured_is_shown_where_the_sweeps_code_is_not(
     finished: Finished, runs, monkeypatch, tmp_path
 ):
-    def gone(config: Config, cache: object) -> None:
+    def gone(config: SweepConfig, cache: object) -> None:
         raise ConfigError("reward.name", "gone:reward", "cannot be imported")
 
-    monkeypatch.setattr("luceloop.core.forecast.real_law", gone)
+    monkeypatch.setattr("luceloop.core.theory.forecast.real_law", gone)
     results = load_results(finished.store, runs.sweep)
     assert results.remark == "no forecast: reward.name='gone:reward': cannot be imported"
     assert [point.forecast for point in results.points] == [None] * finished.points

@@ -12,7 +12,7 @@ from playwright.sync_api import Page
 
 from luceloop.analysis.report import write_report
 from luceloop.analysis.results import SweepResults, load_results
-from luceloop.sweeps.output import Output
+from luceloop.sweeps.record.folders import Output
 from tests.support import Finished, needs_browser
 
 
@@ -50,6 +50,7 @@ def test_the_page_stands_alone_and_says_how_far_points_are_from_the_theory(
     table = pd.read_csv(finished.table).query("metric == 'reward_mean' and iteration == 3")
     for row, point in zip(rows, results.points, strict=True):
         values = table[(table["point"] == point.index) & table["seed"].notna()]["value"]
+        assert point.forecast is not None
         expected = point.forecast.curves["reward_mean"][3]
         errors = (values.mean() - expected) / (values.std(ddof=1) / np.sqrt(3))
         assert row[1:4] == ["3", "3", f"{values.mean():.4g}"]

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import torch
 
-from luceloop.core.config import Config
-from luceloop.core.parsing import parse_config
+from luceloop.core.config.parsing import parse_config
+from luceloop.core.config.point import PointConfig
 
 _numbers = itertools.count()
 
@@ -28,10 +28,10 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture
-def make_config() -> Callable[..., Config]:
+def make_config() -> Callable[..., PointConfig]:
     """Builds a small loop on the learner `empirical`; keyword arguments replace top-level keys."""
 
-    def build(**keys: Any) -> Config:
+    def build(**keys: Any) -> PointConfig:
         plain: dict[str, Any] = {
             "name": "test",
             "data": {"name": "eight_gaussians", "size": 60},
@@ -39,7 +39,7 @@ def make_config() -> Callable[..., Config]:
             "iterations": 2,
             "seeds": [3, 5],
         }
-        return parse_config(plain | keys)
+        return parse_config(plain | keys).point
 
     return build
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -52,6 +53,11 @@ def test_the_same_name_is_the_same_stream(name):
     assert torch.equal(first, torch.rand(8, generator=rng.stream(*name)))
 
 
+def _global_state() -> tuple[torch.Tensor, Any, Any]:
+    numpy: Any = np.random.get_state(legacy=True)  # noqa: NPY002
+    return torch.get_rng_state(), numpy[1], random.getstate()
+
+
 @pytest.mark.parametrize("draw", DRAWS.values(), ids=DRAWS)
 def test_drawing_neither_reads_nor_changes_global_state(draw):
     found = []
@@ -59,9 +65,9 @@ def test_drawing_neither_reads_nor_changes_global_state(draw):
         torch.manual_seed(seed)
         np.random.seed(seed)  # noqa: NPY002 - the global state is what is being tested
         random.seed(seed)
-        before = torch.get_rng_state(), np.random.get_state()[1], random.getstate()  # noqa: NPY002
+        before = _global_state()
         found.append(draw(rng.streams([4, 7], "test"), 33))
-        after = torch.get_rng_state(), np.random.get_state()[1], random.getstate()  # noqa: NPY002
+        after = _global_state()
         assert torch.equal(before[0], after[0])
         assert np.array_equal(before[1], after[1])
         assert before[2] == after[2]

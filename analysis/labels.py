@@ -1,0 +1,44 @@
+"""What a sweep's runs are labelled with in MLflow: one spelling, for who writes and who reads."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Kind = Literal["sweep", "point", "seed"]
+"""A run holds a sweep's files, a point's aggregate curves, or a seed's raw curves."""
+
+KIND = "luceloop.kind"
+"""Tag: the run's `Kind`."""
+SWEEP = "luceloop.sweep"
+"""Tag: the id of the run's sweep."""
+POINT = "luceloop.point"
+"""Tag of points and seeds: the point's number."""
+SEED = "luceloop.seed"
+"""Tag of seeds: the seed."""
+SEARCHED = "luceloop.searched"
+"""Tag: the dotted keys that the sweep varies, a JSON list."""
+VALUES = "luceloop.values"
+"""Tag of points: their values of those keys, a JSON mapping."""
+
+NOTE = "mlflow.note.content"
+"""MLflow's tag of an experiment's or a run's description."""
+COLOR = "mlflow.runColor"
+"""MLflow's tag of a run's colour in charts."""
+PARENT = "mlflow.parentRunId"
+"""MLflow's tag of the run that another stands beneath."""
+
+BETA, LAM, K, SEED_PARAM = "curation.beta", "lam", "curation.k", "seed"
+"""Parameters: dotted keys of the configuration, and a seed's number."""
+
+SAMPLES, INITIAL, FIGURES = "samples", "initial", "figures"
+"""Folders of a run's artifacts: samples by iteration, rewards of p_0's pool, drawn figures."""
+
+
+def experiment_name(config_name: str, sweep: str) -> str:
+    """The name of a sweep's experiment."""
+    return f"{config_name}/{sweep}"
+
+
+def aggregate_name(metric: str, statistic: str) -> str:
+    """The name of a statistic over seeds of a metric."""
+    return f"{metric}.{statistic}"

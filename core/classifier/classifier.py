@@ -1,0 +1,139 @@
+"""A trained classifier: what rewards, class shares and feature distances are made of.
+
+It is trained once, on the real data, and kept beside the trained p_0.
+
+Axes: B images, C classes, F features.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from luceloop.core import rng
+from luceloop.core.classifier.base import ClassifierConfig, Outputs
+from luceloop.core.classifier.training import CHUNK, accuracy, fit
+from luceloop.core.data.base import DatasetConfig, RealData
+from luceloop.core.errors import ConfigError
+from luceloop.core.io.fingerprints import fingerprint
+from luceloop.core.io.locks import lock
+from luceloop.core.io.places import Folder, local_file, make_folder
+from luceloop.core.io.saved import read_saved, save_atomically
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A classifier's weights and the share of held-out images that it gets right."""
+
+    weights: dict[str, Tensor]
+    accuracy: float
+
+
+class Classifier:
+    """A classifier of one dataset's images; it is loaded or trained when first asked."""
+
+    def __init__(
+        self,
+        config: ClassifierConfig,
+        source: DatasetConfig,
+        data: RealData,
+        *,
+        threads: int,
+        device: str = "cpu",
+        cache: Folder | None = None,
+    ) -> None:
+        """Name what is wanted; nothing is trained yet.
+
+        Args:
+            config: which network.
+            source: the configuration of the data.
+            data: the labelled images.
+            threads: CPU threads of torch, on which the last bits of the weights depend.
+            device: of the network.
+            cache: folder of trained classifiers; without one, it is trained anew.
+
+        Raises:
+            ConfigError: if the classifier does not fit the images, or its file is missing.
+        """
+        if data.images is None:
+            raise ConfigError("classifier.name", config.name, "needs data of labelled images")
+        config.check(data.shape)
+        self.config, self.data, self.device = config, data, device
+        self._source, self._threads, self._cache = source, threads, cache
+        self.n_classes = len(data.class_names)
+
+    def __call__(self, x: Tensor) -> Outputs:
+        """Features and logits of images `(B, C, H, W)` in [-1, 1]."""
+        module = self._module
+        with torch.no_grad():
+            parts = [module(part) for part in torch.split(x, CHUNK)]
+        return Outputs(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
+
+    @functools.cached_property
+    def trained(self) -> Trained:
+        """Weights from the given file, from the cache, or from training."""
+        if self.config.trained_weights is not None:
+            return self._from_file(self.config.trained_weights)
+        if self._cache is None:
+            return self._train()
+        make_folder(self._cache)
+        path = self._cache / f"classifier-{self._fingerprint()}.pt"
+        with lock(path).acquire():
+            content = read_saved(path)
+            if content is None:
+                found = self._train()
+                content = {"weights": found.weights, "accuracy": found.accuracy}
+                save_atomically(content, path)
+        return Trained(content["weights"], content["accuracy"])
+
+    @functools.cached_property
+    def _module(self) -> nn.Module:
+        module = self._build()
+        module.load_state_dict(self.trained.weights)
+        return module.to(self.device).eval()
+
+    def _build(self) -> nn.Module:
+        return self.config.build(self.data.shape, self.n_classes)
+
+    def _fingerprint(self) -> str:
+        return fingerprint(
+            {
+                "torch": torch.__version__,
+                "device": torch.device(self.device).type,
+                "threads": self._threads,
+                "data": self._source.identity() | {"size": None},
+                "classifier": self.config.model_dump(),
+            }
+        )
+
+    def _from_file(self, file: str) -> Trained:
+        """A checkpoint of a public CIFAR-10 model zoo: a plain state dict, read without pickle."""
+        copy = local_file("classifier.weights", file)
+        try:
+            weights = torch.load(copy, weights_only=True, map_location="cpu")
+            module = self._build()
+            module.load_state_dict(weights)
+        except Exception as error:  # a file of another kind can fail in any way
+            reason = " ".join(str(error).split())[:200]
+            raise ConfigError("classifier.weights", file, f"is no such network: {reason}") from None
+        module.to(self.device).eval()
+        _, held_out = self.data.for_classifier()
+        return Trained(dict(weights), accuracy(module, held_out, self.device))
+
+    def _train(self) -> Trained:
+        train, held_out = self.data.for_classifier()
+        devices = [self.device] if self.device.startswith("cuda") else []
+        with torch.random.fork_rng(devices=devices):  # weights, order and dropout draw from here
+            torch.manual_seed(rng.stream(0, "classifier").initial_seed())
+            module = self._build().to(self.device)
+            fit(module, train, self.config, self.device)
+        share = accuracy(module.eval(), held_out, self.device)
+        logger.info("trained a classifier: %.2f %% of held-out images right", 100 * share)
+        weights = {name: value.cpu().clone() for name, value in module.state_dict().items()}
+        return Trained(weights, share)

@@ -1,0 +1,125 @@
+"""Explaining what is wrong with a configuration: pydantic's errors as one line for the user."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from luceloop.core.classifier.kinds import CLASSIFIERS
+from luceloop.core.config.point import PointConfig
+from luceloop.core.config.search import SHORT_KEYS, Dimension, EarlyStopConfig, ObjectiveConfig
+from luceloop.core.config.sweep import OWN_KEYS, SweepConfig
+from luceloop.core.data.kinds import DATASETS
+from luceloop.core.errors import ConfigError
+from luceloop.core.kinds import Kinds
+from luceloop.core.learners.kinds import LEARNERS
+from luceloop.core.rewards.kinds import REWARDS
+
+PARTS: dict[str, Kinds] = {
+    "data": DATASETS,
+    "learner": LEARNERS,
+    "reward": REWARDS,
+    "classifier": CLASSIFIERS,
+}
+"""The parts of a point that come in several kinds."""
+
+
+def explained(error: ValidationError, model: type[BaseModel]) -> ConfigError:
+    """The first of pydantic's errors, with the key as users write it.
+
+    Args:
+        error: what pydantic raised.
+        model: the configuration that was being built.
+    """
+    first = error.errors()[0]
+    place = [str(part) for part in first["loc"]]
+    if model is SweepConfig and place[:1] == ["point"]:
+        del place[0]
+    path, value, kind = _as_written(place), first["input"], first["type"]
+    if kind == "extra_forbidden":
+        return ConfigError(".".join(path), value, _unknown_key(place, path, model))
+    if kind == "missing":
+        return ConfigError(".".join(path), None, "is required")
+    if kind.startswith("union_tag"):
+        return _unknown_kind(path[0], value)
+    allowed = first["msg"].removeprefix("Value error, ")
+    nested = re.match(r"([\w.]+)=(.+?): (.*)", allowed)
+    if nested:  # a check over several fields that names its own key
+        return ConfigError(".".join([*path, nested[1]]), yaml.safe_load(nested[2]), nested[3])
+    if isinstance(value, Mapping):
+        value = dict(value)
+    path = [part for part in path if not part.startswith(("literal[", "function-", "constrained"))]
+    if path and path[-1] in ("int", "float"):
+        path = path[:-1]
+    return ConfigError(".".join(path) or "configuration", value, allowed[0].lower() + allowed[1:])
+
+
+def _as_written(place: list[str]) -> list[str]:
+    """The key of a place in the models, without what stands in no file."""
+    path = list(place)
+    if len(path) > 1 and path[0] in PARTS and PARTS[path[0]].named(path[1]) is not None:
+        del path[1]
+    if path[:2] == ["search", "space"]:
+        del path[1]
+    return path
+
+
+def _unknown_kind(part: str, value: Any) -> ConfigError:
+    """The line for a part whose name is not that of any kind."""
+    if not isinstance(value, Mapping):
+        return ConfigError(part, value, "must be a mapping with a name")
+    kinds, name = PARTS[part], value.get("name")
+    return ConfigError(f"{part}.name", name, kinds.allowed + _suggest(str(name), kinds.names))
+
+
+def _unknown_key(place: list[str], path: list[str], model: type[BaseModel]) -> str:
+    """What is said of a key that nothing has: the keys there are, and which may be meant."""
+    names = _top_keys(model)
+    if len(place) > 1:
+        names = list(_model_at(place[:-1]).model_fields)
+    if len(path) == 1 and path[0] in SHORT_KEYS:
+        return f"unknown key; did you mean {SHORT_KEYS[path[0]]}?"
+    return f"unknown key; {path[-1]!r} is not one of {', '.join(names)}" + _suggest(path[-1], names)
+
+
+def _top_keys(model: type[BaseModel]) -> list[str]:
+    own = OWN_KEYS if model is SweepConfig else ()
+    return [*own[:2], *PointConfig.model_fields, *own[2:]]
+
+
+def _model_at(place: list[str]) -> type[BaseModel]:
+    """The model at a place, as far as it is known."""
+    model: type[BaseModel] = SweepConfig if place[0] in OWN_KEYS else PointConfig
+    if place[0] in PARTS:
+        kind = PARTS[place[0]].named(place[1]) if len(place) > 1 else None
+        model, place = kind or model, place[2:]
+    for part in place:
+        model = _child(model, part)
+    return model
+
+
+INSIDE_SEARCH: dict[str, type[BaseModel]] = {
+    "objective": ObjectiveConfig,
+    "early_stop": EarlyStopConfig,
+    "space": Dimension,
+}
+"""Models of fields whose type is more than a model."""
+
+
+def _child(model: type[BaseModel], part: str) -> type[BaseModel]:
+    """The model of a field; the model itself where that is none, as a number in a list."""
+    field = model.model_fields.get(part)
+    if field is not None and isinstance(field.annotation, type):
+        if issubclass(field.annotation, BaseModel):
+            return field.annotation
+    return INSIDE_SEARCH.get(part, model)
+
+
+def _suggest(given: str, names: list[str]) -> str:
+    close = difflib.get_close_matches(given, names, n=1)
+    return f"; did you mean {close[0]}?" if close else ""

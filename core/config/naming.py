@@ -1,0 +1,47 @@
+"""What points and sweeps are called in MLflow, tables and figures alike."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from luceloop.core.config.sweep import SweepConfig
+
+SYMBOLS = {"curation.beta": "β", "lam": "λ", "curation.k": "K"}
+"""How the keys that every sweep varies are written in names."""
+
+
+def number(value: Any) -> str:
+    """A value as in labels: 10 rather than 10.0, inf, three digits of anything longer."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    if math.isinf(value):
+        return "inf"
+    return f"{value:g}" if float(value).is_integer() else f"{value:.3g}"
+
+
+def point_name(flat: Mapping[str, Any], searched: list[str]) -> str:
+    """A point's name, like `β=10 λ=inf K=2`, then whatever else is searched.
+
+    Args:
+        flat: the point's flattened configuration.
+        searched: dotted keys that the sweep varies.
+    """
+    parts = [f"{symbol}={number(flat[key])}" for key, symbol in SYMBOLS.items()]
+    parts += [f"{key}={number(flat.get(key))}" for key in searched if key not in SYMBOLS]
+    return " ".join(parts)
+
+
+def describe(config: SweepConfig) -> str:
+    """What is swept, in a sentence."""
+    space = config.search.space
+    parts = []
+    for key, dimension in space.items():
+        values = dimension.values
+        spelled = values if values is not None else f"{list(dimension.bounds)}"
+        parts.append(f"{SYMBOLS.get(key, key)} over {spelled}")
+    swept = "; ".join(parts) or "a single point"
+    seeds = f"{len(config.point.seeds)} seed{'s' if len(config.point.seeds) > 1 else ''}"
+    prefix = f"{config.description} " if config.description else ""
+    return f"{prefix}Sweeps {swept}, with {seeds} a point and T={config.point.iterations}."

@@ -1,0 +1,144 @@
+"""From plain values (YAML, command-line overrides) to configurations, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from luceloop.core.config.explain import PARTS, explained
+from luceloop.core.config.point import PointConfig
+from luceloop.core.config.search import SHORT_KEYS, Dimension
+from luceloop.core.config.sweep import SweepConfig
+from luceloop.core.errors import ConfigError
+
+
+def parse_config(plain: Mapping[str, Any]) -> SweepConfig:
+    """The configuration of a sweep, from plain values (parsed YAML).
+
+    Raises:
+        ConfigError: one line naming the first offending key, its value and what is allowed.
+    """
+    if not isinstance(plain, Mapping):
+        raise ConfigError("configuration", plain, "must be a mapping of keys to values")
+    try:
+        return SweepConfig.model_validate(plain)
+    except ValidationError as error:
+        raise explained(error, SweepConfig) from None
+
+
+def parse_point(plain: Mapping[str, Any]) -> PointConfig:
+    """The configuration of one point, from plain values.
+
+    Raises:
+        ConfigError: one line naming the first offending key, its value and what is allowed.
+    """
+    try:
+        return PointConfig.model_validate(plain)
+    except ValidationError as error:
+        raise explained(error, PointConfig) from None
+
+
+def at_point(config: SweepConfig, values: Mapping[str, Any]) -> PointConfig:
+    """The configuration of one point of a sweep: `values` (dotted keys) set.
+
+    Raises:
+        ConfigError: naming the first key that does not fit.
+    """
+    return with_values(config.point, values)
+
+
+def with_values(point: PointConfig, values: Mapping[str, Any]) -> PointConfig:
+    """The same point but for `values` (dotted keys).
+
+    Raises:
+        ConfigError: naming the first key that does not fit.
+    """
+    plain = point.model_dump()
+    for key in sorted(values, key=_after_names):
+        set_dotted(plain, key, values[key])
+    return parse_point(plain)
+
+
+def plain_config(config: SweepConfig) -> dict[str, Any]:
+    """A configuration as values that YAML and JSON hold, in the spelling users write."""
+    dumped = config.model_dump(mode="json", exclude={"point": True, "search": {"space"}})
+    search = dumped.pop("search") | {
+        key: dimension.model_dump(mode="python", exclude_none=True)
+        for key, dimension in config.search.space.items()
+    }
+    return dumped | config.point.model_dump(mode="json") | {"search": search}
+
+
+def override(plain: dict[str, Any], assignments: list[str]) -> dict[str, Any]:
+    """Apply `key=value` assignments, values in YAML, to plain configuration values.
+
+    A key that is set this way is no longer searched: `beta=3` beats `search.beta`.
+
+    Raises:
+        ConfigError: for an assignment without `=` or a value that is not YAML.
+    """
+    for assignment in sorted(assignments, key=lambda a: _after_names(a.partition("=")[0])):
+        key, equals, text = assignment.partition("=")
+        if not (equals and key):
+            raise ConfigError("override", assignment, "must read key=value")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise ConfigError(key, text, "is not a YAML value") from None
+        set_dotted(plain, key, value)
+        if isinstance(plain.get("search"), dict):
+            _drop_searched(plain["search"], SHORT_KEYS.get(key, key))
+    return plain
+
+
+def _drop_searched(searched: dict[str, Any], key: str, prefix: str = "") -> None:
+    """Remove `key` from a search, however its keys are nested and spelled."""
+    for name, value in list(searched.items()):
+        path = f"{prefix}{name}"
+        if SHORT_KEYS.get(path, path) == key:
+            del searched[name]
+        elif isinstance(value, dict) and key.startswith(f"{path}."):
+            _drop_searched(value, key, f"{path}.")
+            if not value:
+                del searched[name]
+
+
+def _after_names(key: str) -> bool:
+    """Sorts a part's name before its settings, which choosing another name would drop."""
+    return not key.endswith(".name")
+
+
+def set_dotted(plain: dict[str, Any], key: str, value: Any) -> None:
+    """Set `value` at dotted `key`, making the mappings on the way.
+
+    Choosing another `name` of a part (data, learner, reward) drops the old one's settings, and
+    giving a searched key another kind of range drops the old one.
+    """
+    *parents, last = SHORT_KEYS.get(key, key).split(".")
+    target = plain
+    for depth, parent in enumerate(parents):
+        if target.get(parent) is None:
+            target[parent] = {}
+        if not isinstance(target[parent], dict):
+            raise ConfigError(".".join(parents[: depth + 1]), target[parent], f"has no key {key!r}")
+        target = target[parent]
+    renames = last == "name" and parents and target.get("name", _unnamed(parents[0])) != value
+    if renames or (parents[:1] == ["search"] and last in Dimension.model_fields):
+        target.clear()
+    target[last] = value
+
+
+def _unnamed(part: str) -> str | None:
+    """The kind of a part that does not say its name."""
+    return PARTS[part].unnamed if part in PARTS else None
+
+
+def dotted(plain: Mapping[str, Any], key: str) -> Any:
+    """The value at dotted `key`; None where there is none, the inverse of `set_dotted`."""
+    value: Any = plain
+    for part in SHORT_KEYS.get(key, key).split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value

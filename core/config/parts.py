@@ -1,0 +1,85 @@
+"""The parts of a point that have one kind: curation, sampling, quality, resources."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+
+from luceloop.core.fields import File, PositiveInt, Strict
+
+
+def _parse_k(value: Any) -> Any:
+    if isinstance(value, str) and value.strip().lstrip(".").lower() in (
+        "inf",
+        "infinity",
+        "∞",
+    ):
+        return math.inf
+    whole = isinstance(value, int | float) and not isinstance(value, bool) and value >= 1
+    if not whole or (value != math.inf and value != int(value)):
+        raise ValueError("must be a whole number from 1, or inf")
+    return value if value == math.inf else int(value)
+
+
+class CurationConfig(Strict):
+    """How the kept samples are chosen from the pool."""
+
+    kind: Literal["luce"] = "luce"
+    """Luce's choice among K candidates (Bradley-Terry for K=2)."""
+    k: Annotated[int | float, BeforeValidator(_parse_k)] = 2
+    """Candidates per choice, K; inf draws from the whole pool."""
+    beta: float = Field(1.0, ge=0)
+    """Reward multiplicative factor; inf keeps the best of K."""
+
+
+class ActorResources(Strict):
+    """CPUs and GPUs of one actor; fractions share a device."""
+
+    cpus: float | Literal["auto"] = "auto"
+    gpus: float | Literal["auto"] = "auto"
+
+    @field_validator("cpus", "gpus")
+    @classmethod
+    def _sensible(cls, value: float | str) -> float | str:
+        if isinstance(value, float) and not 0 <= value < math.inf:
+            raise ValueError("must be a finite number from 0, or auto")
+        return value
+
+
+class ResourcesConfig(Strict):
+    """What a trial and its samplers may use; but for `threads`, it changes no result."""
+
+    samplers: Annotated[int, Field(ge=0, le=10_000)] | Literal["auto"] = "auto"
+    """Sampler actors of a trial; with 0 the trial samples itself."""
+    trial: ActorResources = ActorResources()
+    sampler: ActorResources = ActorResources()
+    threads: PositiveInt = 1
+    """CPU threads of torch in every process; part of what determines the last bits of a result."""
+
+
+class QualityConfig(Strict):
+    """Fréchet distance, precision and recall of images, in a network's features."""
+
+    inception: File | None = None
+    """Weights of FID's Inception network, a file; the classifier's features if not given."""
+    samples: PositiveInt = 1000
+    """Images that precision and recall compare, generated and real."""
+    neighbours: PositiveInt = 3
+    """How far the ball about an image reaches: to so many nearest others."""
+
+    @model_validator(mode="after")
+    def _enough(self) -> QualityConfig:
+        if self.samples <= self.neighbours:
+            raise ValueError(f"samples={self.samples}: must exceed neighbours={self.neighbours}")
+        return self
+
+
+class SamplingConfig(Strict):
+    """How a pool is generated."""
+
+    shard_size: PositiveInt = 1024
+    """Samples a sampler generates at a time; names random streams, so it determines results."""
+    preview: int = Field(500, ge=0)
+    """Samples per seed and iteration that are kept for figures."""

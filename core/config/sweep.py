@@ -1,0 +1,52 @@
+"""The configuration of a sweep: its name, its point, and what is searched about that point."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import Field, field_validator, model_validator
+
+from luceloop.core.config.point import PointConfig
+from luceloop.core.config.search import SearchConfig
+from luceloop.core.fields import Strict
+
+
+class SweepConfig(Strict):
+    """A sweep. In its YAML file the keys of the point stand beside its own."""
+
+    name: str = Field(min_length=1, max_length=100)
+    """What the sweep is called in lists and in MLflow."""
+    description: str = ""
+    """One sentence for those lists."""
+    point: PointConfig
+    """What every point has, but for the keys that are searched."""
+    search: SearchConfig = SearchConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _split(cls, given: Any) -> Any:
+        """Sort the keys of a file: what is not the sweep's own is the point's."""
+        if not isinstance(given, Mapping) or isinstance(given.get("point"), PointConfig):
+            return given
+        own = {key: value for key, value in given.items() if key in OWN_KEYS}
+        return own | {"point": {key: given[key] for key in given if key not in OWN_KEYS}}
+
+    @field_validator("name")
+    @classmethod
+    def _plain_name(cls, name: str) -> str:
+        if not re.fullmatch(r"[\w][\w .-]*", name):
+            raise ValueError("may hold letters, digits, spaces, and _ . - after the first")
+        return name
+
+    @property
+    def point_count(self) -> int:
+        """Points of the sweep."""
+        lengths = [len(dimension.values or []) for dimension in self.search.space.values()]
+        return self.search.trials or math.prod(lengths)
+
+
+OWN_KEYS = ("name", "description", "search")
+"""Keys of a file that are no part of a point."""

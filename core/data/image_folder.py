@@ -1,0 +1,52 @@
+"""The dataset `image_folder`: a user's own images, a folder for each class."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from luceloop.core.data.base import DatasetConfig
+from luceloop.core.data.images import ImageData
+from luceloop.core.data.labelled import LabelledImages
+from luceloop.core.errors import ConfigError
+from luceloop.core.fields import Directory, PositiveInt
+from luceloop.core.io.fingerprints import folder_digest
+
+
+class ImageFolderConfig(DatasetConfig):
+    """A folder with a folder of images for each class."""
+
+    name: Literal["image_folder"] = "image_folder"
+    root: Directory
+    """The folder; kept as an absolute path."""
+    image_size: PositiveInt = 32
+    """Pixels of a side; images are resized and cropped to squares, in colour."""
+    size: PositiveInt | None = None
+    """Real samples of each seed, drawn without replacement; all if not given."""
+
+    def build(self) -> ImageData:
+        """The images, cropped to squares and resized.
+
+        Raises:
+            ConfigError: if there are no images.
+        """
+        from torchvision.datasets import ImageFolder  # seconds, that only images need
+        from torchvision.transforms.v2 import CenterCrop, Compose, PILToTensor, Resize
+
+        size = self.image_size
+        transform = Compose([Resize(size), CenterCrop(size), PILToTensor()])
+        try:
+            folder = ImageFolder(self.root, transform)
+            pixels = torch.stack([image for image, _ in folder])
+        except (FileNotFoundError, OSError) as error:
+            reason = str(error).splitlines()[0]
+            allowed = f"needs a folder of images for each class: {reason}"
+            raise ConfigError("data.root", self.root, allowed) from error
+        images = LabelledImages(pixels, torch.tensor(folder.targets))
+        return ImageData(images, folder.classes, self.size)
+
+    def identity(self) -> dict[str, Any]:
+        """The names, sizes and times of the files."""
+        return self.model_dump() | {"root": folder_digest(Path(self.root))}

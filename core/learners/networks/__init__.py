@@ -1,0 +1,1 @@
+"""Networks as functions of parameters with a leading axis of rows."""

@@ -1,0 +1,67 @@
+"""Perceptrons for vectors: all rows of an ensemble in one batched matrix product a layer."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from luceloop.core import rng
+
+
+@dataclass(frozen=True)
+class EnsembleMLP:
+    """R perceptrons v(t, x) with SELU units, the shape of torchcfm's `MLP(time_varying=True)`.
+
+    A row's outputs and gradients are bitwise those it would have alone, so ensembles of any
+    composition agree.
+    """
+
+    dim: int
+    """Coordinates of a sample, d."""
+    width: int
+    depth: int
+    """Hidden layers."""
+    batched: bool = True
+
+    def training(
+        self, seeds: Sequence[int], iteration: int, segment: int = 0
+    ) -> AbstractContextManager[None]:
+        """Nothing to switch."""
+        return nullcontext()
+
+    @property
+    def layers(self) -> list[tuple[int, int]]:
+        """(inputs, outputs) of each layer; the input is x and t.
+
+        A single output would be computed by another kernel for one row than for several, so there
+        are two at least, of which `dim` are used.
+        """
+        sizes = [self.dim + 1, *[self.width] * self.depth, max(2, self.dim)]
+        return list(itertools.pairwise(sizes))
+
+    def initialize(self, seeds: Sequence[int], iteration: int) -> dict[str, Tensor]:
+        """New weights, uniform on ±1/√inputs as in `torch.nn.Linear`, from each seed's stream."""
+        generators = rng.streams(seeds, "weights", iteration)
+        parameters = {}
+        for i, (inputs, outputs) in enumerate(self.layers):
+            bound = 1 / math.sqrt(inputs)
+            for name, shape in (("weight", (inputs, outputs)), ("bias", (1, outputs))):
+                parameters[f"{name}{i}"] = (2 * rng.uniform(generators, shape) - 1) * bound
+        return parameters
+
+    def __call__(self, parameters: Mapping[str, Tensor], t: Tensor, x: Tensor) -> Tensor:
+        """Outputs `(R, B, d)` at times `t` `(R, B, 1)` or scalar, points `x` `(R, B, d)`."""
+        h = torch.cat([x, t.expand(*x.shape[:2], 1)], dim=-1)
+        last = len(self.layers) - 1
+        for i in range(last + 1):
+            h = torch.baddbmm(parameters[f"bias{i}"], h, parameters[f"weight{i}"])
+            if i < last:
+                h = functional.selu(h, inplace=True)
+        return h[..., : self.dim]

@@ -1,0 +1,169 @@
+"""Algorithm 1 of Ferbach et al. (arXiv 2407.09499): the self-consuming loop with curation.
+
+    for result in run_loop(config):
+        print(result.iteration, result.metrics["reward_mean"])
+
+needs no Ray: it runs in a notebook as it does in a trial, to the same bits.
+
+Axes: R rows.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+
+import torch
+
+from luceloop.core.config.point import PointConfig
+from luceloop.core.config.sweep import SweepConfig
+from luceloop.core.device import Stopwatch, make_repeatable
+from luceloop.core.errors import ConfigError
+from luceloop.core.io.places import Folder
+from luceloop.core.loop.executor import Executor, LocalExecutor
+from luceloop.core.loop.fitting import Fitter
+from luceloop.core.loop.state import IterationResult, LoopState
+from luceloop.core.pool.gather import gather
+from luceloop.core.pool.quality import RealFeatures
+from luceloop.core.pool.rows import Rows
+from luceloop.core.pool.sampler import ShardSampler
+from luceloop.core.pool.scoring import build_scorer
+from luceloop.core.pool.shards import ShardTask, cut_into_shards
+from luceloop.core.theory.bounds import Margins
+from luceloop.core.theory.law import RewardLaw
+from luceloop.core.theory.real_law import real_law
+
+MOST_SHARDS = 100_000
+"""The most shards a pool may be cut into; each is a call of its own."""
+
+
+class Loop:
+    """The self-consuming loop of one configuration point, all its rows at once."""
+
+    def __init__(
+        self, config: PointConfig, device: str = "cpu", cache: Folder | None = None
+    ) -> None:
+        """Build the parts of the loop; nothing runs yet.
+
+        Args:
+            config: the point.
+            device: of the learner and the reward.
+            cache: folder of trained p_0 and classifiers; without one, they are trained anew.
+
+        Raises:
+            ConfigError: if the parts do not fit each other.
+        """
+        self.config, self.device, self.cache = config, device, cache
+        self.scorer = build_scorer(config, device, cache)
+        self.dataset = self.scorer.dataset
+        self.rows = Rows.of(config, self.dataset.size)
+        self.learner = config.learner.build(self.dataset.shape, device)
+        self.sampler = ShardSampler(config, self.rows, self.scorer, self.learner, device)
+        self.fitter = Fitter(
+            config, self.rows, self.dataset, self.learner, device=device, cache=cache
+        )
+        self._check_quality()
+        pool, size = int(self.rows.pool.max()), config.sampling.shard_size
+        if pool > MOST_SHARDS * size:
+            allowed = f"makes more than {MOST_SHARDS} shards of a pool of {pool}"
+            raise ConfigError("sampling.shard_size", size, allowed)
+        self.shards = cut_into_shards(pool, config.k, size)
+
+    def _check_quality(self) -> None:
+        wanted, images = self.config.quality, self.dataset.images
+        if wanted is None or images is None:
+            return
+        fewest = min(int(self.rows.pool.min()), len(images))
+        if fewest <= wanted.neighbours:
+            allowed = f"must be below {fewest}, the images of the smaller of pool and data"
+            raise ConfigError("quality.neighbours", wanted.neighbours, allowed)
+
+    def run(
+        self, start: LoopState | None = None, executor: Executor | None = None
+    ) -> Iterator[IterationResult]:
+        """Yield the iterations after `start`, or all of 0 to T.
+
+        Args:
+            start: where an interrupted loop stood; the rest is bitwise what it would have been.
+            executor: who computes shards and trains rows; this process if not given.
+
+        Raises:
+            LoopError: if losses or samples become NaN or infinite.
+            ValueError: if `start` was the end of a shorter loop, where nothing was kept to go on.
+        """
+        if start is not None and start.kept is None and int(self.rows.kept.max()):
+            if start.iteration < self.config.iterations:
+                raise ValueError(f"a loop of {start.iteration} iterations cannot be prolonged")
+        executor = executor or LocalExecutor(self.fitter, self.sampler)
+        first = 0 if start is None else start.iteration + 1
+        for iteration in range(first, self.config.iterations + 1):
+            result = self._iterate(start, iteration, executor)
+            start = result.state
+            yield result
+
+    def _iterate(
+        self, start: LoopState | None, iteration: int, executor: Executor
+    ) -> IterationResult:
+        """Train p_t, and generate, score and curate its pool."""
+        watch = Stopwatch(self.device)
+        fitted = executor.fit_rows(start)
+        watch.lap("fit")
+        tasks = self.tasks(iteration)
+        results = executor.run_shards(self.learner.model(fitted.state), tasks)
+        curate, real_bins = tasks[0].curate, torch.from_numpy(self.law.real_bins)
+        pool = gather(results, self.rows, iteration, curate, real_bins, self.real_features)
+        count = len(self.rows.seeds)
+        share = torch.full((count,), watch.seconds["fit"] / count, dtype=torch.float64)
+        metrics = pool.metrics | {"seconds/fit": share}
+        if fitted.loss is not None:
+            metrics["loss"] = fitted.loss
+        if start is not None:
+            metrics |= self.margins.after(start.metrics, metrics)
+        state = LoopState(iteration, fitted.state, pool.kept, metrics)
+        return IterationResult(iteration, metrics, pool.preview, pool.reward, state)
+
+    def tasks(self, iteration: int) -> list[ShardTask]:
+        """The shards of p_t's pool; samples are chosen from all pools but the last."""
+        curate = iteration < self.config.iterations
+        edges = torch.from_numpy(self.law.edges)
+        return [ShardTask(iteration, shard, curate, edges) for shard in self.shards]
+
+    @functools.cached_property
+    def margins(self) -> Margins:
+        """The bounds that the theory gives these rows."""
+        return Margins(self.law, self.rows, self.config.k)
+
+    @functools.cached_property
+    def law(self) -> RewardLaw:
+        """The law of the real data's rewards; worked out when the loop first runs."""
+        return real_law(self.config, self.device, self.cache)
+
+    @functools.cached_property
+    def real_features(self) -> RealFeatures | None:
+        """What the quality of images is measured against; None where it is not."""
+        wanted = self.config.quality
+        if wanted is None:
+            return None
+        features = []
+        for chunk in self.dataset.law_samples(cheap=True):
+            found = self.scorer(chunk.to(self.device)).features
+            assert found is not None
+            features.append(found.float())
+        return RealFeatures.of(torch.cat(features), wanted.samples, wanted.neighbours)
+
+
+def run_loop(config: PointConfig | SweepConfig, device: str = "cpu") -> Iterator[IterationResult]:
+    """Run the loop of one point in this process; see `Loop.run`.
+
+    Sets torch's number of CPU threads to the configuration's, on which the last bits depend.
+
+    Args:
+        config: a point, or a sweep, whose own point it then is, outside its search.
+        device: of the learner and the reward.
+
+    Raises:
+        ConfigError: if the parts of the loop do not fit each other.
+    """
+    point = config.point if isinstance(config, SweepConfig) else config
+    make_repeatable(point.resources.threads)
+    return Loop(point, device).run()

@@ -1,0 +1,60 @@
+"""Where a loop stands, and what one iteration of it yields.
+
+Axes: R rows, N pool, M kept samples, P preview samples, `...` the sample's own shape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from luceloop.core.learners.base import State, select_row
+
+
+@dataclass(frozen=True)
+class LoopState:
+    """Where a loop stands after iteration t: all that iteration t+1 depends on."""
+
+    iteration: int
+    learner: State
+    kept: Tensor | None
+    """Kept samples of p_t's pool `(R, M, ...)`; None if none are kept."""
+    metrics: Mapping[str, Tensor]
+    """Of p_t, by name, float64 `(R,)`: Lemma 2.2 bounds the next ones by them."""
+
+    def plain(self) -> dict[str, Any]:
+        """Plain types that `torch.load(weights_only=True)` reads."""
+        return {
+            "iteration": self.iteration,
+            "learner": dict(self.learner),
+            "kept": self.kept,
+            "metrics": dict(self.metrics),
+        }
+
+    def row(self, row: int) -> LoopState:
+        """Where one row stands, its leading axis kept with length 1."""
+        kept = None if self.kept is None else self.kept[row : row + 1]
+        metrics = {name: values[row : row + 1] for name, values in self.metrics.items()}
+        return LoopState(self.iteration, select_row(self.learner, row), kept, metrics)
+
+    @classmethod
+    def of(cls, plain: Mapping[str, Any]) -> LoopState:
+        """The inverse of `plain`."""
+        return cls(plain["iteration"], plain["learner"], plain["kept"], plain["metrics"])
+
+
+@dataclass(frozen=True)
+class IterationResult:
+    """One retraining iteration."""
+
+    iteration: int
+    metrics: dict[str, Tensor]
+    """By name, float64 `(R,)`."""
+    preview: Tensor
+    """Some samples of p_t's pool `(R, P, ...)`."""
+    reward: Tensor | None
+    """At t=0: base rewards of p_0's pool `(R, N)`, NaN beyond a row's pool."""
+    state: LoopState

@@ -1,0 +1,89 @@
+"""Gathering: the metrics and the kept samples of a pool from what came of its shards.
+
+Axes: R rows, M kept samples, P preview samples, N pool.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from luceloop.core import rng
+from luceloop.core.pool import curation, metrics, quality
+from luceloop.core.pool.rows import Rows
+from luceloop.core.pool.shards import ShardResult
+
+
+@dataclass(frozen=True)
+class Pool:
+    """What the loop needs to know of p_t's pool."""
+
+    metrics: dict[str, Tensor]
+    """By name, float64 `(R,)`."""
+    kept: Tensor | None
+    """Kept samples `(R, M, ...)`, padded: row r has `rows.kept[r]`. None if nothing was curated."""
+    preview: Tensor
+    """Some samples of the pool `(R, P, ...)`."""
+    reward: Tensor | None
+    """At t=0: base rewards of the pool `(R, N)`, NaN beyond a row's pool."""
+
+
+def gather(
+    shards: Iterable[ShardResult],
+    rows: Rows,
+    iteration: int,
+    curate: bool,
+    real_bins: Tensor,
+    real: quality.RealFeatures | None = None,
+) -> Pool:
+    """Put the shards of a pool together.
+
+    Args:
+        shards: of the pool, in their order.
+        rows: whose pool it is.
+        iteration: t.
+        curate: whether samples were chosen.
+        real_bins: shares of the reward bins under p_ref, float64 `(Q,)`.
+        real: the features that images are compared with, where they are.
+    """
+    results, features = [], None
+    for result in shards:
+        if result.features is not None:  # large: added up as they come
+            features = result.features if features is None else features + result.features
+        results.append(replace(result, features=None))
+    pool_metrics = metrics.merge([result.statistics for result in results]).metrics(real_bins)
+    if real is not None and features is not None:
+        pool_metrics |= quality.quality_metrics(features, rows.pool, real)
+    most = int(rows.kept.max())
+    kept = None
+    if curate and most:
+        kept, kept_reward = _gather_kept(results, rows, iteration, most)
+        mask = torch.arange(most) < rows.kept[:, None]
+        pool_metrics["kept_reward_mean"] = metrics.Moments.of(kept_reward, mask).mean
+    for stage in results[0].seconds:
+        spent = sum(result.seconds[stage] for result in results) / len(rows.seeds)
+        pool_metrics[f"seconds/{stage}"] = torch.full((len(rows.seeds),), spent).double()
+    preview = torch.cat([result.preview for result in results], 1)
+    rewards = [result.reward for result in results if result.reward is not None]
+    return Pool(pool_metrics, kept, preview, torch.cat(rewards, 1) if rewards else None)
+
+
+def _gather_kept(
+    results: Sequence[ShardResult], rows: Rows, iteration: int, most: int
+) -> tuple[Tensor, Tensor]:
+    """Kept samples `(R, M, ...)` and their rewards `(R, M)`."""
+    parts = [result.draws for result in results if result.draws is not None]
+    if not parts:
+        kept = torch.cat([result.kept for result in results], 1)
+        return kept, torch.cat([result.kept_reward for result in results], 1)
+    generators = rng.streams(rows.seeds, "choose-shard", iteration)
+    source = curation.choose_part(parts, rows.beta, most, generators)
+    first = torch.tensor([0, *[result.kept.shape[1] for result in results[:-1]]]).cumsum(0)
+    index = torch.stack([part.index for part in parts], 1)  # (R, shards, M)
+    position = first[source] + index.gather(1, source[:, None]).squeeze(1)
+    row = torch.arange(len(rows.seeds))[:, None]
+    kept = torch.cat([result.kept for result in results], 1)[row, position]
+    return kept, torch.cat([result.kept_reward for result in results], 1)[row, position]

@@ -1,0 +1,104 @@
+"""Scoring samples: their rewards and classes, by one look of the classifier where there is one.
+
+Axes: B samples.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from torch import Tensor
+
+from luceloop.core.classifier.classifier import Classifier
+from luceloop.core.classifier.inception import Inception
+from luceloop.core.config.parts import QualityConfig
+from luceloop.core.config.point import PointConfig
+from luceloop.core.data.base import RealData
+from luceloop.core.errors import ConfigError
+from luceloop.core.io.places import Folder
+from luceloop.core.rewards.base import BaseReward
+
+
+class Scores(NamedTuple):
+    """What pickers and metrics see of samples."""
+
+    reward: Tensor
+    """`(B,)`."""
+    classes: Tensor | None
+    """int64 `(B,)`; None where there are no classes."""
+    features: Tensor | None
+    """`(B, F)`, of the network that quality is measured by; None where there is none."""
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """Scores samples of a dataset."""
+
+    dataset: RealData
+    base_reward: BaseReward
+    classifier: Classifier | None
+    inception: Inception | None
+
+    @property
+    def n_classes(self) -> int:
+        """Classes or modes; 0 where there are none."""
+        return self.classifier.n_classes if self.classifier else self.dataset.n_classes
+
+    @property
+    def supremum(self) -> float | None:
+        """r*, the reward's least upper bound, if known."""
+        return self.base_reward.supremum
+
+    def __call__(self, x: Tensor) -> Scores:
+        """Rewards and classes of samples `(B, *shape)`.
+
+        Raises:
+            LoopError: if the reward breaks its contract.
+        """
+        own = None if self.inception is None else self.inception(x)
+        if self.classifier is None:
+            classes = self.dataset.classify(x) if self.dataset.n_classes else None
+            return Scores(self.base_reward(x), classes, own)
+        features, logits = self.classifier(x)
+        reward = self.base_reward(logits if self.base_reward.reads_logits else x)
+        return Scores(reward, logits.argmax(1), features if own is None else own)
+
+
+def build_scorer(config: PointConfig, device: str = "cpu", cache: Folder | None = None) -> Scorer:
+    """The dataset, reward and classifier that a configuration names; nothing is trained yet.
+
+    Args:
+        config: the configuration.
+        device: of the classifier.
+        cache: folder of trained classifiers; without one, they are trained anew.
+
+    Raises:
+        ConfigError: if the parts do not fit each other.
+    """
+    dataset = config.data.build()
+    classifier = None
+    if config.classifier is not None:
+        threads = config.resources.threads
+        classifier = Classifier(
+            config.classifier, config.data, dataset, threads=threads, device=device, cache=cache
+        )
+    inception = _inception(config.quality, dataset, classifier, device)
+    names = dataset.class_names if classifier else None
+    return Scorer(dataset, config.reward.build(dataset, names), classifier, inception)
+
+
+def _inception(
+    config: QualityConfig | None, dataset: RealData, classifier: Classifier | None, device: str
+) -> Inception | None:
+    """The network whose features quality is measured in, where that is not the classifier."""
+    if config is None:
+        return None
+    if dataset.images is None:
+        raise ConfigError("quality", config.model_dump(), "needs data of images")
+    if config.inception is not None:
+        return Inception(config.inception, device)
+    if classifier is None:
+        allowed = "needs a classifier's features, or quality.inception"
+        raise ConfigError("quality", config.model_dump(), allowed)
+    return None

@@ -1,0 +1,87 @@
+"""A reward of the user's own: a function of samples, named `package.module:attribute`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from luceloop.core.data.base import RealData
+from luceloop.core.errors import ConfigError, LoopError
+from luceloop.core.fields import Custom
+from luceloop.core.io import plugins
+from luceloop.core.rewards.base import RewardConfig
+
+
+class CustomRewardConfig(Custom, RewardConfig):
+    """A function of samples (N, ...) to rewards (N,), with an optional `supremum`."""
+
+    is_cheap: ClassVar[bool] = False
+
+    def build(self, dataset: RealData, class_names: Sequence[str] | None) -> CheckedReward:
+        """The user's function, held to its contract.
+
+        Raises:
+            ConfigError: if it cannot be imported or made, or is no reward.
+        """
+        return check_reward(self.name, plugins.build("reward.name", self.name, self.args))
+
+
+def check_reward(name: str, function: object) -> CheckedReward:
+    """A function that is held to the contract of rewards from now on.
+
+    Raises:
+        ConfigError: if it is no function, or its supremum no number.
+    """
+    if not callable(function):
+        raise ConfigError("reward.name", name, "must be a function of samples (N, ...)")
+    supremum = getattr(function, "supremum", None)
+    if supremum is not None:
+        if not isinstance(supremum, int | float) or not math.isfinite(supremum):
+            raise ConfigError("reward.name", name, f"its supremum {supremum} is not finite")
+        supremum = float(supremum)
+    return CheckedReward(name, function, supremum)
+
+
+@dataclass(frozen=True)
+class CheckedReward:
+    """A user's function, held to the contract: one finite number a sample, at most r*."""
+
+    name: str
+    function: Callable[[Tensor], Tensor]
+    supremum: float | None
+    reads_logits: bool = False
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Rewards `(B,)`.
+
+        Raises:
+            LoopError: saying which part of the contract the function broke.
+        """
+        try:
+            reward = self.function(x.clone())  # it may work in place
+        except Exception as error:  # user code may raise anything; the trial fails with its words
+            kind = type(error).__name__
+            raise LoopError(f"reward {self.name} raised {kind}: {error}") from error
+        if not isinstance(reward, Tensor) or reward.shape != x.shape[:1]:
+            shape = tuple(reward.shape) if isinstance(reward, Tensor) else type(reward).__name__
+            raise LoopError(
+                f"reward {self.name} returned {shape} for samples {tuple(x.shape)}; "
+                f"it must return one number a sample, a tensor of shape ({len(x)},)"
+            )
+        reward = reward.detach().to(torch.float32)
+        if not reward.isfinite().all():
+            bad = int((~reward.isfinite()).sum())
+            raise LoopError(f"reward {self.name} is NaN or infinite on {bad} of {len(x)} samples")
+        if self.supremum is not None:
+            highest = float(reward.max())
+            if highest > self.supremum + 1e-5 * (1 + abs(self.supremum)):
+                raise LoopError(
+                    f"reward {self.name} reached {highest:g}, above its supremum {self.supremum:g}"
+                )
+            reward = reward.clamp_max(self.supremum)
+        return reward

@@ -1,0 +1,139 @@
+"""The theorems' bounds: their formulas, which apply to a point, and how far a run is from them.
+
+E and Var are those of e^{β(r - r*)}: expectations of w are in units of its supremum, w* = e^{βr*}.
+Where r* is not known there are no bounds (Ferbach et al., arXiv 2407.09499).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from luceloop.core.pool.rows import Rows
+from luceloop.core.theory.law import RewardLaw
+
+
+def lemma_2_2(mean: float, variance: float, k: float) -> float:
+    """Least E_{t+1}[w]/w* without real data (λ=∞), from the moments at t."""
+    return mean + (1 - 1 / k) * variance
+
+
+def theorem_2_3(mean: float, variance: float, lam: float, k: float) -> float:
+    """Least E_t[w]/w* for all t ≥ 1 with real data (λ<∞), from the moments of p_ref = p_0."""
+    real = 1 / (1 + lam)
+    return mean + lam * real * real * real * (1 - 1 / k) * variance
+
+
+def largest_ratio(lam: float, k: float) -> float | None:
+    """Upper bound 1/(1 - λ(K-1)) of p_t/p_ref where p_0 = p_ref; None unless λ(K-1) < 1.
+
+    It is in the proof of Theorem 2.4, and bounds every expectation under p_t.
+    """
+    if math.isinf(lam) or (lam > 0 and lam * (k - 1) >= 1):
+        return None
+    return 1.0 if lam == 0 else 1 / (1 - lam * (k - 1))
+
+
+def theorem_2_4(lam: float, k: float) -> float | None:
+    """Upper bound of KL(p_t ‖ p_ref) where p_0 = p_ref; None unless λ(K-1) < 1."""
+    ratio = largest_ratio(lam, k)
+    return None if ratio is None else math.log(ratio)
+
+
+@dataclass(frozen=True)
+class Bounded:
+    """What a bound is a bound of."""
+
+    metric: str
+    side: Literal["lower", "upper"]
+    title: str
+
+    def margin(self, value: float, bound: float) -> float:
+        """How far `value` is on the right side of `bound`; negative where it is violated."""
+        return value - bound if self.side == "lower" else bound - value
+
+
+BOUNDS = {
+    "lemma_2_2": Bounded("exp_reward_mean", "lower", "Lemma 2.2"),
+    "theorem_2_3": Bounded("exp_reward_mean", "lower", "Theorem 2.3"),
+    "theorem_2_4": Bounded("reward_kl", "upper", "Theorem 2.4"),
+    "theorem_2_4_sup": Bounded("exp_reward_mean", "upper", "Theorem 2.4, on p_t/p_ref"),
+}
+"""By name in metrics, `bound/<name>` and `margin/<name>`."""
+
+
+def applicable(lam: float, k: float, supremum: float | None) -> list[str]:
+    """Names of the bounds whose conditions a point meets where p_0 = p_ref."""
+    if supremum is None:
+        return []
+    if math.isinf(lam):
+        return ["lemma_2_2"]
+    mixing = ["theorem_2_4", "theorem_2_4_sup"] if largest_ratio(lam, k) else []
+    return ["theorem_2_3", *mixing]
+
+
+class Bounds:
+    """The bounds of one point.
+
+    Args:
+        law: of the real data's rewards, and where p_0 is measured, of p_0's. Theorems 2.3 and 2.4
+            hold for p_0 = p_ref alone and are left out otherwise.
+        beta: β.
+        lam: λ.
+        k: K.
+    """
+
+    def __init__(self, law: RewardLaw, beta: float, lam: float, k: float) -> None:
+        names = applicable(lam, k, law.supremum)
+        if not law.starts_at_reference:
+            names = [name for name in names if name == "lemma_2_2"]
+        self._k, self.names = k, names
+        self._fixed: dict[str, float] = {}
+        if "theorem_2_3" in names:
+            weight = law.exp_reward(beta)
+            mean = float(law.reference @ weight)
+            variance = float(law.reference @ (weight - mean) ** 2)
+            self._fixed["theorem_2_3"] = theorem_2_3(mean, variance, lam, k)
+            ratio, divergence = largest_ratio(lam, k), theorem_2_4(lam, k)
+            if ratio is not None and divergence is not None:
+                self._fixed["theorem_2_4"] = divergence
+                self._fixed["theorem_2_4_sup"] = ratio * mean
+
+    def after(self, mean: float, variance: float) -> dict[str, float]:
+        """The bounds at t+1 where E_t[w]/w* and Var_t[w]/w*² are these."""
+        if "lemma_2_2" in self.names:
+            return {"lemma_2_2": lemma_2_2(mean, variance, self._k)}
+        return dict(self._fixed)
+
+
+class Margins:
+    """How far every run of an ensemble stays on the right side of its bounds."""
+
+    def __init__(self, law: RewardLaw, rows: Rows, k: float) -> None:
+        points = list(zip(rows.beta.tolist(), rows.lam.tolist(), strict=True))
+        bounds = {point: Bounds(law, *point, k) for point in set(points)}
+        self._bounds = [bounds[point] for point in points]
+
+    def after(self, last: Mapping[str, Tensor], metrics: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """`margin/<bound>` at t+1, float64 `(R,)`; NaN in rows that the bound does not apply to.
+
+        Args:
+            last: metrics at t.
+            metrics: metrics at t+1.
+        """
+        found: dict[str, Tensor] = {}
+        for row, bounds in enumerate(self._bounds):
+            if not bounds.names:
+                continue
+            mean, variance = (float(last[f"exp_reward_{m}"][row]) for m in ("mean", "var"))
+            for name, bound in bounds.after(mean, variance).items():
+                value = metrics[BOUNDS[name].metric]
+                empty = torch.full_like(value, torch.nan)
+                margins = found.setdefault(f"margin/{name}", empty)
+                margins[row] = BOUNDS[name].margin(float(value[row]), bound)
+        return found

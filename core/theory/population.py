@@ -1,0 +1,104 @@
+"""Population dynamics: retraining with a perfect learner and infinitely many samples.
+
+    p_{t+1} = 1/(1+λ) p_ref + λ/(1+λ) p_t · H_K[p_t]
+
+on vectors of weights on reward levels; `core.theory.law` makes them of data, `core.theory.forecast`
+makes curves of them (Ferbach et al., arXiv 2407.09499).
+
+Axes: L reward levels, strictly ascending; P points (λ and K) that share β; T retrainings.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+from scipy.optimize import brentq
+
+from luceloop.core.theory.selection import Array, highest_present, log_weights, selection
+
+
+def population(
+    reward: Array,
+    initial: Array,
+    reference: Array,
+    beta: float,
+    lam: Array,
+    k: Array,
+) -> Iterator[tuple[Array, Array]]:
+    """Iterate the population map without end.
+
+    Args:
+        reward: levels `(L,)`, strictly ascending.
+        initial: p_0 `(L,)`.
+        reference: p_ref `(L,)`.
+        beta: from 0 to ∞.
+        lam: each point's λ `(P,)`, from 0 to ∞.
+        k: each point's K `(P,)`.
+
+    Yields:
+        For t = 0, 1, ...: p_t `(L, P)` and the law of what is kept of it, p_t · H_K[p_t] `(L, P)`.
+    """
+    density, synthetic = selection(reward, beta, k), synthetic_share(lam)
+    law = np.repeat(initial[:, None], len(k), 1)
+    while True:
+        kept = law * density(law)
+        kept /= kept.sum(0)  # else an error of the sum would grow by a factor of K
+        yield law, kept
+        law = (1 - synthetic) * reference[:, None] + synthetic * kept
+
+
+def synthetic_share(lam: Array) -> Array:
+    """λ/(1+λ), the share of kept samples in a training set; 1 at λ=∞."""
+    return 1 - 1 / (1 + np.asarray(lam, dtype=np.float64))
+
+
+def limit(
+    reward: Array, initial: Array, reference: Array, beta: float, lam: float, k: float
+) -> Array | None:
+    """The limit of p_t where it is known in closed form, else None (1 < K < ∞ with 0 < λ < ∞).
+
+    Without real data it is p_0 on its highest level (Theorem 2.1); at K=∞, `fixed_point`, unless
+    p_0 has levels above all real ones, which may persist.
+    """
+    indifferent = k == 1 or beta == 0
+    if lam == 0 or (indifferent and not math.isinf(lam)):
+        return reference
+    if math.isinf(lam):
+        return initial if indifferent else _on_top(initial)
+    above = initial[np.flatnonzero(reference)[-1] + 1 :].any()
+    if math.isinf(k) and not above:
+        return fixed_point(reward, reference, beta, lam)
+    return None
+
+
+def _on_top(p: Array) -> Array:
+    return highest_present(p[:, None])[:, 0]
+
+
+def fixed_point(reward: Array, reference: Array, beta: float, lam: float) -> Array:
+    """The law that retraining with 0 < λ < ∞ at K=∞ converges to, `(L,)`.
+
+    p_ref (1-η) Z / (Z - ηw) with η = λ/(1+λ) and Z solving (1-η) Σ p_ref w / (Z - ηw) = 1.
+    """
+    share, real = lam / (1 + lam), 1 / (1 + lam)
+    weight = np.exp(log_weights(reward[reference > 0], beta))
+    mass = reference[reference > 0]
+
+    def excess(gap: float) -> float:
+        return real * float((mass * weight / (share * (1 - weight) + gap)).sum()) - 1
+
+    # Z = η + gap: the sum is at least its last term, and at most 1/gap.
+    gap = brentq(excess, real * mass[-1] * 0.5, 1.0, xtol=1e-300, rtol=1e-15, maxiter=1000)
+    law = np.zeros_like(reference)
+    law[reference > 0] = mass * real * (share + gap) / (share * (1 - weight) + gap)
+    return law
+
+
+def kl_divergence(p: Array, q: Array) -> Array:
+    """KL(p ‖ q) in nats over the last axis; ∞ where p has weight and q none."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        terms = np.where(p > 0, p * np.log(p / q), 0.0)
+    divergence: Array = terms.sum(-1)
+    return divergence.clip(0)  # rounding alone can make it negative

@@ -1,0 +1,202 @@
+"""The Python interface: what the commands do, from a notebook or a script, raising and not exiting.
+
+import luceloop
+
+results = luceloop.run("mog", "seeds=3")
+results.curves.query("metric == 'reward_mean.mean'")
+results.plot("figures")
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from luceloop.analysis.curves import load_table
+from luceloop.analysis.figures import draw_all
+from luceloop.analysis.forecasts import forecast_table
+from luceloop.analysis.results import Start, load_results
+from luceloop.core.config.naming import point_name
+from luceloop.core.config.parsing import at_point, override, parse_config
+from luceloop.core.config.sweep import SweepConfig
+from luceloop.core.errors import LoopError, StorageError
+from luceloop.core.io.plugins import use_folder
+from luceloop.core.theory.forecast import forecast as forecast_points
+from luceloop.sweeps.console import console
+from luceloop.sweeps.presets import read_config
+from luceloop.sweeps.record.folders import Output, SweepFolder
+from luceloop.sweeps.record.ledger import Ledger
+from luceloop.sweeps.results import finish
+from luceloop.sweeps.run.driver import Outcome, run_sweep
+from luceloop.sweeps.run.start import create
+from luceloop.sweeps.search.space import planned_points
+
+Source = str | Path | Mapping[str, Any] | SweepConfig
+"""A configuration: a preset's name, a YAML file, its plain values, or itself."""
+
+
+@dataclass(frozen=True)
+class SweepHandle:
+    """A sweep in an output folder, to be read and drawn.
+
+    What is read is kept: a handle of a running sweep shows it as it was when it was first asked.
+    """
+
+    folder: SweepFolder
+    output: Output
+
+    @property
+    def id(self) -> str:
+        """The sweep's id, which `luceloop show` and the other commands take."""
+        return self.folder.id
+
+    @functools.cached_property
+    def config(self) -> SweepConfig:
+        """The sweep's configuration."""
+        return self.folder.config()
+
+    @functools.cached_property
+    def curves(self) -> pd.DataFrame:
+        """The tidy table that `luceloop export` writes: seeds, then aggregates over seeds.
+
+        Raises:
+            ConfigError: if the tracking store does not answer or does not have the sweep.
+        """
+        return load_table(self.output.tracking_uri, self.id)
+
+    @functools.cached_property
+    def points(self) -> pd.DataFrame:
+        """The points that have begun, a row each: name, searched keys, last iteration, status."""
+        searched = list(self.config.search.space)
+        rows = []
+        for point in Ledger(self.folder.ledger, writable=False).points.values():
+            name = point_name(at_point(self.config, point.values).flat(), searched)
+            state = {"iteration": point.last, "status": point.status or "", "reason": point.reason}
+            rows.append({"point": point.index, "name": name, **point.values, **state})
+        columns = ["point", "name", *searched, "iteration", "status", "reason"]
+        return pd.DataFrame(rows, columns=columns)
+
+    def plot(self, folder: str | Path | None = None, *, forecast: Start = "law") -> list[Path]:
+        """Draw all figures, PNG and PDF.
+
+        Args:
+            folder: where; the sweep's own if not given.
+            forecast: the theory beneath: from the real data's law, the measured p_0, or none.
+
+        Returns:
+            The files written.
+
+        Raises:
+            ConfigError: if the tracking store does not have the sweep, or no point of it has a row.
+        """
+        where = self.folder.figures if folder is None else Path(folder)
+        results = load_results(self.output.tracking_uri, self.id, forecast, self.folder.cache)
+        return draw_all(results, where)
+
+
+def run(
+    config: Source,
+    *overrides: str,
+    output: str | Path | None = None,
+    storage: str | None = None,
+    figures: bool = False,
+) -> SweepHandle:
+    """Run a sweep as `luceloop run` does, and return it.
+
+    Args:
+        config: what to run.
+        overrides: `key=value`, values in YAML.
+        output: the output folder; `$LUCELOOP_OUTPUT`, else ./luceloop-out if not given.
+        storage: where workers keep what they share, if not there.
+        figures: whether to draw at the end.
+
+    Raises:
+        ConfigError: if a point cannot run; nothing is written then.
+        LoopError: if points failed; what the others came to can be loaded.
+        StorageError: if the tracking store does not have all of it.
+        DiskFullError: if there is no room left in the output folder.
+        KeyboardInterrupt: after Ctrl-C; `luceloop resume` goes on.
+    """
+    use_folder(Path.cwd())
+    found = _output(output, storage)
+    folder = create(_config(config, overrides), found)
+    outcome = run_sweep(folder, found, console)
+    delivery = finish(outcome.delivery, found, folder, figures=figures)
+    if outcome.unfinished:
+        raise KeyboardInterrupt(f"go on with: luceloop resume {folder.id}")
+    if not delivery.is_whole:
+        raise StorageError(f"MLflow at {found.shown_uri} lacks a part: {delivery.error}")
+    if outcome.failed:
+        raise LoopError(_why_failed(outcome))
+    return SweepHandle(folder, found)
+
+
+def load(sweep: str = "latest", *, output: str | Path | None = None) -> SweepHandle:
+    """A sweep of an output folder.
+
+    Args:
+        sweep: its name, an unambiguous start of its id, or `latest`.
+        output: the output folder; `$LUCELOOP_OUTPUT`, else ./luceloop-out if not given.
+
+    Raises:
+        ConfigError: if there is none, or the start of an id fits several.
+    """
+    use_folder(Path.cwd())
+    found = _output(output)
+    return SweepHandle(found.find(sweep), found)
+
+
+def forecast(config: Source, *overrides: str) -> pd.DataFrame:
+    """What a perfect learner would do with infinitely many samples, and the theorems' bounds.
+
+    Args:
+        config: what is forecast.
+        overrides: `key=value`, values in YAML.
+
+    Returns:
+        The tidy table of `luceloop forecast -o`: a row for each point, metric and iteration.
+
+    Raises:
+        ConfigError: if data or a reward cannot be built.
+        LoopError: if a reward breaks its contract on the real data.
+    """
+    use_folder(Path.cwd())
+    parsed = _config(config, overrides)
+    points = dict(enumerate(planned_points(parsed)))
+    found = forecast_points(list(points.values()), cache=_output(None).cache)
+    every = {index: [each] for index, each in enumerate(found)}
+    return forecast_table(parsed.name, list(parsed.search.space), points, every, ())
+
+
+def _config(source: Source, overrides: tuple[str, ...]) -> SweepConfig:
+    match source:
+        case SweepConfig():
+            if overrides:
+                raise TypeError("overrides are for configurations that are not parsed yet")
+            return source
+        case Mapping():
+            return parse_config(override(_copy(source), list(overrides)))
+        case _:
+            return read_config(str(source), list(overrides))
+
+
+def _copy(plain: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested mappings that overrides may change."""
+    return {k: _copy(v) if isinstance(v, Mapping) else v for k, v in plain.items()}
+
+
+def _output(given: str | Path | None, storage: str | None = None) -> Output:
+    return Output.of(None if given is None else Path(given), storage)
+
+
+def _why_failed(outcome: Outcome) -> str:
+    first = outcome.failed[0]
+    return (
+        f"{len(outcome.failed)} of {len(outcome.points)} points failed, the first because: "
+        f"{first.reason}; load the others with luceloop.load({outcome.folder.id!r})"
+    )

@@ -1,0 +1,108 @@
+"""The commands that talk to a cluster: submit, status, logs, stop."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from luceloop.core.errors import ConfigError
+from luceloop.sweeps.cli.lazy import LazyModule
+from luceloop.sweeps.cli.options import (
+    address_option,
+    figures_option,
+    overrides_argument,
+    storage_option,
+    sweep_argument,
+)
+
+if TYPE_CHECKING:
+    from luceloop.core.io import places
+    from luceloop.sweeps.cli import submitting
+else:
+    places = LazyModule("luceloop.core.io.places")
+    submitting = LazyModule("luceloop.sweeps.cli.submitting")
+
+
+@click.command()
+@click.argument("config", metavar="CONFIG", required=False)
+@overrides_argument
+@address_option
+@click.option("--resume", metavar="SWEEP", help="Go on with an interrupted sweep, without CONFIG.")
+@click.option("--no-wait", is_flag=True, help="Return once the job is there; do not follow it.")
+@click.option(
+    "--check/--no-check",
+    default=True,
+    help="Build every part of the sweep on this machine first.  [on]",
+)
+@figures_option
+@click.option(
+    "--output",
+    metavar="DIR",
+    help="Folder of all results on the cluster, which all nodes share unless --storage is given.  "
+    "[$LUCELOOP_OUTPUT there]",
+)
+@storage_option
+def submit(
+    config: str | None,
+    overrides: tuple[str, ...],
+    address: str | None,
+    resume: str | None,
+    no_wait: bool,
+    check: bool,
+    figures: bool,
+    output: str | None,
+    storage: str | None,
+) -> None:
+    """Run a sweep as a job of a Ray cluster.
+
+    This folder's files travel along: code that CONFIG names, and files beneath it.
+    """
+    if (config is None) == (resume is None):
+        raise click.UsageError("Give either CONFIG or --resume SWEEP.")
+    if output and not output.startswith("/"):
+        raise ConfigError("--output", output, "must be an absolute path on the cluster")
+    if storage:
+        places.refuse_password("--storage", storage)
+        if not places.is_url(storage) and not storage.startswith("/"):
+            allowed = "must be a URL or an absolute path on the cluster"
+            raise ConfigError("--storage", storage, allowed)
+    submitting.submit(
+        config,
+        list(overrides),
+        address,
+        resume=resume,
+        wait=not no_wait,
+        build=check,
+        figures=figures,
+        output=output or "",
+        storage=storage,
+    )
+
+
+@click.command()
+@sweep_argument
+@address_option
+def status(sweep: str, address: str | None) -> None:
+    """Say how a submitted sweep stands."""
+    submitting.status(sweep, address)
+
+
+@click.command()
+@sweep_argument
+@click.option("-f", "--follow", is_flag=True, help="Go on until the job has ended.")
+@address_option
+def logs(sweep: str, follow: bool, address: str | None) -> None:
+    """Print what a submitted sweep prints."""
+    submitting.logs(sweep, address, follow=follow)
+
+
+@click.command()
+@sweep_argument
+@address_option
+def stop(sweep: str, address: str | None) -> None:
+    """Stop a submitted sweep; what is on record is kept."""
+    submitting.stop(sweep, address)
+
+
+COMMANDS = (submit, status, logs, stop)

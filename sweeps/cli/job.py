@@ -1,0 +1,75 @@
+"""What runs inside a Ray job: `python -m luceloop.sweeps.cli.job COMMAND ...`, in the upload.
+
+It takes what travelled beneath `.luceloop/`, enters the user's folder, and goes on as the command
+line.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from luceloop.core.config.parsing import parse_config, set_dotted
+from luceloop.core.io.fingerprints import LENGTH, digest
+from luceloop.core.io.places import Folder, is_url, make_folder, write_whole
+from luceloop.sweeps.cli import app
+from luceloop.sweeps.cluster.upload import CONFIG, ENVIRONMENT, FOLDER
+from luceloop.sweeps.record.folders import Output
+
+
+def main() -> None:
+    """Entry point of a job."""
+    if "--output" not in sys.argv and not os.environ.get("LUCELOOP_OUTPUT"):
+        app.fail("--output=None: must be given, or $LUCELOOP_OUTPUT set on the cluster's nodes", 2)
+    _read_environment(ENVIRONMENT)
+    file = CONFIG.absolute()
+    os.chdir(FOLDER)
+    if file.exists():
+        with app.reporting():
+            _keep_files(file, _output(sys.argv))
+    app.main()
+
+
+def _read_environment(path: Path) -> None:
+    path.chmod(0o600)  # unpacking forgot it
+    os.environ |= json.loads(path.read_text())
+
+
+def _output(arguments: list[str]) -> Output:
+    """The folders that the command will use."""
+    output, storage = _option(arguments, "--output"), _option(arguments, "--storage")
+    return Output.of(Path(output) if output else None, storage)
+
+
+def _option(arguments: list[str], name: str) -> str | None:
+    return arguments[arguments.index(name) + 1] if name in arguments else None
+
+
+def _keep_files(file: Path, output: Output) -> None:
+    """Copy files that came with the configuration to where every node and a later job finds them.
+
+    Copies go by content: sweeps that use the same file share one.
+    """
+    plain: dict[str, Any] = yaml.safe_load(file.read_text())
+    for key, name in parse_config(plain).point.files().items():
+        if not is_url(name) and Path(name).is_relative_to(Path.cwd()):
+            set_dotted(plain, key, str(_keep(Path(name), output.files)))
+    file.write_text(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
+
+
+def _keep(file: Path, folder: Folder) -> Folder:
+    content = file.read_bytes()
+    kept = folder / f"{file.stem}-{digest(content)[:LENGTH]}{file.suffix}"
+    if not kept.exists():
+        make_folder(folder)
+        write_whole(content, kept)
+    return kept
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""The commands that read what is there: list, show, export, plot, report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.table import Table
+
+from luceloop.analysis.curves import load_table, write_table
+from luceloop.analysis.figures import draw_all
+from luceloop.analysis.results import Start, load_results
+from luceloop.core.errors import ConfigError, LoopError
+from luceloop.sweeps.console import console, print_figures, print_line, print_remark
+from luceloop.sweeps.record.folders import Output, SweepFolder
+from luceloop.sweeps.record.ledger import Ledger
+from luceloop.sweeps.results import draw_and_report
+from luceloop.sweeps.run.progress import forecast_gaps, remarks, sweep_table
+
+
+def list_sweeps(output: Output) -> None:
+    """Print a table of all sweeps."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in ("sweep", "name", "points", "seeds", "state"):
+        table.add_column(column, overflow="fold")
+    for folder in output.sweeps():
+        config = folder.config()
+        ledger = Ledger(folder.ledger, writable=False)
+        ended = [point.status for point in ledger.points.values() if point.status]
+        total, failed = config.point_count, ended.count("failed")
+        state = "done" if len(ended) == total else f"{len(ended)} of {total} points done"
+        table.add_row(
+            folder.id,
+            config.name,
+            str(total),
+            str(len(config.point.seeds)),
+            state + (f", {failed} failed" if failed else ""),
+        )
+    if not table.row_count:
+        console.print(f"no sweeps under {output.path}; start with: luceloop demo", highlight=False)
+        return
+    console.print(table)
+
+
+def show(folder: SweepFolder) -> None:
+    """Print a sweep's points, their gaps to the forecast, and remarks."""
+    config = folder.config()
+    ledger = Ledger(folder.ledger, writable=False)
+    console.print(f"{config.name}  {folder.id}", style="bold", highlight=False)
+    lines, gaps = remarks(config, ledger), None
+    try:
+        gaps = forecast_gaps(config, ledger, folder.cache)
+    except (ConfigError, LoopError) as error:  # the sweep's own code may not be here
+        lines.append(f"no forecast: {error}")
+    console.print(sweep_table(config, ledger, config.point_count, gaps=gaps))
+    for line in lines:
+        print_line(line)
+
+
+def export(sweep: str, output: Output, file: Path) -> None:
+    """Write the tidy table of the sweep that `sweep` names."""
+    table = load_table(output.tracking_uri, output.find(sweep).id)
+    write_table(table, file)
+    console.print(f"{len(table)} rows in {file}", highlight=False)
+
+
+def plot(sweep: str, output: Output, to: Path | None, start: Start) -> None:
+    """Draw a sweep's figures, into a folder of its own if none is given."""
+    folder = output.find(sweep)
+    results = load_results(output.tracking_uri, folder.id, start, folder.cache)
+    print_remark(results.remark)
+    print_figures(draw_all(results, to or folder.figures))
+
+
+def report(sweep: str, output: Output, file: Path | None, start: Start) -> None:
+    """Write a sweep's report, into its folder if no file is given."""
+    folder = output.find(sweep)
+    written = file or folder.report
+    draw_and_report(output, folder, written, start, print_remark)
+    console.print(f"report {written}", highlight=False, soft_wrap=True)

@@ -1,0 +1,121 @@
+"""The commands that run something here: run, resume, sync, validate, train-classifier."""
+
+from __future__ import annotations
+
+import sys
+
+import torch
+
+from luceloop.core.config.naming import describe
+from luceloop.core.config.sweep import SweepConfig
+from luceloop.core.errors import ConfigError
+from luceloop.core.io.places import try_writing
+from luceloop.core.pool.scoring import build_scorer
+from luceloop.sweeps.cli.reading import show
+from luceloop.sweeps.console import console, print_figures, print_line, print_remark
+from luceloop.sweeps.record.folders import Output, SweepFolder
+from luceloop.sweeps.record.holding import held
+from luceloop.sweeps.record.mirror import check_move, find_or_fetch
+from luceloop.sweeps.results import finish
+from luceloop.sweeps.run.check import check
+from luceloop.sweeps.run.driver import run_sweep
+from luceloop.sweeps.run.start import create
+from luceloop.sweeps.tracking import delivery
+from luceloop.sweeps.tracking.delivery import Delivery
+from luceloop.workers.sampler import granted_device
+
+
+def start(
+    config: SweepConfig, output: Output, *, figures: bool, identity: str | None = None
+) -> None:
+    """Check a configuration and run it as a new sweep, with an id chosen before if there is one."""
+    folder = create(config, output, identity)
+    line = f"sweep {folder.id}  {config.name}: {config.point_count} points"
+    console.print(line, highlight=False)
+    console.print(describe(config), style="dim", highlight=False)
+    run(folder, output, figures=figures)
+
+
+def resume(wanted: str, output: Output, *, figures: bool, moved: bool) -> None:
+    """Run what is left of the sweep that `wanted` names.
+
+    Args:
+        wanted: the sweep.
+        output: the output folder.
+        figures: whether to draw at the end.
+        moved: whether its storage is from now on that of `output`.
+    """
+    if moved:
+        try_writing("--storage", output.storage)
+    folder = find_or_fetch(output, wanted)
+    if moved:
+        with held(folder):
+            check_move(folder, output.storage)
+            folder.keep_storage(output.storage)
+    elif folder.has_own_storage:
+        try_writing("--storage", folder.storage)
+    run(folder, output, figures=figures)
+
+
+def run(folder: SweepFolder, output: Output, *, figures: bool) -> None:
+    """Run what is left of a sweep, show what came of it, and exit by it."""
+    outcome = run_sweep(folder, output, console)
+    found = finish(outcome.delivery, output, folder, figures=figures, remark=print_remark)
+    show(folder)
+    delivered = print_missing(found, folder, output)
+    if outcome.unfinished:
+        print_line(f"go on with: luceloop resume {folder.id}{_where(output)}")
+        sys.exit(130)
+    if found.undelivered:
+        sys.exit(1)
+    print_figures(sorted(folder.figures.glob("*.png")))
+    if folder.report.exists():
+        console.print(f"report {folder.report}", highlight=False, soft_wrap=True)
+    print_line(f"compare the points in MLflow with: luceloop ui{_where(output)}")
+    if outcome.failed or not delivered:
+        sys.exit(1)
+
+
+def sync(folder: SweepFolder, output: Output, *, figures: bool) -> None:
+    """Give MLflow what it lacks of a sweep, and exit by whether it has all."""
+    found = delivery.sync(folder, output)
+    found = finish(found, output, folder, figures=figures, remark=print_remark)
+    if not print_missing(found, folder, output):
+        sys.exit(1)
+    print_line(f"MLflow at {output.shown_uri} has all {found.events} events of {folder.id}")
+
+
+def print_missing(found: Delivery, folder: SweepFolder, output: Output) -> bool:
+    """Print in one line what MLflow lacks of a sweep, and how to deliver it; True if nothing."""
+    if found.is_whole:
+        return True
+    count = found.undelivered
+    print_line(
+        f"MLflow at {output.shown_uri} "
+        f"{f'lacks {count} events' if count else 'may lack files'} of {folder.id} "
+        f"({found.error}); deliver them with: luceloop sync {folder.id}{_where(output)}"
+    )
+    return False
+
+
+def _where(output: Output) -> str:
+    """The option that names an output folder to the next command, where it must be named."""
+    return "" if output == Output.of(None) else f" --output {output.path}"
+
+
+def validate(config: SweepConfig) -> None:
+    """Check a configuration and say how many points it has."""
+    points = check(config)
+    console.print(f"ok: {points} points. {describe(config)}", highlight=False)
+
+
+def train_classifier(config: SweepConfig, output: Output) -> None:
+    """Print the accuracy of a configuration's classifier, which is trained if it never was."""
+    torch.set_num_threads(config.point.resources.threads)
+    classifier = build_scorer(config.point, granted_device(), output.cache).classifier
+    if classifier is None:
+        raise ConfigError("classifier", None, "must be set, like classifier.name=small_cnn")
+    share = 100 * classifier.trained.accuracy
+    console.print(
+        f"{share:.2f} % of held-out images right; kept in {output.cache}", highlight=False
+    )

@@ -1,0 +1,110 @@
+"""What a job needs of this machine, gathered in one folder that Ray uploads.
+
+    luceloop/       this package
+    users-folder/   the folder that the user submits from: their code, small files
+    .luceloop/      the resolved configuration, and how to reach the tracking store
+
+The package and the user's folder lie beside each other, so no file of one can be taken for a file
+of the other.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+import yaml
+
+import luceloop
+from luceloop.core.config.parsing import plain_config, set_dotted
+from luceloop.core.config.sweep import SweepConfig
+from luceloop.core.errors import ConfigError
+from luceloop.core.io.places import is_url
+from luceloop.sweeps.cluster.selection import selected
+
+FOLDER = Path("users-folder")
+"""The user's folder, where the job runs."""
+OWN = Path(".luceloop")
+CONFIG = OWN / "config.yaml"
+ENVIRONMENT = OWN / "environment.json"
+"""Secrets travel in this file: Ray shows a job's command and environment variables."""
+TRAVELLING = (
+    "MLFLOW_TRACKING_URI",
+    "MLFLOW_TRACKING_USERNAME",
+    "MLFLOW_TRACKING_PASSWORD",
+    "MLFLOW_TRACKING_TOKEN",
+    "MLFLOW_TRACKING_INSECURE_TLS",
+)
+"""Environment variables that a job gets from where it was submitted."""
+MOST_BYTES = 100 * 2**20
+"""Ray keeps uploads in the memory of the head node."""
+
+
+def gather(target: Path, config: SweepConfig | None) -> None:
+    """Fill an empty folder with what a job needs of this machine.
+
+    Args:
+        target: the folder.
+        config: of a new sweep; none for one that is resumed.
+
+    Raises:
+        ConfigError: if it is too much, or the tracking store is a file of this machine.
+    """
+    here = Path.cwd()
+    (target / OWN).mkdir()
+    (target / FOLDER).mkdir()
+    named = [] if config is None else _write_config(target / CONFIG, config, here)
+    for place, path in _small_enough(here, [*selected(here), *named]).items():
+        copy = target / FOLDER / place
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, copy)
+    package = Path(luceloop.__file__).parent
+    # In a checkout the layers are links, which become folders.
+    shutil.copytree(package, target / package.name, ignore=shutil.ignore_patterns("__pycache__"))
+    _write_environment(target / ENVIRONMENT)
+
+
+def _small_enough(folder: Path, paths: Iterable[Path]) -> dict[Path, Path]:
+    """The files by their place beneath `folder`."""
+    sizes: dict[Path, int] = {}
+    for path in paths:
+        sizes[path] = path.stat().st_size
+        if sum(sizes.values()) > MOST_BYTES:
+            largest = max(sizes, key=lambda path: sizes[path])
+            raise ConfigError(
+                "upload",
+                str(folder),
+                f"must hold less than {MOST_BYTES // 2**20} MB of files; "
+                f"there is {largest.relative_to(folder)}: move it to storage the cluster shares",
+            )
+    return {path.relative_to(folder): path for path in sizes}
+
+
+def _write_config(file: Path, config: SweepConfig, here: Path) -> list[Path]:
+    """Write the configuration, its files beneath `here` named by their place in the upload.
+
+    Returns:
+        Those files.
+    """
+    values, found = plain_config(config), []
+    for key, name in config.point.files().items():
+        path = Path(os.path.normpath(name))  # "here/../file" is not beneath here
+        if not is_url(name) and path.is_relative_to(here):
+            set_dotted(values, key, str(path.relative_to(here)))
+            found.append(path)
+    file.write_text(yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
+    return found
+
+
+def _write_environment(path: Path) -> None:
+    values = {name: os.environ[name] for name in TRAVELLING if os.environ.get(name)}
+    store = values.get("MLFLOW_TRACKING_URI", "")
+    if store.startswith(("sqlite:", "file:", "/", ".")):
+        allowed = "must be a server's address or unset: a cluster cannot open this machine's files"
+        raise ConfigError("MLFLOW_TRACKING_URI", store, allowed)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        json.dump(values, file)

@@ -1,0 +1,1 @@
+"""The record of a sweep: what happened, where it lies, and its copy on shared storage."""

@@ -1,0 +1,265 @@
+"""The output folder: where everything a sweep writes lives, and how a sweep is found again.
+
+mlflow.db  artifacts/  cache/  files/  forecasts/
+sweeps/<id>/{config.yaml, ledger.jsonl, previews/, initial/, tune/, figures/,
+              report.html}
+
+What workers need, too (cache/, files/, tune/), lies in the storage, which is the output folder
+unless another place that all nodes see was named.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from luceloop.analysis import labels
+from luceloop.core.config.parsing import parse_config, plain_config
+from luceloop.core.config.sweep import SweepConfig
+from luceloop.core.errors import ConfigError, without_password
+from luceloop.core.io.files import write_atomically
+from luceloop.core.io.places import Folder, open_folder
+
+DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+"""Schemes of MLflow's stores that are databases."""
+
+
+@dataclass(frozen=True)
+class SweepFolder:
+    """The files of one sweep."""
+
+    path: Path
+
+    @property
+    def id(self) -> str:
+        """The sweep's id, unique and sorted by time."""
+        return self.path.name
+
+    @property
+    def config_file(self) -> Path:
+        """The full configuration, overrides applied."""
+        return self.path / "config.yaml"
+
+    @property
+    def ledger(self) -> Path:
+        """The append-only record of what happened."""
+        return self.path / "ledger.jsonl"
+
+    @property
+    def environment(self) -> Path:
+        """What the last run of the sweep ran on."""
+        return self.path / "environment.json"
+
+    @property
+    def figures(self) -> Path:
+        """Drawn figures."""
+        return self.path / "figures"
+
+    @property
+    def report(self) -> Path:
+        """The report, an HTML page."""
+        return self.path / "report.html"
+
+    @property
+    def storage(self) -> Folder:
+        """What its workers share; see `Output.storage`."""
+        if self._storage_file.exists():
+            return open_folder("--storage", self._storage_file.read_text())
+        return self.path.parents[1]
+
+    @property
+    def has_own_storage(self) -> bool:
+        """Whether that is another place than the output folder."""
+        return self.storage != self.path.parents[1]
+
+    def keep_storage(self, storage: Folder) -> None:
+        """Put on record where that is, for this run of the sweep and later ones."""
+        write_atomically(str(storage), self._storage_file)
+
+    @property
+    def _storage_file(self) -> Path:
+        return self.path / "storage.txt"
+
+    @property
+    def cache(self) -> Folder:
+        """Trained p_0 and classifiers, shared by all sweeps."""
+        return self.storage / "cache"
+
+    @property
+    def tune(self) -> Folder:
+        """Ray Tune's own files, checkpoints among them."""
+        return self.storage / "sweeps" / self.id / "tune"
+
+    def preview(self, point: int, iteration: int) -> Path:
+        """Some samples of one pool."""
+        return self.path / "previews" / f"point-{point:04d}" / f"iteration-{iteration:04d}.npz"
+
+    def preview_image(self, point: int, iteration: int) -> Path:
+        """The same as a picture, where samples are images."""
+        return self.preview(point, iteration).with_suffix(".png")
+
+    def initial_reward(self, point: int) -> Path:
+        """The rewards of p_0's pool, of which a forecast can start."""
+        return self.path / "initial" / f"point-{point:04d}" / "reward.npz"
+
+    def iteration_files(self, point: int, iteration: int) -> list[tuple[Path, str]]:
+        """The files that an iteration may have, each with the folder of its run's artifacts."""
+        files = [
+            (self.preview(point, iteration), labels.SAMPLES),
+            (self.preview_image(point, iteration), labels.SAMPLES),
+        ]
+        if iteration == 0:
+            files.append((self.initial_reward(point), labels.INITIAL))
+        return files
+
+    def config(self) -> SweepConfig:
+        """The sweep's configuration."""
+        return parse_config(yaml.safe_load(self.config_file.read_text()))
+
+
+@dataclass(frozen=True)
+class Output:
+    """The output folder: `--output`, else `$LUCELOOP_OUTPUT`, else ./luceloop-out."""
+
+    path: Path
+    named_storage: Folder | None = None
+    """Where new sweeps keep what their workers share, if not in the output folder."""
+
+    @classmethod
+    def of(cls, given: Path | None, storage: str | None = None) -> Output:
+        """Choose the folders; nothing is created.
+
+        Args:
+            given: the output folder.
+            storage: `--storage`, a path or an fsspec URL; else `$LUCELOOP_STORAGE`.
+
+        Raises:
+            ConfigError: if the storage cannot be that.
+        """
+        chosen = given or Path(os.environ.get("LUCELOOP_OUTPUT") or "luceloop-out")
+        named = storage or os.environ.get("LUCELOOP_STORAGE")
+        return cls(
+            chosen.expanduser().absolute(), open_folder("--storage", named) if named else None
+        )
+
+    @property
+    def storage(self) -> Folder:
+        """What the workers of new sweeps share."""
+        return self.named_storage or self.path
+
+    @property
+    def cache(self) -> Folder:
+        """Trained p_0 and classifiers, shared by all sweeps."""
+        return self.storage / "cache"
+
+    @property
+    def files(self) -> Folder:
+        """Files that configurations of submitted sweeps name."""
+        return self.storage / "files"
+
+    @property
+    def forecasts(self) -> Path:
+        """Figures of forecasts."""
+        return self.path / "forecasts"
+
+    @property
+    def artifacts(self) -> Path:
+        """MLflow's artifacts, where the tracking store is a database."""
+        return self.path / "artifacts"
+
+    @property
+    def tracking_uri(self) -> str:
+        """`$MLFLOW_TRACKING_URI`, else SQLite in this folder."""
+        return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{self.path / 'mlflow.db'}"
+
+    @property
+    def shown_uri(self) -> str:
+        """The same without a password."""
+        return without_password(self.tracking_uri)
+
+    @property
+    def is_database(self) -> bool:
+        """Whether MLflow's store is a database without a server, which keeps no artifacts."""
+        return re.split("[:+]", self.tracking_uri)[0] in DATABASES
+
+    def create_sweep(
+        self, config: SweepConfig, description: str, identity: str | None = None
+    ) -> SweepFolder:
+        """A new sweep's folder, its configuration written.
+
+        Args:
+            config: of the sweep.
+            description: what the sweep varies, in a line.
+            identity: its id, where one was chosen before; a new one if not given.
+
+        Raises:
+            ConfigError: if the id has another form than ours, or is taken.
+        """
+        identity = new_sweep_id() if identity is None else check_sweep_id("--id", identity)
+        folder = SweepFolder(self.path / "sweeps" / identity)
+        try:
+            folder.path.mkdir(parents=True)
+        except FileExistsError:
+            raise ConfigError("--id", identity, f"there is such a sweep in {self.path}") from None
+        if self.named_storage is not None:
+            folder.keep_storage(self.named_storage)
+        text = yaml.safe_dump(plain_config(config), sort_keys=False, allow_unicode=True)
+        write_atomically(f"# {description}\n{text}", folder.config_file)
+        return folder
+
+    def sweeps(self) -> list[SweepFolder]:
+        """All sweeps, oldest first."""
+        found = (self.path / "sweeps").glob("*/config.yaml")
+        return [SweepFolder(file.parent) for file in sorted(found)]
+
+    def find(self, wanted: str) -> SweepFolder:
+        """The sweep that `wanted` names: `latest`, an unambiguous prefix of an id, or a name.
+
+        Of several sweeps with the same name it is the newest.
+
+        Raises:
+            ConfigError: if there is none, or the prefix fits several.
+        """
+        sweeps = self.sweeps()
+        if not sweeps:
+            raise ConfigError("SWEEP", wanted, f"there are no sweeps under {self.path}")
+        if wanted == "latest":
+            return sweeps[-1]
+        by_id = [sweep for sweep in sweeps if sweep.id.startswith(wanted)] if wanted else []
+        by_name = [sweep for sweep in sweeps if sweep.config().name == wanted]
+        if by_name:
+            return by_name[-1]
+        if len(by_id) == 1:
+            return by_id[0]
+        known = ", ".join(sweep.id for sweep in (by_id or sweeps)[-5:])
+        reason = "fits several sweeps" if by_id else "is no sweep's name or start of an id"
+        raise ConfigError("SWEEP", wanted, f"{reason}; there are {known}")
+
+
+def new_sweep_id() -> str:
+    """An id that no other sweep has; ids sort by time."""
+    now = time.time()
+    moment = time.strftime("%Y%m%d-%H%M%S", time.gmtime(now)) + f"{int(now % 1 * 1000):03d}"
+    return f"{moment}-{secrets.token_hex(2)}"
+
+
+def is_sweep_id(text: str) -> bool:
+    """Whether `text` has the form of a whole id; it becomes a folder's name."""
+    return re.fullmatch(r"[0-9]{8}-[0-9]{9}-[0-9a-f]{4}", text) is not None
+
+
+def check_sweep_id(key: str, text: str) -> str:
+    """`text`, if it is a whole id.
+
+    Raises:
+        ConfigError: naming `key`, if it is not.
+    """
+    if not is_sweep_id(text):
+        raise ConfigError(key, text, "must read like 20251231-235959000-0af1")
+    return text

@@ -1,0 +1,233 @@
+"""A copy of a sweep's record in its storage, from which another machine can go on.
+
+The output folder may be one machine's disk, which goes when that machine does. Where the storage is
+another place, everything on record is copied there before MLflow is given it: so whoever goes on
+from the copy repeats nothing that MLflow has already. No pictures are made again of iterations that
+a checkpoint has and the copy lacks, those of the last second.
+
+sweeps/<id>/record/{config.yaml, environment.json, ledger/, previews/, initial/, driver.lock}
+
+Object stores cannot append, so the ledger is cut into pieces, named by their first byte.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import Timeout
+
+from luceloop.core.errors import ConfigError, StorageError
+from luceloop.core.io import locks
+from luceloop.core.io.files import write_atomically
+from luceloop.core.io.places import (
+    Folder,
+    fetch_files,
+    files_in,
+    listed,
+    make_folder,
+    open_whole,
+    send_files,
+    write_whole,
+)
+from luceloop.sweeps.record.events import IterationDone, decode
+from luceloop.sweeps.record.folders import Output, SweepFolder, is_sweep_id
+
+logger = logging.getLogger(__name__)
+
+BATCH = 200
+"""Most events in a piece."""
+PIECE = re.compile(r"ledger/(\d+)\.jsonl")
+PICTURE = re.compile(r"(previews|initial)/point-\d+/[\w-]+\.(npz|png)")
+
+
+@contextmanager
+def mirrored(folder: SweepFolder) -> Iterator[Mirror | None]:
+    """Hold a sweep on all machines and bring its record here and the copy together.
+
+    Yields:
+        What copies the record from then on; None where storage and output folder are one place.
+
+    Raises:
+        ConfigError: if another machine runs the sweep, or has run it and what it recorded does not
+            go on from what is on record here.
+        StorageError: if the storage does not answer.
+    """
+    if not folder.has_own_storage:
+        yield None
+        return
+    record = _record(folder.storage, folder.id)
+    make_folder(record)
+    held = locks.lock(record / "driver", _name_of_driver(folder))
+    patience = 0.0 if isinstance(record, Path) else locks.DEAD + locks.RENEW
+    try:
+        with held.acquire(patience):
+            mirror = Mirror(folder, record)
+            mirror.reconcile()
+            yield mirror
+    except Timeout:
+        raise ConfigError("SWEEP", folder.id, "is being run on another machine") from None
+
+
+def _name_of_driver(folder: SweepFolder) -> str:
+    """Of whichever process runs the sweep from this folder: there is one at a time."""
+    file = folder.path / "driver"
+    if not file.exists():
+        write_atomically(uuid.uuid4().hex, file)
+    return file.read_text()
+
+
+class Mirror:
+    """Copies the record of one sweep as it grows."""
+
+    def __init__(self, folder: SweepFolder, record: Folder) -> None:
+        self._folder, self._there = folder, record
+        self._bytes = 0
+        self.events = 0
+        """Events of the ledger that have been copied, with their files."""
+        self.error = ""
+        """Why the last copy failed; empty if it did not."""
+        self._begun = False
+        self._copied: set[str] = set()
+        """Files that the copy has; those of an iteration never change."""
+        self.answered = time.monotonic()
+        """When the storage last took something."""
+
+    def reconcile(self) -> None:
+        """Take over what only the copy has, and note what it has.
+
+        Raises:
+            ConfigError: if neither ledger is the beginning of the other, or a piece is missing.
+        """
+        found = files_in(self._there)
+        there = _ledger_of(found, self._folder.id)
+        here = self._folder.ledger.read_bytes() if self._folder.ledger.exists() else b""
+        here = here[: here.rfind(b"\n") + 1]
+        if not there.startswith(here) and not here.startswith(there):
+            reason = f"was run on another machine, too, whose record in {self._there} is another"
+            raise ConfigError("SWEEP", self._folder.id, reason)
+        self._copied = {place for place in found if PICTURE.fullmatch(place)}
+        if len(there) > len(here):
+            logger.warning("reading what is on record in %s", self._there)
+            files = {found[place]: self._folder.path / place for place in self._copied}
+            fetch_files({there: here for there, here in files.items() if not here.exists()})
+            write_atomically(there, self._folder.ledger)
+        self._bytes, self.events = len(there), there.count(b"\n")
+
+    def try_copy(self) -> bool:
+        """Copy what is new; False, with `error` set, if that failed: it can be tried again."""
+        try:
+            self.copy()
+        except Exception as error:  # every filesystem has its own
+            if not self.error:
+                logger.warning("the record is not copied until its storage answers: %s", error)
+            self.error = str(error) or type(error).__name__
+            return False
+        self.error = ""
+        return True
+
+    def copy(self) -> None:
+        """Copy what is new; raises whatever the storage does, after which it can be tried again."""
+        if not self._begun:
+            files = (self._folder.config_file, self._folder.environment)
+            send_files({file: self._there / file.name for file in files if file.exists()})
+            make_folder(self._there / "ledger")
+            self._begun = True
+        if not self._folder.ledger.exists():
+            return
+        with self._folder.ledger.open("rb") as ledger:
+            ledger.seek(self._bytes)
+            new = ledger.read()
+        lines = new[: new.rfind(b"\n") + 1].splitlines(keepends=True)
+        for first in range(0, len(lines), BATCH):
+            self._copy_events(lines[first : first + BATCH])
+
+    def _copy_events(self, lines: Sequence[bytes]) -> None:
+        """Copy the files of events, then the events."""
+        files: dict[str, Path] = {}
+        for event in map(decode, lines):
+            if isinstance(event, IterationDone):
+                for file, _ in self._folder.iteration_files(event.point, event.iteration):
+                    files[file.relative_to(self._folder.path).as_posix()] = file
+        new = {place: file for place, file in files.items() if place not in self._copied}
+        send_files({file: self._there / place for place, file in new.items() if file.exists()})
+        piece = b"".join(lines)
+        write_whole(piece, self._there / "ledger" / f"{self._bytes:015d}.jsonl")
+        self._copied |= new.keys()
+        self._bytes += len(piece)
+        self.events += len(lines)
+        self.answered = time.monotonic()
+
+
+def find_or_fetch(output: Output, wanted: str) -> SweepFolder:
+    """The sweep that `wanted` names; begun from its copy, if it is a whole id not known here.
+
+    Raises:
+        ConfigError: if there is none.
+        StorageError: if the storage does not answer.
+    """
+    known = {sweep.id for sweep in output.sweeps()}
+    if output.named_storage is None or not is_sweep_id(wanted) or wanted in known:
+        return output.find(wanted)
+    record = _record(output.named_storage, wanted)
+    try:
+        with open_whole(record / "config.yaml") as file:
+            config = file.read()
+    except FileNotFoundError:
+        reason = f"is neither under {output.path} nor in {output.named_storage}"
+        raise ConfigError("SWEEP", wanted, reason) from None
+    folder = SweepFolder(output.path / "sweeps" / wanted)
+    folder.path.mkdir(parents=True, exist_ok=True)
+    folder.keep_storage(output.named_storage)
+    write_atomically(config, folder.config_file)  # the last one: it makes the folder a sweep's
+    return folder
+
+
+def check_move(folder: SweepFolder, storage: Folder) -> None:
+    """Refuse a new storage that lacks what the old one has of a sweep.
+
+    Raises:
+        ConfigError: naming both.
+        StorageError: if the new one does not answer.
+    """
+    if _has_sweep(storage, folder.id):
+        return
+    try:
+        is_left_behind = _has_sweep(folder.storage, folder.id)
+    except (StorageError, ConfigError):  # it is gone, which may be why there is a new one
+        return
+    if is_left_behind:
+        place = f"sweeps/{folder.id} and cache"
+        allowed = f"has nothing of {folder.id}; first copy {place} there from {folder.storage}"
+        raise ConfigError("--storage", str(storage), allowed)
+
+
+def _has_sweep(storage: Folder, identity: str) -> bool:
+    place = storage / "sweeps" / identity
+    return bool(listed(place, "tune") or listed(place, "record"))
+
+
+def _record(storage: Folder, identity: str) -> Folder:
+    return storage / "sweeps" / identity / "record"
+
+
+def _ledger_of(found: Mapping[str, Folder], identity: str) -> bytes:
+    """The ledger that pieces make; a run that went on from less has written some of them again."""
+    pieces = {int(match[1]): found[match[0]] for match in map(PIECE.fullmatch, found) if match}
+    with tempfile.TemporaryDirectory() as temporary:
+        here = {first: Path(temporary) / str(first) for first in sorted(pieces)}
+        fetch_files({pieces[first]: here[first] for first in here})
+        ledger = b""
+        for first, file in here.items():
+            if first > len(ledger):
+                reason = f"lacks a part of its ledger before {pieces[first]}"
+                raise ConfigError("SWEEP", identity, reason)
+            if first == len(ledger):
+                ledger += file.read_bytes()
+    return ledger

@@ -1,0 +1,67 @@
+"""What is made of a sweep that has ended: its figures and its report, for disk and for MLflow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from luceloop.analysis.figures import draw_all
+from luceloop.analysis.report import write_report
+from luceloop.analysis.results import Start, load_results
+from luceloop.sweeps.record.folders import Output, SweepFolder
+from luceloop.sweeps.record.ledger import Ledger
+from luceloop.sweeps.tracking.delivery import Delivery, attach
+
+
+def draw_and_report(
+    output: Output,
+    folder: SweepFolder,
+    file: Path,
+    start: Start = "law",
+    remark: Callable[[str], None] = lambda text: None,
+) -> list[Path]:
+    """Draw a sweep's figures and write its report.
+
+    Args:
+        output: the output folder.
+        folder: the sweep's folder.
+        file: of the report.
+        start: where forecasts start.
+        remark: is told why there are no forecasts, or an empty text.
+
+    Returns:
+        The files written: the report last, after the figures.
+    """
+    results = load_results(output.tracking_uri, folder.id, start, folder.cache)
+    remark(results.remark)
+    written = draw_all(results, folder.figures)
+    return [*written, write_report(results, written, file)]
+
+
+def finish(
+    delivery: Delivery,
+    output: Output,
+    folder: SweepFolder,
+    *,
+    figures: bool,
+    remark: Callable[[str], None] = lambda text: None,
+) -> Delivery:
+    """Draw a sweep that has ended, attach what was drawn in MLflow, and mark it there as ended.
+
+    Args:
+        delivery: what MLflow has of it; where rows are missing, nothing is drawn.
+        output: the output folder.
+        folder: the sweep's folder.
+        figures: whether to draw.
+        remark: is told why there are no forecasts, or an empty text.
+
+    Returns:
+        What MLflow has then.
+    """
+    if not delivery.is_whole or not delivery.figures:
+        return delivery
+    points = Ledger(folder.ledger, writable=False).points.values()
+    drawn: list[Path] = []
+    if figures and any(point.rows for point in points):
+        drawn = draw_and_report(output, folder, folder.report, remark=remark)
+    return attach(delivery, output, folder, drawn)

@@ -1,0 +1,1 @@
+"""Running a sweep: the driver, its Ray session, and what it keeps of its trials."""

@@ -1,0 +1,55 @@
+"""Checking a sweep before it runs: every part of every point that it can reach is built."""
+
+from __future__ import annotations
+
+import os
+
+import ray
+import torch
+
+from luceloop.core.config.sweep import SweepConfig
+from luceloop.core.errors import ConfigError
+from luceloop.core.loop.loop import Loop
+from luceloop.core.pool.metrics import metric_names
+from luceloop.core.theory.bounds import applicable
+from luceloop.sweeps.run.resources import allocate_for, check_fits
+from luceloop.sweeps.search.space import check_objectives, check_space
+
+
+def check(config: SweepConfig, here: bool = True) -> int:
+    """Build every part of every point that the sweep can reach, so that errors come first.
+
+    Args:
+        config: of the sweep.
+        here: whether it will run on this machine, which must then be large enough.
+
+    Returns:
+        The number of points.
+
+    Raises:
+        ConfigError: naming the key, the value and what is allowed.
+    """
+    reached = check_space(config)
+    check_objectives(config, single_seed=len(config.point.seeds) == 1)
+    measured = [_metric_names(Loop(point)) for point in reached]
+    names = set.intersection(*measured)
+    if here and not ray.is_initialized() and "RAY_ADDRESS" not in os.environ:
+        machine = {"CPU": float(os.cpu_count() or 1), "GPU": float(torch.cuda.device_count())}
+        check_fits(allocate_for(config, machine, len(Loop(reached[0]).shards)), machine)
+    for wanted in config.search.objective:
+        if wanted.metric not in names:
+            allowed = f"must be one of {', '.join(sorted(names))}"
+            raise ConfigError("search.objective.metric", wanted.metric, allowed)
+    return config.point_count
+
+
+def _metric_names(loop: Loop) -> set[str]:
+    config, supremum = loop.config, loop.scorer.supremum
+    names = set(metric_names(loop.scorer.n_classes, supremum, config.quality is not None))
+    if config.iterations:
+        names |= {f"margin/{name}" for name in applicable(config.lam, config.k, supremum)}
+    if not (config.iterations and int(loop.rows.kept.max())):
+        names.discard("kept_reward_mean")
+    if not config.learner.has_loss:
+        names.discard("loss")
+    return names

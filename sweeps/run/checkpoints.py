@@ -1,0 +1,110 @@
+"""Checkpoints of trials on the storage: the newest are kept, found again, and deleted."""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict, deque
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from pyarrow.fs import FSSpecHandler, PyFileSystem
+
+from luceloop.core.errors import StorageError
+from luceloop.core.io.places import Folder, listed, remove_folder
+from luceloop.sweeps.record.folders import SweepFolder
+from luceloop.workers.trial import CHECKPOINT, read_checkpoint
+
+logger = logging.getLogger(__name__)
+
+FOLDERS = "attempt-*/point-*/checkpoint_*"
+"""Of checkpoints, in the order of their age."""
+REMOVERS = 4
+"""Threads that delete old checkpoints."""
+KEPT = 2
+"""Newest checkpoints of a trial that stay: the last one may be torn."""
+
+
+class NewestCheckpoints:
+    """Keeps the newest checkpoints of every running trial, and deletes those before.
+
+    Tune could do that by `num_to_keep`, but then snapshots the whole experiment every time.
+    """
+
+    def __init__(self, tune: Folder) -> None:
+        """Name the folder of Tune's files."""
+        self._tune = tune
+        self._kept: dict[int, deque[Folder]] = defaultdict(deque)
+        # Trials must not wait for storage that is slow to delete.
+        self._remover = ThreadPoolExecutor(REMOVERS, "old-checkpoints")
+
+    def add(self, point: int, path: str) -> None:
+        """Take note of a point's new checkpoint, a folder as Tune names it."""
+        kept = self._kept[point]
+        folder = self._tune.joinpath(*Path(path).parts[-3:])
+        if folder not in kept:
+            kept.append(folder)
+        while len(kept) > KEPT:
+            self._remover.submit(_remove, kept.popleft())
+
+    def close(self, *, cancel: bool) -> None:
+        """Wait until old checkpoints are gone, or leave what has not begun."""
+        self._remover.shutdown(cancel_futures=cancel)
+
+
+class Checkpoints:
+    """Tune's checkpoints of earlier attempts at a sweep, as they are when this is made."""
+
+    def __init__(self, folder: SweepFolder) -> None:
+        self._tune = folder.tune
+        attempts = [found.name for found in listed(self._tune, "attempt-*")]
+        last = max((int(name.removeprefix("attempt-")) for name in attempts), default=0)
+        self.next_attempt = f"attempt-{last + 1:04d}"
+        """Name of the next one."""
+        self._found: dict[int, list[Folder]] = defaultdict(list)
+        for file in listed(self._tune, f"{FOLDERS}/{CHECKPOINT}"):
+            self._found[_index(file.parent)].append(file.parent)
+
+    def newest(self, index: int) -> str | None:
+        """A point's newest readable checkpoint, a folder; None to start the point anew."""
+        for folder in reversed(self._found[index]):
+            try:
+                read_checkpoint(folder)
+            except StorageError:
+                raise
+            except Exception as error:  # a torn file can fail in any way; the one before serves
+                logger.warning("skipping unreadable checkpoint %s: %s", folder, error)
+            else:
+                return str(folder)
+        return None
+
+    def remove(self, points: Iterable[int]) -> None:
+        """Delete the checkpoints of points that have ended, those of this attempt included."""
+        ended = set(points)
+        try:
+            folders = listed(self._tune, FOLDERS)
+        except StorageError as error:
+            logger.warning("old checkpoints stay where they are: %s", error)
+            return
+        with ThreadPoolExecutor(REMOVERS, "old-checkpoints") as remover:
+            list(remover.map(_remove, [folder for folder in folders if _index(folder) in ended]))
+
+
+def for_ray(folder: Folder) -> tuple[PyFileSystem | None, str]:
+    """A folder as Ray names it: a filesystem, unless it is the local one, and a path on it."""
+    if isinstance(folder, Path):
+        return None, str(folder)
+    return PyFileSystem(FSSpecHandler(folder.fs)), folder.path
+
+
+def _index(checkpoint: Folder) -> int:
+    """The point that a checkpoint's folder belongs to."""
+    return int(checkpoint.parent.name.removeprefix("point-"))
+
+
+def _remove(folder: Folder) -> None:
+    """Delete a checkpoint; one that stays does no harm, and goes when its point has ended."""
+    try:
+        remove_folder(folder)
+    except Exception as error:  # every filesystem has its own
+        logger.warning("cannot delete the old checkpoint %s: %s", folder, error)

@@ -1,0 +1,146 @@
+"""The driver of a sweep: points to Tune's trials, their reports to the ledger, it to MLflow.
+
+The ledger is the truth. Tune schedules trials and restarts those that die; a new run of the same
+sweep reads the ledger, skips what ended, and starts the rest from their newest checkpoint.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import platform
+import sys
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from luceloop.core.config.sweep import SweepConfig
+from luceloop.core.errors import DiskFullError
+from luceloop.core.io.files import says_full, write_atomically
+from luceloop.sweeps.record.folders import Output, SweepFolder
+from luceloop.sweeps.record.holding import held
+from luceloop.sweeps.record.ledger import Ledger, Point
+from luceloop.sweeps.record.mirror import Mirror, mirrored
+from luceloop.sweeps.run.progress import build_progress
+from luceloop.sweeps.run.session import ray_session
+from luceloop.sweeps.run.trials import Trials
+from luceloop.sweeps.tracking.delivery import Delivery, attach_environment, build_tracker
+from luceloop.sweeps.tracking.follower import Follower
+
+STORE_PATIENCE = 30.0
+"""Seconds a finished sweep waits for a tracking store that is down."""
+FULL_PATIENCE = 3.0
+"""The same where the sweep ended because its disk is full, as the store may be on it too."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run of a sweep ended."""
+
+    folder: SweepFolder
+    points: list[Point]
+    """Those that have begun."""
+    unfinished: int
+    """Points that have not ended: the sweep was interrupted."""
+    delivery: Delivery
+
+    @property
+    def failed(self) -> list[Point]:
+        """Points that came to nothing, by themselves or because their processes died."""
+        return [point for point in self.points if point.status in ("failed", "lost")]
+
+    @property
+    def has_rows(self) -> bool:
+        """Whether there is anything to draw."""
+        return any(point.rows for point in self.points)
+
+
+def run_sweep(folder: SweepFolder, output: Output, console: Console) -> Outcome:
+    """Run what is left of a sweep, from the start or after an interruption.
+
+    Args:
+        folder: the sweep's folder, its configuration in it.
+        output: the output folder.
+        console: where progress is shown.
+
+    Ctrl-C and SIGTERM end the run at once; nothing on record is lost. Ray is started and ended
+    here, unless the caller has started it.
+
+    Raises:
+        DiskFullError: if there is no room left in the output folder; nothing on record is lost.
+    """
+    with held(folder), mirrored(folder) as mirror:
+        ledger = Ledger(folder.ledger)
+        try:
+            return _run(folder, output, console, ledger, mirror)
+        finally:
+            ledger.close()
+
+
+def _run(
+    folder: SweepFolder, output: Output, console: Console, ledger: Ledger, mirror: Mirror | None
+) -> Outcome:
+    config = folder.config()
+    tracker = build_tracker(output, folder, ledger)
+    follower = Follower(ledger, tracker, mirror)
+    patience = STORE_PATIENCE
+    try:
+        write_atomically(json.dumps(_environment(), indent=2), folder.environment)
+        follower.start()
+        _run_trials(config, folder, ledger, console)
+    except KeyboardInterrupt:
+        console.print("interrupted; everything on record is kept", highlight=False)
+    except Exception as error:  # Ray's and Tune's own wrap what the disk says
+        if not says_full(str(error)):
+            raise
+        patience = FULL_PATIENCE
+        raise DiskFullError(_full_disk(folder)) from error
+    finally:
+        follower.close(patience)
+    if not tracker.undelivered:
+        attach_environment(tracker, folder)
+    points = list(ledger.points.values())
+    unfinished = config.point_count - sum(point.status is not None for point in points)
+    delivery = Delivery(len(ledger.events), tracker.undelivered, tracker.error, not unfinished)
+    return Outcome(folder, points, unfinished, delivery)
+
+
+def _run_trials(config: SweepConfig, folder: SweepFolder, ledger: Ledger, console: Console) -> None:
+    """Run the points that have not ended, if there are any."""
+    if not config.search.learns:  # a search that learned from the loss has gone on without
+        ledger.reopen_lost()
+    total = config.point_count
+    if all(i in ledger.points and ledger.points[i].status for i in range(total)):
+        return
+    progress = build_progress(console, config, ledger, total)
+    try:
+        with ray_session(folder.path):
+            Trials(config, folder, ledger).run(progress)
+    finally:
+        progress.close()
+
+
+def _full_disk(folder: SweepFolder) -> str:
+    reason, places = os.strerror(errno.ENOSPC), [folder.path]
+    if folder.has_own_storage and isinstance(folder.storage, Path):
+        places.append(folder.storage)
+    return (
+        f"{reason} (ENOSPC) under {' or '.join(map(str, places))}: "
+        f"the sweep ended, everything on record is kept; "
+        f"make room, then: luceloop resume {folder.id}"
+    )
+
+
+def _environment() -> dict[str, Any]:
+    packages = ("torch", "torchcfm", "torchdiffeq", "ray", "optuna", "mlflow", "numpy")
+    return {
+        "python": sys.version.split()[0],
+        "platform": platform.platform(),
+        "cpus": os.cpu_count(),
+        "packages": {name: version(name) for name in packages},
+        "command": sys.argv,
+    }

@@ -1,0 +1,244 @@
+"""Showing a sweep while it runs: a live table on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from luceloop.analysis.statistics import gap, over_seeds
+from luceloop.core.config.naming import point_name
+from luceloop.core.config.parsing import at_point
+from luceloop.core.config.sweep import SweepConfig
+from luceloop.core.io.places import Folder
+from luceloop.core.theory.forecast import forecast
+from luceloop.sweeps.record.ledger import Ledger, Point
+from luceloop.sweeps.search import objective
+
+STYLES = {"done": "green", "stopped": "yellow", "failed": "red", "lost": "red"}
+
+
+class Progress(Protocol):
+    """What the runner tells about."""
+
+    def show(self, point: Point) -> None:
+        """A point has a new row, or has ended."""
+        ...
+
+    def close(self) -> None:
+        """The sweep is over."""
+        ...
+
+
+def spread(config: SweepConfig, point: Point) -> str:
+    """The first objective's metric at the latest iteration that has it: `mean ± std` over seeds."""
+    metric = config.search.objective[0].metric
+    rows = [row for _, row in sorted(point.rows.items()) if metric in row]
+    if not rows:
+        return ""
+    over = over_seeds(np.array(rows[-1][metric]))
+    return f"{over['mean']:.4g}" + (f" ± {over['std']:.2g}" if "std" in over else "")
+
+
+def name_of(config: SweepConfig, point: Point) -> str:
+    """The point's name."""
+    return point_name(at_point(config, point.values).flat(), list(config.search.space))
+
+
+@dataclass(frozen=True)
+class Gap:
+    """How far a point's mean over seeds is from its forecast, at the last iteration."""
+
+    metric: str
+    forecast: float
+    standard_errors: float | None
+    """None where the seeds have no spread, or there is only one."""
+
+
+def forecast_gaps(config: SweepConfig, ledger: Ledger, cache: Folder) -> dict[int, Gap]:
+    """The gaps of the points that have run to their end.
+
+    They are in the first objective's metric, or in the mean reward if that one has no forecast.
+
+    Raises:
+        ConfigError: if data or a reward cannot be built.
+        LoopError: if a reward breaks its contract on the real data.
+    """
+    configs = {p.index: at_point(config, p.values) for p in list(ledger.points.values())}
+    ended = {i: c for i, c in configs.items() if ledger.points[i].last == c.iterations}
+    forecasts = dict(zip(ended, forecast(list(ended.values()), cache=cache), strict=True))
+    metric = config.search.objective[0].metric
+    if not all(np.isfinite(f.curves.get(metric, [np.nan])[-1]) for f in forecasts.values()):
+        metric = "reward_mean"
+    gaps = {}
+    for index, found in forecasts.items():
+        measured = ledger.points[index].rows[ended[index].iterations][metric]
+        expected = float(found.curves[metric][-1])
+        gaps[index] = Gap(metric, expected, gap(np.array(measured), expected))
+    return gaps
+
+
+def sweep_table(
+    config: SweepConfig,
+    ledger: Ledger,
+    total: int,
+    most: int | None = None,
+    gaps: Mapping[int, Gap] | None = None,
+) -> Table:
+    """All points with their state; of more than `most`, the running and the newest ones."""
+    metric = config.search.objective[0].metric
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("point")
+    table.add_column("iteration", justify="right")
+    table.add_column(f"{metric} (mean ± std of {len(config.point.seeds)} seeds)", justify="right")
+    if gaps:
+        table.add_column(f"forecast of {next(iter(gaps.values())).metric}", justify="right")
+        table.add_column("gap in standard errors", justify="right")
+    table.add_column("state")
+    points = list(ledger.points.values())
+    if most is not None and len(points) > most:
+        points = sorted(points, key=lambda p: (p.status is not None, -p.index))[:most]
+        points.sort(key=lambda p: p.index)
+    for point in points:
+        state = point.status or ("running" if point.rows else "starting")
+        style = {"failed": "red", "lost": "red", "done": "green", "stopped": "yellow"}.get(
+            state, ""
+        )
+        table.add_row(
+            name_of(config, point),
+            f"{max(point.last, 0)}/{config.point.iterations}",
+            spread(config, point),
+            *(_gap_cells(gaps.get(point.index)) if gaps else ()),
+            Text(state, style),
+        )
+    if total > len(ledger.points):
+        table.add_row(f"{total - len(ledger.points)} more to come")
+    return table
+
+
+def _gap_cells(gap: Gap | None) -> tuple[str, str]:
+    if gap is None:
+        return "", ""
+    errors = gap.standard_errors
+    return f"{gap.forecast:.4g}", "" if errors is None else f"{errors:+.1f}"
+
+
+def remarks(config: SweepConfig, ledger: Ledger) -> list[str]:
+    """Lines beneath the table: why points failed, and which a search found best."""
+    ended = [point for point in ledger.points.values() if point.status]
+    bad = [point for point in ended if point.status in ("failed", "lost")]
+    lines = [f"{name_of(config, point)} {point.status}: {point.reason}" for point in bad]
+    wanted = config.search.objective
+    done = [p for p in ended if p.status == "done" and objective.is_measured(wanted, p)]
+    if config.search.sampler == "grid":
+        return lines
+    scores = {p.index: [objective.of_point(o, p) for o in wanted] for p in done}
+    signs = np.array([1 if o.mode == "max" else -1 for o in wanted])
+    for point in done:
+        signed = signs * np.array(scores[point.index])
+        rivals = [signs * np.array(scores[other.index]) for other in done]
+        if any((rival >= signed).all() and (rival > signed).any() for rival in rivals):
+            continue
+        values = ", ".join(
+            f"{o.metric} {value:.4g} ({o.mode} of the {o.over_seeds} over seeds)"
+            for o, value in zip(wanted, scores[point.index], strict=True)
+        )
+        lines.append(f"best: {name_of(config, point)}  {values}")
+    return lines
+
+
+class _Clock:
+    """Estimates what is left from the pace since the start."""
+
+    def __init__(self, config: SweepConfig, ledger: Ledger, total: int) -> None:
+        self._config, self._ledger, self._total = config, ledger, total
+        self._start, self._before = time.monotonic(), self._finished()
+
+    def line(self) -> str:
+        elapsed = time.monotonic() - self._start
+        finished = self._finished()
+        everything = self._total * (self._config.point.iterations + 1)
+        new = finished - self._before
+        left = _duration(elapsed / new * (everything - finished)) if new else "?"
+        ended = sum(point.status is not None for point in list(self._ledger.points.values()))
+        return f"{ended}/{self._total} points done, {_duration(elapsed)} elapsed, ETA {left}"
+
+    def _finished(self) -> int:
+        """Iterations on record; a point that ended early counts in full."""
+        whole = self._config.point.iterations + 1
+        points = list(self._ledger.points.values())
+        return sum(whole if point.status else len(point.rows) for point in points)
+
+
+class LiveTable:
+    """A table that redraws itself."""
+
+    def __init__(self, console: Console, config: SweepConfig, ledger: Ledger, total: int) -> None:
+        self._config, self._ledger, self._total = config, ledger, total
+        self._clock = _Clock(config, ledger, total)
+        self._console = console
+        self._live = Live(
+            get_renderable=self._render,
+            console=console,
+            refresh_per_second=2,
+            transient=True,
+        )
+        self._live.start()
+
+    def _render(self) -> Group:
+        room = max(5, self._console.size.height - 6)
+        table = sweep_table(self._config, self._ledger, self._total, room)
+        return Group(table, Text(self._clock.line(), style="dim"))
+
+    def show(self, point: Point) -> None:
+        """Nothing: the table reads the ledger twice a second."""
+
+    def close(self) -> None:
+        """Take the table off the screen."""
+        self._live.stop()
+
+
+class PlainLines:
+    """A line per iteration, for logs and pipes."""
+
+    def __init__(self, console: Console, config: SweepConfig, ledger: Ledger, total: int) -> None:
+        self._console, self._config = console, config
+        self._clock = _Clock(config, ledger, total)
+
+    def show(self, point: Point) -> None:
+        """Print the point's newest row, or how it ended."""
+        name = name_of(self._config, point)
+        if point.status is None:
+            metric = self._config.search.objective[0].metric
+            self._line(
+                f"{name}  iteration {point.last}/{self._config.point.iterations}  "
+                f"{metric} {spread(self._config, point)}"
+            )
+        else:
+            reason = f": {point.reason}" if point.reason else ""
+            self._line(f"{name}  {point.status}{reason}  ({self._clock.line()})")
+
+    def close(self) -> None:
+        """Nothing is left open."""
+
+    def _line(self, text: str) -> None:
+        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def build_progress(console: Console, config: SweepConfig, ledger: Ledger, total: int) -> Progress:
+    """The live table where there is a terminal, else plain lines."""
+    kind = LiveTable if console.is_terminal else PlainLines
+    return kind(console, config, ledger, total)
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes}:{rest:02}"

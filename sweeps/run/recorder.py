@@ -1,0 +1,146 @@
+"""Between Tune and the ledger: what trials report goes on record."""
+
+from __future__ import annotations
+
+import errno
+import io
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from ray.tune import Callback
+
+from luceloop.core.io.files import says_full, write_atomically
+from luceloop.sweeps.record.folders import SweepFolder
+from luceloop.sweeps.record.ledger import Ledger
+from luceloop.sweeps.run.checkpoints import NewestCheckpoints
+from luceloop.sweeps.run.progress import Progress
+from luceloop.workers.messages import (
+    FailureReport,
+    IterationReport,
+    unpack_report,
+    unpack_setup,
+)
+
+logger = logging.getLogger(__name__)
+
+GRID = 64
+"""Images in a picture of an iteration."""
+
+
+class Recorder(Callback):
+    """Puts what trials report on record."""
+
+    def __init__(
+        self,
+        folder: SweepFolder,
+        ledger: Ledger,
+        stopped: Mapping[int, str],
+        progress: Progress,
+    ) -> None:
+        self._folder, self._ledger = folder, ledger
+        self._stopped, self._progress = stopped, progress
+        self._checkpoints = NewestCheckpoints(folder.tune)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune pickles its callbacks for a restore that we never ask of it."""
+        return {}
+
+    def on_trial_result(
+        self,
+        iteration: int,
+        trials: Any,
+        trial: Any,
+        result: dict[str, Any],
+        **info: Any,
+    ) -> None:
+        """Record a row, or why there is none."""
+        report = unpack_report(result)
+        if isinstance(report, FailureReport):
+            self._ledger.end_point(report.index, "failed", report.reason, report.traceback)
+        elif not self._add(report):
+            return
+        self._progress.show(self._ledger.points[report.index])
+
+    def _add(self, report: IterationReport) -> bool:
+        """Put an iteration on record, its files first; False if it was there already."""
+        index, step, arrays = report.index, report.iteration, report.arrays
+        _save(self._folder.preview(index, step), samples=arrays.get("preview"))
+        _save_grid(self._folder.preview_image(index, step), arrays.get("preview"))
+        _save(self._folder.initial_reward(index), reward=arrays.get("reward"))
+        arrays.clear()  # Tune keeps the last report of every trial
+        return self._ledger.add_iteration(index, step, report.metrics)
+
+    def on_checkpoint(
+        self, iteration: int, trials: Any, trial: Any, checkpoint: Any, **info: Any
+    ) -> None:
+        """Keep a trial's newest checkpoints."""
+        self._checkpoints.add(unpack_setup(trial.config).index, checkpoint.path)
+
+    def __enter__(self) -> Recorder:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Wait until old checkpoints are gone, unless the sweep was cut short."""
+        self._checkpoints.close(cancel=kind is not None)
+
+    def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        """Record that a point is done, or was stopped early."""
+        index = unpack_setup(trial.config).index
+        reason = self._stopped.get(index, "")
+        if self._ledger.end_point(index, "stopped" if reason else "done", reason):
+            self._progress.show(self._ledger.points[index])
+
+    def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        """Record a point whose process failed beyond its retries; resuming tries it again."""
+        index = unpack_setup(trial.config).index
+        reason, text = _why_failed(trial)
+        if self._ledger.end_point(index, "lost", reason, text):
+            self._progress.show(self._ledger.points[index])
+
+    def on_trial_recover(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        """Say that a point's process failed and is started again."""
+        reason, _ = _why_failed(trial)
+        logger.warning("point %s starts again: %s", unpack_setup(trial.config).index, reason)
+
+
+def _why_failed(trial: Any) -> tuple[str, str]:
+    """The last line of what a trial's process left, and all of it.
+
+    Raises:
+        OSError: if its disk is full; then no other try and no other trial can do better.
+    """
+    text = ""
+    if trial.error_file and Path(trial.error_file).exists():
+        text = Path(trial.error_file).read_text()
+    if says_full(text):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return (lines[-1] if lines else "the trial's process failed and left no reason"), text
+
+
+def _save_grid(path: Path, preview: np.ndarray | None) -> None:
+    """Write some of the first seed's samples as one picture, where they are images."""
+    pictures = preview is not None and preview.ndim == 5 and preview.shape[2] in (1, 3)
+    if preview is None or not pictures or preview.size == 0:
+        return
+    from torchvision.utils import save_image  # seconds, that only a sweep of images needs
+
+    images = torch.from_numpy(preview[0, :GRID].copy())
+    file = io.BytesIO()
+    save_image(images, file, "png", nrow=8, normalize=True, value_range=(-1, 1), pad_value=1.0)
+    write_atomically(file.getbuffer(), path, durable=False)
+
+
+def _save(path: Path, **arrays: np.ndarray | None) -> None:
+    """Write arrays that a trial reported, all or nothing; it leaves out what it did not compute."""
+    if any(array is None or array.size == 0 for array in arrays.values()):
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = io.BytesIO()
+    np.savez_compressed(file, **cast(Any, arrays))
+    write_atomically(file.getbuffer(), path, durable=False)

@@ -1,0 +1,84 @@
+"""The trials of a sweep: one of Tune's for each point that is left to run."""
+
+from __future__ import annotations
+
+import ray
+from ray import tune
+
+from luceloop.core.config.parsing import at_point
+from luceloop.core.config.sweep import SweepConfig
+from luceloop.core.io.plugins import name_folder
+from luceloop.core.loop.loop import Loop
+from luceloop.sweeps.record.folders import SweepFolder
+from luceloop.sweeps.record.ledger import Ledger, Point
+from luceloop.sweeps.run.checkpoints import Checkpoints, for_ray
+from luceloop.sweeps.run.progress import Progress
+from luceloop.sweeps.run.recorder import Recorder
+from luceloop.sweeps.run.resources import allocate_for
+from luceloop.sweeps.search.space import check_space
+from luceloop.sweeps.search.tune import EarlyStop, PointSearcher
+from luceloop.workers.messages import TrialSetup, unpack_setup
+from luceloop.workers.trial import Trial
+
+RETRIES = 3
+"""Times a trial whose process died is started again."""
+
+
+class Trials:
+    """Has Tune run the points of a sweep that have not ended, on the Ray session there is."""
+
+    def __init__(self, config: SweepConfig, folder: SweepFolder, ledger: Ledger) -> None:
+        self._config, self._folder, self._ledger = config, folder, ledger
+        shards = len(Loop(check_space(config)[0]).shards)
+        self._allocation = allocate_for(config, ray.cluster_resources(), shards)
+        self._checkpoints = Checkpoints(folder)
+        self._cache, self._code = str(folder.cache), name_folder()
+
+    def run(self, progress: Progress) -> None:
+        """Run them to their ends; every report is on record before the next is asked for."""
+        stopper = EarlyStop(self._config.search, self._ledger)
+        recorder = Recorder(self._folder, self._ledger, stopper.reasons, progress)
+        with recorder:
+            self._tuner(stopper, recorder).fit()
+        points = self._ledger.points.values()
+        self._checkpoints.remove(point.index for point in points if point.status)
+
+    def _tuner(self, stopper: EarlyStop, recorder: Recorder) -> tune.Tuner:
+        searcher = PointSearcher(self._config.search, self._ledger, self._assign, self._length)
+        filesystem, where = for_ray(self._folder.tune)
+        return tune.Tuner(
+            tune.with_resources(Trial, self._allocation.bundles()),
+            tune_config=tune.TuneConfig(
+                search_alg=searcher,
+                scheduler=stopper,
+                num_samples=self._config.point_count,
+                reuse_actors=True,
+                trial_dirname_creator=lambda trial: f"point-{unpack_setup(trial.config).index:04d}",
+            ),
+            run_config=tune.RunConfig(
+                name=self._checkpoints.next_attempt,
+                storage_path=where,
+                storage_filesystem=filesystem,
+                callbacks=[recorder],
+                checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=1),
+                failure_config=tune.FailureConfig(max_failures=RETRIES),
+                verbose=0,
+            ),
+        )
+
+    def _length(self, point: Point) -> int:
+        """The last iteration of a point, T."""
+        return at_point(self._config, point.values).iterations
+
+    def _assign(self, point: Point) -> TrialSetup:
+        """What the trial of a point is given."""
+        return TrialSetup(
+            index=point.index,
+            point=at_point(self._config, point.values),
+            cache=self._cache,
+            samplers=self._allocation.sampler_setup,
+            trial_gpus=self._allocation.trial_gpus,
+            checkpoint=self._checkpoints.newest(point.index) if point.rows else None,
+            reported=point.last,
+            folder=self._code,
+        )

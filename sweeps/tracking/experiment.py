@@ -1,0 +1,198 @@
+"""The layout of a sweep in MLflow: which runs there are, and what they are labelled with.
+
+One experiment per sweep; in it a run per point with the curves aggregated over seeds, a child run
+per seed with the raw curves, and one run named `sweep` for configuration, environment, figures.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from luceloop.analysis import labels
+from luceloop.analysis.colors import color
+from luceloop.analysis.store import connect
+from luceloop.core.config.naming import point_name
+from luceloop.core.config.parsing import dotted
+from luceloop.core.config.point import PointConfig
+from luceloop.core.config.sweep import SweepConfig
+
+if TYPE_CHECKING:
+    from mlflow.entities import Metric, Run
+
+BATCH = 1000
+"""MLflow's limit on metrics in a call."""
+
+
+@dataclass(frozen=True)
+class SweepIdentity:
+    """What runs are labelled with."""
+
+    sweep: str
+    config: SweepConfig
+    description: str
+
+    @property
+    def experiment(self) -> str:
+        """The experiment's name."""
+        return labels.experiment_name(self.config.name, self.sweep)
+
+    @property
+    def searched(self) -> list[str]:
+        """Dotted keys that the sweep varies."""
+        return list(self.config.search.space)
+
+
+class Experiment:
+    """The runs of one sweep in a tracking store. Not thread-safe; may raise `MlflowException`."""
+
+    def __init__(self, uri: str, identity: SweepIdentity, artifacts: str | None) -> None:
+        self._client = connect(uri)
+        self._identity = identity
+        found = self._client.get_experiment_by_name(identity.experiment)
+        if found is None:
+            created = self._client.create_experiment(
+                identity.experiment,
+                artifact_location=artifacts,
+                tags={labels.NOTE: identity.description},
+            )
+            found = self._client.get_experiment(created)
+        self.id = str(found.experiment_id)
+        self.made = f"{found.experiment_id} of {found.creation_time}"
+        """Tells this experiment from those of other stores, or of this store made anew."""
+        self._params: dict[str, int] = {}
+        """Parameters of known runs: a process may have died before it had logged them all."""
+        self.repeated: list[str] = []
+        """Runs that are there a second time, made by requests whose answers were lost."""
+        self._filled: dict[str, bool] = {}
+        """Whether a run that was found has metrics: of repeated ones that one is kept."""
+        self._runs: dict[tuple[str, str], str] = {}
+        self.answered = time.monotonic()
+        """When the store last took something."""
+        self._find_runs()
+
+    def sweep_run(self) -> str:
+        """The run that holds configuration, environment, figures; it never gets a metric."""
+        return self._run("sweep", "sweep", {}, {})
+
+    def point_run(self, index: int, point: PointConfig) -> str:
+        """The run of a point's aggregate curves."""
+        flat = point.flat()
+        values = {key: dotted(point.model_dump(), key) for key in self._identity.searched}
+        tags = {
+            labels.POINT: str(index),
+            labels.VALUES: json.dumps(values),
+            labels.COLOR: color(index),
+        }
+        name = point_name(flat, self._identity.searched)
+        return self._run("point", name, tags, self._params_of(point), key=str(index))
+
+    def seed_run(self, index: int, point: PointConfig, seed: int) -> str:
+        """The run of one seed's raw curves, beneath its point's."""
+        tags = {
+            labels.POINT: str(index),
+            labels.SEED: str(seed),
+            labels.PARENT: self.point_run(index, point),
+            labels.COLOR: color(index),
+        }
+        params = self._params_of(point) | {labels.SEED_PARAM: seed}
+        return self._run("seed", f"seed={seed}", tags, params, key=f"{index}/{seed}")
+
+    def _params_of(self, point: PointConfig) -> dict[str, Any]:
+        """The flattened configuration of a point, by the keys of a sweep's file."""
+        config = self._identity.config
+        return {"name": config.name, "description": config.description} | point.flat()
+
+    def log(self, run: str, metrics: list[Metric]) -> None:
+        """Write metrics, as many to a call as MLflow takes."""
+        for first in range(0, len(metrics), BATCH):
+            self._client.log_batch(run, metrics=metrics[first : first + BATCH])
+            self.answered = time.monotonic()
+
+    def log_file(self, run: str, path: Path, folder: str | None = None) -> None:
+        """Attach a file, or all files of a folder."""
+        if path.is_dir():
+            self._client.log_artifacts(run, str(path), folder)
+        else:
+            self._client.log_artifact(run, str(path), folder)
+        self.answered = time.monotonic()
+
+    def end(self, run: str, status: str, reason: str = "") -> None:
+        """Mark a run as ended; a reason becomes its description."""
+        if reason:
+            self._client.set_tag(run, labels.NOTE, reason)
+        self._client.set_terminated(run, status)
+
+    def is_ended(self, run: str) -> bool:
+        """Whether a run is marked as ended."""
+        return str(self._client.get_run(run).info.status) != "RUNNING"
+
+    def delete_repeated(self) -> None:
+        """Delete the runs that are there a second time."""
+        while self.repeated:
+            self._client.delete_run(self.repeated[-1])
+            self.repeated.pop()
+
+    def _find_runs(self) -> None:
+        """Find runs by kind and key, so that a resumed sweep goes on with them."""
+        token = None
+        while True:
+            page = self._client.search_runs(
+                [self.id], order_by=["start_time ASC"], max_results=1000, page_token=token
+            )
+            for run in page:
+                self._find(run)
+            token = page.token
+            if not token:
+                return
+
+    def _find(self, run: Run) -> None:
+        tags, identity = run.data.tags, run.info.run_id
+        kind, point = tags.get(labels.KIND, ""), tags.get(labels.POINT, "")
+        key = f"{point}/{tags[labels.SEED]}" if kind == "seed" else point
+        other = self._runs.get((kind, key))
+        if kind and other is not None:
+            keep = bool(run.data.metrics) and not self._filled[other]
+            self.repeated.append(other if keep else identity)
+            if not keep:
+                return
+        self._runs[kind, key] = identity
+        self._params[identity] = len(run.data.params)
+        self._filled[identity] = bool(run.data.metrics)
+
+    def _run(
+        self,
+        kind: labels.Kind,
+        name: str,
+        tags: dict[str, str],
+        params: dict[str, Any],
+        key: str = "",
+    ) -> str:
+        if (kind, key) not in self._runs:
+            own = {
+                labels.KIND: kind,
+                labels.SWEEP: self._identity.sweep,
+                labels.SEARCHED: json.dumps(self._identity.searched),
+            }
+            created = self._client.create_run(self.id, tags=own | tags, run_name=name)
+            self._runs[kind, key] = created.info.run_id
+            self.answered = time.monotonic()
+        run = self._runs[kind, key]
+        if self._params.get(run, 0) < len(params):
+            self._log_params(run, params)
+            self._params[run] = len(params)
+        return run
+
+    def _log_params(self, run: str, params: dict[str, Any]) -> None:
+        from mlflow.entities import Param
+
+        listed = [Param(name, _param(value)) for name, value in params.items()]
+        for first in range(0, len(listed), 100):
+            self._client.log_batch(run, params=listed[first : first + 100])
+
+
+def _param(value: Any) -> str:
+    return str(list(value)) if isinstance(value, tuple) else str(value)

@@ -1,0 +1,47 @@
+"""The delivery note: how much of a ledger which experiment has."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+from luceloop.core.io.files import write_atomically
+
+logger = logging.getLogger(__name__)
+
+
+class DeliveryNote:
+    """What the store has of a ledger, noted in a file: too little when unsure, never too much."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.experiment = ""
+        """Of which experiment this is true; another one has nothing."""
+        self.rows = 0
+        """Events whose rows it has."""
+        self.files = 0
+        """Events whose files it has."""
+
+    def read(self, events: int) -> None:
+        """Read what was noted, unless it cannot be true of a ledger of so many events."""
+        try:
+            noted = json.loads(self._path.read_text())
+            experiment, rows, files = noted["experiment"], int(noted["rows"]), int(noted["files"])
+        except (OSError, ValueError, TypeError, KeyError):
+            return  # all is delivered again, which changes nothing
+        if min(rows, files) >= 0 and max(rows, files) <= events:
+            self.experiment, self.rows, self.files = experiment, rows, files
+
+    def write(
+        self, experiment: str | None = None, rows: int | None = None, files: int | None = None
+    ) -> None:
+        """Note what has changed."""
+        self.experiment = self.experiment if experiment is None else experiment
+        self.rows = self.rows if rows is None else rows
+        self.files = self.files if files is None else files
+        content = {"experiment": self.experiment, "rows": self.rows, "files": self.files}
+        try:
+            write_atomically(json.dumps(content), self._path, durable=False)
+        except OSError as error:  # the next process delivers again what this one has
+            logger.debug("not noted what was delivered: %s", error)

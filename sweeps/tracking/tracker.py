@@ -1,0 +1,211 @@
+"""Delivering the ledger to MLflow, without ever losing a row or writing one twice.
+
+Every row carries the time it was recorded, so delivering it again changes nothing: MLflow keeps one
+row for the same key, step, time and value. What the store does not take now is tried again, and
+again on resume.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from luceloop.analysis import labels
+from luceloop.analysis.statistics import over_seeds
+from luceloop.core.config.parsing import at_point
+from luceloop.core.config.point import PointConfig
+from luceloop.core.errors import one_line
+from luceloop.sweeps.record.events import Event, IterationDone, PointBegun, PointEnded, Row
+from luceloop.sweeps.record.folders import Output, SweepFolder
+from luceloop.sweeps.record.ledger import Ledger
+from luceloop.sweeps.tracking.experiment import Experiment, SweepIdentity
+from luceloop.sweeps.tracking.note import DeliveryNote
+
+if TYPE_CHECKING:
+    from mlflow.entities import Metric
+
+logger = logging.getLogger(__name__)
+
+CHUNK = 50
+"""Events delivered before that is noted."""
+
+
+class Tracker:
+    """Delivers the events of a ledger: rows first, then files."""
+
+    def __init__(
+        self, output: Output, folder: SweepFolder, identity: SweepIdentity, ledger: Ledger
+    ) -> None:
+        """Name what to deliver, and see what the store has of it by the delivery note.
+
+        Args:
+            output: the output folder, which names the store.
+            folder: the sweep's folder.
+            identity: what the sweep's runs are labelled with.
+            ledger: what is delivered.
+        """
+        self._output, self._folder, self._identity = output, folder, identity
+        self._ledger = ledger
+        self._note = DeliveryNote(folder.path / "delivered")
+        self._note.read(len(ledger.events))
+        self._experiment: Experiment | None = None
+        self._points: dict[int, PointConfig] = {}
+        self._advanced = time.monotonic()
+        self._troubled = self._abandoned = False
+        self.error: str = ""
+        """Why the store did not take the last delivery; empty once it did."""
+
+    @property
+    def undelivered(self) -> int:
+        """Events on record that the store does not have, or not with their files."""
+        return len(self._ledger.events) - min(self._note.rows, self._note.files)
+
+    @property
+    def answered(self) -> float:
+        """When the store last took something, by this process's monotonic clock."""
+        experiment = self._experiment
+        return self._advanced if experiment is None else max(self._advanced, experiment.answered)
+
+    def is_sure(self) -> bool:
+        """Whether no call failed since the runs were looked up last; else look them up next time.
+
+        A call that had failed may have made a run nevertheless.
+        """
+        if self._troubled:
+            self._troubled, self._experiment = False, None
+            return False
+        return True
+
+    def abandon(self, reason: str) -> None:
+        """Deliver no more: the store has not answered for too long."""
+        self._abandoned = True
+        self.error = self.error or reason
+
+    def with_experiment(self, use: Callable[[Experiment], None]) -> bool:
+        """Call `use` with the experiment; False, with `error` set, if that failed."""
+        if self._abandoned:
+            return False
+        try:
+            use(self._connected())
+        except Exception as error:  # whatever a store may raise, the sweep itself is done
+            self.error = one_line(error)
+            return False
+        return True
+
+    def try_deliver(self, known: int) -> bool:
+        """Deliver what the store lacks; False, with `error` set, if that failed: try it again.
+
+        Args:
+            known: events of the ledger that may be delivered by now.
+        """
+        try:
+            experiment = self._connected()
+            while events := self._events_from(self._note.rows, known):
+                self._deliver(experiment, events)
+                self._advance(rows=len(events))
+            while events := self._events_from(self._note.files, known):
+                self._attach_all(experiment, events)
+                self._advance(files=len(events))
+        except Exception as error:  # whatever a store may raise, rows are kept and tried again
+            if not self.error:
+                reason = one_line(error)
+                logger.warning("MLflow takes no rows, which are kept until it does: %s", reason)
+            self.error = one_line(error)
+            self._experiment, self._troubled = None, True
+            return False
+        self.error = ""
+        return True
+
+    def _events_from(self, first: int, known: int) -> list[Event]:
+        return self._ledger.events[first : min(first + CHUNK, known)]
+
+    def _advance(self, rows: int = 0, files: int = 0) -> None:
+        self._advanced = time.monotonic()
+        self._note.write(rows=self._note.rows + rows, files=self._note.files + files)
+
+    def _connected(self) -> Experiment:
+        if self._experiment is None:
+            output, artifacts = self._output, None
+            if output.is_database:
+                artifacts = (output.artifacts / self._folder.id).as_uri()
+            experiment = Experiment(output.tracking_uri, self._identity, artifacts)
+            if experiment.made != self._note.experiment or experiment.repeated:
+                self._note.write(experiment=experiment.made, rows=0, files=0)
+            experiment.delete_repeated()
+            experiment.sweep_run()
+            self._experiment = experiment
+        return self._experiment
+
+    def _deliver(self, experiment: Experiment, events: Iterable[Event]) -> None:
+        """Write events: all metrics of a run in one call, then how points ended."""
+        metrics: dict[str, list[Metric]] = defaultdict(list)
+        ended: list[PointEnded] = []
+        for event in events:
+            if isinstance(event, PointBegun):
+                self._points[event.point] = at_point(self._identity.config, event.values)
+            run = experiment.point_run(event.point, self._point(event.point))
+            if isinstance(event, IterationDone):
+                for target, rows in self._curves(experiment, run, event):
+                    metrics[target] += rows
+            elif isinstance(event, PointEnded):
+                ended.append(event)
+        for target, rows in metrics.items():
+            experiment.log(target, rows)
+        for event in ended:
+            self._end(experiment, event)
+
+    def _attach_all(self, experiment: Experiment, events: Iterable[Event]) -> None:
+        if not self._note.files:
+            experiment.log_file(experiment.sweep_run(), self._folder.config_file)
+        for event in events:
+            if isinstance(event, IterationDone):
+                self._attach(experiment, event)
+
+    def _curves(
+        self, experiment: Experiment, run: str, event: IterationDone
+    ) -> Iterable[tuple[str, list[Metric]]]:
+        point, row = self._point(event.point), event.metrics
+        yield run, _metrics(aggregates(row), event)
+        for position, seed in enumerate(point.seeds):
+            values = {name: per_seed[position] for name, per_seed in row.items()}
+            yield experiment.seed_run(event.point, point, seed), _metrics(values, event)
+
+    def _attach(self, experiment: Experiment, event: IterationDone) -> None:
+        """Attach the files of an iteration to its point's run, where there are any."""
+        for file, place in self._folder.iteration_files(event.point, event.iteration):
+            if file.exists():
+                run = experiment.point_run(event.point, self._point(event.point))
+                experiment.log_file(run, file, place)
+
+    def _end(self, experiment: Experiment, event: PointEnded) -> None:
+        status = "FINISHED" if event.status in ("done", "stopped") else "FAILED"
+        point = self._point(event.point)
+        experiment.end(experiment.point_run(event.point, point), status, event.reason)
+        for seed in point.seeds:
+            experiment.end(experiment.seed_run(event.point, point, seed), status)
+
+    def _point(self, index: int) -> PointConfig:
+        if index not in self._points:
+            values = self._ledger.points[index].values
+            self._points[index] = at_point(self._identity.config, values)
+        return self._points[index]
+
+
+def aggregates(row: Row) -> dict[str, float]:
+    """`<metric>.<statistic>` of one iteration, over seeds."""
+    return {
+        labels.aggregate_name(name, statistic): float(value)
+        for name, per_seed in row.items()
+        for statistic, value in over_seeds(np.array(per_seed)).items()
+    }
+
+
+def _metrics(values: dict[str, float], event: IterationDone) -> list[Metric]:
+    from mlflow.entities import Metric  # seconds, which a sweep's first iteration takes anyway
+
+    return [Metric(name, value, event.time, event.iteration) for name, value in values.items()]

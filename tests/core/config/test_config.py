@@ -1,0 +1,426 @@
+"""The configuration: what is accepted, what is refused and how that reads."""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from luceloop.core.config.parsing import at_point, override, parse_config
+from luceloop.core.config.point import PointConfig
+from luceloop.core.config.sweep import SweepConfig
+from luceloop.core.errors import ConfigError
+from luceloop.core.pool.rows import training_sizes
+
+
+def _plain(**keys: Any) -> dict[str, Any]:
+    return {"name": "test", "data": {"name": "eight_gaussians", "size": 100}} | keys
+
+
+def _sweep(*assignments: str, **keys: Any) -> SweepConfig:
+    return parse_config(override(_plain(**keys), list(assignments)))
+
+
+def _parse(*assignments: str, **keys: Any) -> PointConfig:
+    return _sweep(*assignments, **keys).point
+
+
+def _refusal(*assignments: str, **keys: Any) -> ConfigError:
+    with pytest.raises(ConfigError) as error:
+        _parse(*assignments, **keys)
+    assert "\n" not in str(error.value)
+    return error.value
+
+
+# --- what is refused
+
+
+BAD_VALUES = [
+    # assignment, offending key, value, a word of what is allowed
+    ("beta=-1", "curation.beta", -1, "0"),
+    ("beta=nan", "curation.beta", "nan", "0"),
+    ("beta=.nan", "curation.beta", math.nan, "0"),
+    ("beta=much", "curation.beta", "much", "number"),
+    ("curation.beta=-0.5", "curation.beta", -0.5, "0"),
+    ("k=0", "curation.k", 0, "whole number from 1, or inf"),
+    ("k=-2", "curation.k", -2, "whole number from 1, or inf"),
+    ("k=2.5", "curation.k", 2.5, "whole number from 1, or inf"),
+    ("k=nan", "curation.k", "nan", "whole number from 1, or inf"),
+    ("k=.nan", "curation.k", math.nan, "whole number from 1, or inf"),
+    ("k=two", "curation.k", "two", "whole number from 1, or inf"),
+    ("k=true", "curation.k", True, "whole number from 1, or inf"),
+    ("lam=-1", "lam", -1, "0"),
+    ("lam=nan", "lam", "nan", "0"),
+    ("lam=[1, 2]", "lam", [1, 2], "number"),
+    ("iterations=-1", "iterations", -1, "0"),
+    ("iterations=1.5", "iterations", 1.5, "integer"),
+    ("seeds=0", "seeds", 0, "at least one"),
+    ("seeds=-3", "seeds", -3, "at least one"),
+    ("seeds=[]", "seeds", [], "at least one"),
+    ("seeds=1.5", "seeds", 1.5, "at least one"),
+    ("seeds=[1, 2, 1]", "seeds", [1, 2, 1], "repeat"),
+    ("seeds=[0, -1]", "seeds.1", -1, "0"),
+    ("real_size=0", "real_size", 0, "1"),
+    ("data.size=0", "data.size", 0, "1"),
+    ("data.std=0", "data.std", 0, "0"),
+    ("learner.steps=2.5", "learner.steps", 2.5, "integer"),
+    ("learner.lr=0", "learner.lr", 0, "0"),
+    ("learner.lr=inf", "learner.lr", "inf", "finite"),
+    ("learner.ema=1", "learner.ema", 1, "1"),
+    ("learner.width=40", "learner.width", 40, "multiple of 32"),
+    ("learner.nfe=6", "learner.nfe", 6, "multiple of 4"),
+    ("learner.init=cold", "learner.init", "cold", "scratch"),
+    ("reward.r_min=-1", "reward.r_min", -1, "0"),
+    ("sampling.shard_size=0", "sampling.shard_size", 0, "1"),
+    ("resources.trial.cpus=-1", "resources.trial.cpus", -1, "auto"),
+    ("name=a/b", "name", "a/b", "letters"),
+]
+
+
+@pytest.mark.parametrize(("assignment", "key", "value", "allowed"), BAD_VALUES)
+def test_a_bad_value_is_named_with_its_key_and_what_is_allowed(assignment, key, value, allowed):
+    error = _refusal(assignment)
+    assert error.key == key
+    assert repr(error.value) == repr(value)  # by text, as NaN equals nothing
+    assert allowed in error.allowed
+    assert str(error).startswith(f"{key}={value!r}: ")
+
+
+TYPOS = [
+    ({"iteration": 3}, "iteration", "iterations"),
+    ({"curation": {"bta": 1}}, "curation.bta", "beta"),
+    ({"data": {"name": "two_moons", "nose": 1}}, "data.nose", "noise"),
+    ({"learner": {"stpes": 1}}, "learner.stpes", "steps"),
+    ({"learner": {"name": "otcfm", "batchsize": 1}}, "learner.batchsize", "batch_size"),
+    ({"reward": {"rmin": 1}}, "reward.rmin", "r_min"),
+    ({"classifier": {"name": "small_cnn", "epoch": 1}}, "classifier.epoch", "epochs"),
+    ({"sampling": {"shards_size": 1}}, "sampling.shards_size", "shard_size"),
+    ({"resources": {"trial": {"cpu": 1}}}, "resources.trial.cpu", "cpus"),
+    ({"search": {"smapler": "tpe"}}, "search.smapler", "sampler"),
+    ({"search": {"beta": {"gird": [1, 2]}}}, "search.beta.gird", "grid"),
+    ({"search": {"objective": {"metrc": "x"}}}, "search.objective.0.metrc", "metric"),
+    ({"search": {"early_stop": {"aftr": 1}}}, "search.early_stop.aftr", "after"),
+]
+
+
+@pytest.mark.parametrize(("keys", "key", "meant"), TYPOS, ids=[typo[1] for typo in TYPOS])
+def test_an_unknown_key_is_refused_with_a_suggestion(keys, key, meant):
+    error = _refusal(**keys)
+    assert error.key == key
+    assert f"did you mean {meant}?" in error.allowed
+
+
+@pytest.mark.parametrize(
+    ("keys", "key", "meant"),
+    [
+        ({"data": {"name": "eight_gausians"}}, "data.name", "eight_gaussians"),
+        ({"learner": {"name": "otfcm"}}, "learner.name", "otcfm"),
+        ({"reward": {"name": "mode_distnace"}}, "reward.name", "mode_distance"),
+        ({"classifier": {"name": "smal_cnn"}}, "classifier.name", "small_cnn"),
+    ],
+)
+def test_an_unknown_name_is_refused_with_a_suggestion(keys, key, meant):
+    error = _refusal(**keys)
+    assert error.key == key
+    assert f"did you mean {meant}?" in error.allowed
+
+
+def test_a_part_without_its_name_is_refused_with_the_names_there_are():
+    error = _refusal(classifier={"nme": "small_cnn"})
+    assert (error.key, error.value) == ("classifier.name", None)
+    assert "must be one of small_cnn" in error.allowed
+
+
+@pytest.mark.parametrize("missing", ["name", "data"])
+def test_a_missing_key_is_named(missing):
+    plain = _plain()
+    del plain[missing]
+    with pytest.raises(ConfigError, match="is required") as error:
+        parse_config(plain)
+    assert error.value.key == missing
+
+
+@pytest.mark.parametrize("plain", [[], "text", 3, None])
+def test_what_is_no_mapping_is_refused(plain):
+    with pytest.raises(ConfigError, match="mapping"):
+        parse_config(plain)
+
+
+# --- what is accepted
+
+
+@pytest.mark.parametrize("text", ["inf", ".inf", "Infinity", ".INF"])
+@pytest.mark.parametrize("key", ["beta", "k", "lam"])
+def test_infinity_may_be_spelled_in_many_ways(key, text):
+    config = _parse(f"{key}={text}")
+    assert {"beta": config.beta, "k": config.k, "lam": config.lam}[key] == math.inf
+
+
+@pytest.mark.parametrize(("given", "expected"), [(3, (0, 1, 2)), ([7, 4], (7, 4)), (1, (0,))])
+def test_seeds_are_a_count_or_a_list(given, expected):
+    assert _parse(seeds=given).seeds == expected
+
+
+def test_whole_reals_are_whole_numbers_of_candidates():
+    assert _parse("k=3.0").k == 3 and isinstance(_parse("k=3.0").k, int)
+
+
+def test_yaml_spellings_of_numbers_are_understood():
+    config = parse_config(
+        yaml.safe_load(
+            "{name: test, data: {name: two_moons}, lam: .inf, curation: {beta: 1e1, k: .inf}, "
+            "learner: {lr: 1e-4}}"
+        )
+    ).point
+    assert (config.lam, config.beta, config.k) == (math.inf, 10.0, math.inf)
+    assert config.flat()["learner.lr"] == 1e-4
+
+
+# --- overrides
+
+
+def test_overrides_set_dotted_and_short_keys():
+    config = _parse(
+        "beta=2", "k=3", "lam=0.5", "learner.steps=7", "reward.center=[1, 2]", "seeds=[4]"
+    )
+    assert (config.beta, config.k, config.lam) == (2.0, 3, 0.5)
+    assert config.flat()["learner.steps"] == 7
+    assert config.flat()["reward.center"] == (1.0, 2.0)
+    assert config.seeds == (4,)
+
+
+def test_the_last_override_of_a_key_counts():
+    assert _parse("beta=2", "curation.beta=3").beta == 3
+
+
+def test_values_of_overrides_are_yaml():
+    plain = override({}, ["a=1", "b=x", "c=true", "d=[1, .inf]", "e={f: null}", "g=", "h=1=2"])
+    expected = {"a": 1, "b": "x", "c": True, "d": [1, math.inf], "e": {"f": None}, "g": None}
+    assert plain == expected | {"h": "1=2"}
+
+
+@pytest.mark.parametrize("assignment", ["beta", "=1", ""])
+def test_an_override_without_key_or_value_is_refused(assignment):
+    assert _refusal(assignment).value == assignment
+
+
+def test_an_override_that_is_no_yaml_is_refused():
+    error = _refusal("beta=[1,")
+    assert (error.key, error.value) == ("beta", "[1,")
+
+
+def test_a_key_below_a_plain_value_is_refused():
+    assert _refusal("name.first=x").key == "name"
+
+
+@pytest.mark.parametrize(
+    "learner", [{"name": "otcfm", "steps": 5}, {"steps": 5}], ids=["named", "by default"]
+)
+def test_another_name_drops_the_old_ones_settings(learner):
+    config = _parse("learner.name=empirical", learner=learner)
+    assert config.learner.model_dump() == {"name": "empirical"}
+
+
+def test_the_same_name_keeps_its_settings():
+    config = _parse("learner.name=otcfm", learner={"name": "otcfm", "steps": 5})
+    assert config.flat()["learner.steps"] == 5
+
+
+def test_settings_after_another_name_belong_to_it():
+    config = _parse("data.name=two_moons", "data.noise=0.3")
+    assert config.data.model_dump() == {"name": "two_moons", "size": 5000, "noise": 0.3}
+
+
+def test_another_kind_of_range_drops_the_old_one():
+    search = {"sampler": "random", "trials": 3, "beta": {"grid": [0, 1]}}
+    config = _sweep("search.beta.uniform=[0, 5]", search=search)
+    assert config.search.space["curation.beta"].bounds == (0.0, 5.0)
+    assert config.search.space["curation.beta"].values is None
+
+
+# --- searches
+
+
+def test_searched_keys_may_be_short_dotted_or_nested():
+    search = {
+        "beta": {"grid": [0, 1, 10]},
+        "lam": {"choice": [1, math.inf]},
+        "learner.lr": {"grid": [1e-3, 1e-4]},
+        "data": {"std": {"grid": [0.1]}},
+    }
+    config = _sweep(search=search)
+    assert {key: dimension.values for key, dimension in config.search.space.items()} == {
+        "curation.beta": [0, 1, 10],
+        "lam": [1, math.inf],
+        "learner.lr": [1e-3, 1e-4],
+        "data.std": [0.1],
+    }
+    assert config.point_count == 3 * 2 * 2
+
+
+def test_without_a_search_there_is_one_point():
+    assert _sweep().point_count == 1
+
+
+def test_samplers_other_than_grid_have_as_many_points_as_trials():
+    search = {"sampler": "tpe", "trials": 9, "beta": {"loguniform": [0.1, 10]}}
+    assert _sweep(search=search).point_count == 9
+
+
+BAD_SEARCHES = [
+    ({"beta": {"grid": [1], "uniform": [0, 1]}}, "exactly one"),
+    ({"beta": {}}, "exactly one"),
+    ({"beta": {"grid": []}}, "at least 1"),
+    ({"beta": {"uniform": [0, 1]}}, "sampler='grid': needs curation.beta as a grid"),
+    ({"sampler": "tpe", "trials": 3, "beta": {"uniform": [1, 0]}}, "low < high"),
+    ({"sampler": "tpe", "trials": 3, "beta": {"uniform": [1, 1]}}, "low < high"),
+    ({"sampler": "tpe", "trials": 3, "beta": {"loguniform": [0, 1]}}, "low > 0"),
+    ({"sampler": "tpe", "trials": 3, "beta": {"uniform": [0, math.inf]}}, "finite"),
+    ({"sampler": "tpe", "beta": {"uniform": [0, 1]}}, "must be given with sampler=tpe"),
+    ({"trials": 3, "beta": {"grid": [0, 1]}}, "a grid runs every point"),
+    ({"seeds": {"grid": [1, 2]}}, "cannot be searched"),
+    ({"resources.threads": {"grid": [1, 2]}}, "cannot be searched"),
+    ({"sampler": "annealing", "beta": {"grid": [1]}}, "tpe"),
+]
+
+
+@pytest.mark.parametrize(("search", "complaint"), BAD_SEARCHES, ids=str)
+def test_a_search_that_cannot_be_is_refused(search, complaint):
+    error = _refusal(search=search)
+    assert error.key.startswith("search")
+    assert complaint in str(error)
+
+
+def test_early_stopping_needs_one_objective():
+    objectives = [{"metric": "reward_mean"}, {"metric": "class_entropy"}]
+    error = _refusal(search={"objective": objectives, "early_stop": {}})
+    assert "one objective" in error.allowed
+
+
+# --- points
+
+
+def test_a_point_has_its_values_and_no_search():
+    config = _sweep(search={"beta": {"grid": [1, 2]}, "lam": {"grid": [0, 1]}})
+    point = at_point(config, {"curation.beta": 2, "lam": 0})
+    assert (point.beta, point.lam) == (2.0, 0.0)
+    assert "search" not in point.model_dump()
+    assert point.flat() == config.point.flat() | {"curation.beta": 2.0, "lam": 0.0}
+
+
+def test_points_leave_the_configuration_they_come_from_alone():
+    config = _sweep(search={"beta": {"grid": [1, 2]}}, learner={"steps": 5})
+    before = copy.deepcopy(config.model_dump())
+    at_point(config, {"curation.beta": 7, "learner.name": "empirical", "seeds": [9]})
+    assert config.model_dump() == before
+
+
+def test_a_value_that_does_not_fit_its_key_is_refused_at_its_point():
+    config = _sweep(search={"learner.lr": {"grid": [0.1, -1]}})
+    with pytest.raises(ConfigError) as error:
+        at_point(config, {"learner.lr": -1})
+    assert error.value.key == "learner.lr"
+
+
+def test_a_point_does_not_depend_on_the_order_of_its_values():
+    config = _sweep(
+        search={"data.size": {"grid": [50]}, "data.name": {"grid": ["two_moons"]}},
+    )
+    values = {"data.size": 50, "data.name": "two_moons"}
+    expected = at_point(config, dict(reversed(values.items())))
+    assert expected.flat()["data.size"] == 50
+    assert at_point(config, values) == expected
+
+
+def test_a_configuration_cannot_be_changed():
+    config = _parse()
+    for part, key in ((config, "lam"), (config.curation, "beta"), (config.data, "size")):
+        with pytest.raises(ValidationError, match="frozen"):
+            setattr(part, key, 3)
+
+
+def test_parsing_leaves_its_input_alone():
+    plain = _plain(search={"beta": {"grid": [1]}, "objective": {"metric": "loss"}}, seeds=3)
+    before = copy.deepcopy(plain)
+    parse_config(plain)
+    assert plain == before
+
+
+def test_flat_values_are_dotted_and_rebuild_the_configuration():
+    config = _parse("beta=3", "lam=.inf", "reward.center=[1, 2]", "seeds=[4, 2]")
+    flat = config.flat()
+    assert flat["curation.beta"] == 3.0 and flat["data.size"] == 100
+    assert flat["resources.trial.cpus"] == "auto"
+    assert at_point(_sweep(), flat) == config
+
+
+# --- sizes
+
+
+SIZES = [
+    # keys, samples of data, (real, kept, pool)
+    ({}, 100, (0, 100, 200)),
+    ({"lam": 1}, 100, (100, 100, 200)),
+    ({"lam": 0.29}, 100, (100, 29, 58)),  # 0.29·100 is 28.999999999999996 in floating point
+    ({"lam": 0.57}, 100, (100, 57, 114)),
+    ({"lam": 0.299}, 100, (100, 29, 58)),
+    ({"lam": 1e-5}, 100, (100, 0, 100)),
+    ({"lam": 0}, 100, (100, 0, 100)),
+    ({"lam": 0, "kept_size": 30}, 100, (100, 0, 100)),
+    ({"lam": 0.5, "kept_size": 30}, 100, (60, 30, 60)),
+    ({"lam": 0.1, "kept_size": 7}, 100, (70, 7, 14)),
+    ({"lam": 3, "kept_size": 10}, 100, (3, 10, 20)),
+    ({"lam": math.inf, "kept_size": 30}, 100, (0, 30, 60)),
+    ({"lam": math.inf, "real_size": 40}, 100, (0, 40, 80)),
+    ({"lam": 0.5, "real_size": 40}, 100, (40, 20, 40)),
+    ({"lam": 1, "curation": {"k": 5}}, 100, (100, 100, 500)),
+    ({"lam": 1, "curation": {"k": 1}}, 100, (100, 100, 100)),
+    ({"lam": 1, "curation": {"k": "inf"}}, 100, (100, 100, 400)),
+    ({"lam": 1, "pool_size": 900}, 100, (100, 100, 900)),
+    ({"lam": 1, "pool_size": 200}, 100, (100, 100, 200)),
+    ({"lam": 1, "curation": {"k": "inf"}, "pool_size": 1}, 100, (100, 100, 1)),
+    ({"lam": 0, "pool_size": 5}, 100, (100, 0, 5)),
+]
+
+
+@pytest.mark.parametrize(("keys", "data", "expected"), SIZES, ids=str)
+def test_sizes_are_those_of_algorithm_1_or_of_a_fixed_kept_size(keys, data, expected):
+    sizes = training_sizes(_parse(**keys), data)
+    assert (sizes.real, sizes.kept, sizes.pool) == expected
+
+
+BAD_SIZES = [
+    ({"pool_size": 199}, "pool_size", 199, "200"),
+    ({"lam": 1, "curation": {"k": 5}, "pool_size": 499}, "pool_size", 499, "500"),
+    ({"real_size": 101}, "real_size", 101, "100"),
+    ({"lam": 0, "real_size": 101}, "real_size", 101, "100"),
+    ({"lam": 0.25, "kept_size": 30}, "kept_size", 30, "120"),
+]
+
+
+@pytest.mark.parametrize(("keys", "key", "value", "allowed"), BAD_SIZES, ids=str)
+def test_sizes_that_cannot_be_are_refused(keys, key, value, allowed):
+    with pytest.raises(ConfigError) as error:
+        training_sizes(_parse(**keys), 100)
+    assert (error.value.key, error.value.value) == (key, value)
+    assert allowed in error.value.allowed
+
+
+@pytest.mark.parametrize(
+    "search",
+    [
+        {"learner.lr": {"grid": [0.1, 0.2]}, "beta": {"grid": [1, 2]}},
+        {"learner": {"lr": {"grid": [0.1, 0.2]}}, "beta": {"grid": [1, 2]}},
+        {"learner": {"lr": {"grid": [0.1]}}, "curation": {"beta": {"grid": [1, 2]}}},
+    ],
+    ids=str,
+)
+def test_a_key_set_on_the_command_line_is_no_longer_searched(search):
+    given = {"name": "x", "data": {"name": "two_moons"}, "search": search}
+    config = parse_config(override(given, ["learner.lr=0.5"]))
+    assert list(config.search.space) == ["curation.beta"]
+    assert config.point.flat()["learner.lr"] == 0.5

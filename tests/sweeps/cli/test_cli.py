@@ -1,0 +1,135 @@
+"""The command line: one clear line for what cannot run, and nothing half-written."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from filelock import FileLock
+
+from luceloop.sweeps.record.folders import Output
+from tests.support import Cli, Finished
+
+BAD = [
+    (["run"], "Missing argument 'CONFIG'"),
+    (["frobnicate"], "No such command 'frobnicate'"),
+    (["run", "demo", "--bogus"], "No such option"),
+    (["run", "demmo"], "CONFIG='demmo'", "did you mean demo?"),
+    (["run", "missing.yaml"], "CONFIG='missing.yaml'"),
+    (["run", "demo", "notanassignment"], "must read key=value"),
+    (["run", "demo", "learner.stesp=3"], "learner.stesp=3: unknown key", "did you mean steps?"),
+    (["run", "demo", "curation.beta=-1"], "curation.beta=-1", "greater than or equal to 0"),
+    (["run", "demo", "search.beta.grid=[0,-1]"], "curation.beta=-1"),
+    (["run", "demo", "curation.k=0"], "curation.k=0", "whole number from 1, or inf"),
+    (["run", "demo", "lam=-1"], "lam=-1", "greater than or equal to 0"),
+    (["run", "demo", "seeds=[]"], "seeds=[]", "at least one seed"),
+    (["run", "demo", "pool_size=3", "curation.k=4"], "pool_size=3", "must be at least"),
+    (["run", "demo", "data.name=npz", "data.path=gone.npz"], "data.path=", "no such file"),
+    (["run", "demo", "real_size=9999"], "real_size=9999", "at most data.size"),
+    (["run", "demo", "reward.name=no_such_module:f"], "reward.name=", "cannot be imported"),
+    (["run", "demo", "reward.mode=8"], "reward.mode=8", "at most 7"),
+    (["run", "demo", "resources.trial.cpus=4096"], "resources=", "4096 CPUs"),
+    (["run", "demo", "search.objective.metric=reward"], "search.objective.metric='reward'"),
+    (["run", "demo", "search.nope.grid=[1]"], "nope=1: unknown key"),
+    (["validate", "demo", "learner.nfe=7"], "learner.nfe=7", "multiple of 4"),
+    (["forecast", "demo", "-o", "table.txt"], "-o='table.txt'", ".csv or .parquet"),
+    (["forecast", "demo", "lam=-1"], "lam=-1", "greater than or equal to 0"),
+    (["forecast", "demo", "--from", "latest"], "SWEEP='latest'", "there are no sweeps"),
+    (["forecast", "demo", "reward.name=math:sqrt"], "reward math:sqrt raised ValueError"),
+    (["plot", "latest", "--forecast", "exact"], "'--forecast'"),
+    (["report", "latest"], "SWEEP='latest'", "there are no sweeps"),
+    (["export", "latest", "-o", "table.txt"], "-o='table.txt'", ".csv or .parquet"),
+    (["show", "latest"], "SWEEP='latest'", "there are no sweeps"),
+    (["ui", "--port", "0"], "'--port'"),
+]
+
+
+@pytest.mark.parametrize("case", BAD, ids=lambda case: " ".join(case[0]))
+def test_bad_input_gets_one_line_exit_2_and_writes_nothing(case, cli: Cli, tmp_path, monkeypatch):
+    arguments, *expected = case
+    output = tmp_path / "output"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LUCELOOP_OUTPUT", str(output))
+    monkeypatch.setattr("ray.is_initialized", lambda: False)  # judge by this machine alone
+    ran = cli(*arguments)
+    assert ran.code == 2
+    assert ran.out == ""
+    assert len(ran.err.strip().splitlines()) == 1
+    assert all(part in ran.err for part in expected), ran.err
+    assert not output.exists()
+
+
+def test_a_file_that_is_not_yaml_is_refused_in_one_line(cli: Cli, tmp_path):
+    file = tmp_path / "broken.yaml"
+    file.write_text("data: {name: eight_gaussians\nlam: [")
+    ran = cli("run", str(file), "--output", str(tmp_path / "output"))
+    assert ran.code == 2 and len(ran.err.strip().splitlines()) == 1
+    assert "is not readable YAML" in ran.err
+
+
+def test_yaml_cannot_construct_objects(cli: Cli, tmp_path):
+    file = tmp_path / "evil.yaml"
+    file.write_text(f"name: !!python/object/apply:os.mkdir ['{tmp_path / 'made'}']\n")
+    ran = cli("validate", str(file))
+    assert ran.code == 2 and not (tmp_path / "made").exists()
+
+
+def test_validate_counts_points_and_runs_nothing(cli: Cli, tmp_path, monkeypatch):
+    np.savez(tmp_path / "mine.npz", x=np.random.default_rng(0).normal(size=(40, 3)))
+    file = tmp_path / "mine.yaml"
+    file.write_text(
+        "data: {name: npz, path: mine.npz}\nreward: {center: [0, 0, 1]}\n"
+        "search: {k: {grid: [1, 2, inf]}, learner.lr: {grid: [0.1, 0.01]}}\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    ran = cli("validate", "mine.yaml")
+    assert ran.code == 0, ran.err
+    assert ran.out.startswith("ok: 6 points")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["mine.npz", "mine.yaml"]
+
+
+def test_presets_lists_every_preset(cli: Cli):
+    ran = cli("presets")
+    assert ran.code == 0
+    for name in ("demo", "mog", "moons", "mog-search"):
+        assert name in ran.out
+
+
+def test_list_and_show_tell_how_a_sweep_stands(finished: Finished, cli: Cli):
+    where = ["--output", str(finished.output)]
+    listed = cli("list", *where)
+    assert listed.code == 0 and "mog" in listed.out and "done" in listed.out
+    by_name, by_latest = cli("show", "mog", *where), cli("show", "latest", *where)
+    assert by_name.code == 0 and by_name.out == by_latest.out
+    assert "β=10 λ=inf K=4" in by_name.out and "3/3" in by_name.out
+    sweep = by_name.out.split()[1]
+    assert cli("show", sweep[:12], *where).out == by_name.out
+    assert cli("show", "nothing", *where).code == 2
+
+
+def test_list_without_sweeps_says_how_to_start(cli: Cli, tmp_path):
+    ran = cli("list", "--output", str(tmp_path))
+    assert ran.code == 0 and "luceloop demo" in ran.out
+
+
+def test_resuming_a_finished_sweep_changes_nothing(finished: Finished, cli: Cli, tmp_path):
+    where = ["--output", str(finished.output)]
+    assert cli("resume", "latest", *where).code == 0
+    again = tmp_path / "again.csv"
+    assert cli("export", "latest", "-o", str(again), *where).code == 0
+    assert again.read_text() == finished.table.read_text()
+
+
+def test_plot_writes_png_and_pdf_where_asked(finished: Finished, cli: Cli, tmp_path):
+    ran = cli("plot", "latest", "--to", str(tmp_path / "f"), "--output", str(finished.output))
+    assert ran.code == 0
+    names = {file.name for file in (tmp_path / "f").iterdir()}
+    assert {"reward_mean.png", "reward_mean.pdf", "samples.png", "class_shares.pdf"} <= names
+
+
+def test_a_sweep_has_one_driver_at_a_time(finished: Finished, cli: Cli):
+    where = ["--output", str(finished.output)]
+    folder = Output(finished.output).find("latest")
+    with FileLock(folder.path / "lock"):
+        ran = cli("resume", "latest", *where)
+    assert ran.code == 2 and "is being run by another process" in ran.err
+    assert len(ran.err.strip().splitlines()) == 1

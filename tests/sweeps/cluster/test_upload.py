@@ -1,0 +1,195 @@
+"""What travels to a cluster, and what a job makes of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import luceloop
+from luceloop.core.config.parsing import parse_config
+from luceloop.core.errors import ConfigError, without_password
+from luceloop.sweeps.cli import job
+from luceloop.sweeps.cluster.selection import selected
+from luceloop.sweeps.cluster.upload import CONFIG, ENVIRONMENT, FOLDER, gather
+from luceloop.sweeps.record.folders import Output, is_sweep_id, new_sweep_id
+from tests.support import SECRETS
+
+
+def config(**data: object):
+    return parse_config({"name": "mine", "data": {"name": "npz", **data}, "lam": 1})
+
+
+@pytest.fixture
+def upload(tmp_path: Path) -> Path:
+    """An empty folder to gather in."""
+    target = tmp_path / "upload"
+    target.mkdir()
+    return target
+
+
+def touch(folder: Path, *places: str) -> None:
+    for place in places:
+        (folder / place).parent.mkdir(parents=True, exist_ok=True)
+        (folder / place).touch()
+
+
+def files_of(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_an_upload_holds_code_and_named_files_and_nothing_else(mine: Path, upload, monkeypatch):
+    touch(mine, ".git/config", ".venv/x.py", "venv/pyvenv.cfg", "venv/lib.py", "out/mlflow.db",
+          "out/x.py", "__pycache__/x.pyc", "data/large.npz", ".env")  # fmt: skip
+    touch(mine, "package/__init__.py", "package/weights.pt", "data/loader.py")
+    shutil.copy("mine.npz", "data/mine.npz")
+    for name, value in SECRETS.items():
+        monkeypatch.setenv(name, value)
+    gather(upload, config(path="data/mine.npz"))
+    assert files_of(upload / FOLDER) == {
+        "mine.npz", "mine.yaml", "users_own.py", "package/__init__.py", "package/weights.pt",
+        "data/loader.py", "data/mine.npz",
+    }  # fmt: skip
+    ours = {file for file in files_of(upload) if file.startswith("luceloop/")}
+    assert files_of(upload) - ours == {
+        *(f"{FOLDER}/{file}" for file in files_of(upload / FOLDER)),
+        str(CONFIG),
+        str(ENVIRONMENT),
+    }
+    assert "path: data/mine.npz" in (upload / CONFIG).read_text()
+    assert json.loads((upload / ENVIRONMENT).read_text()) == SECRETS
+    assert (upload / ENVIRONMENT).stat().st_mode & 0o777 == 0o600
+
+
+def test_the_whole_package_travels_as_files(mine: Path, upload):
+    gather(upload, None)
+    package = Path(luceloop.__file__).parent
+    expected = {
+        file.relative_to(package).as_posix()
+        for layer in ("", "core", "workers", "sweeps", "analysis")
+        for file in [*(package / layer).glob("*"), *(package / layer).glob("*/**/*")]
+        if file.is_file() and "__pycache__" not in file.parts
+    }
+    assert files_of(upload / "luceloop") == expected
+    some = {"core/loop/loop.py", "sweeps/presets/mog.yaml", "analysis/report.py", "py.typed"}
+    assert some <= expected
+    assert not any(path.is_symlink() for path in upload.rglob("*"))
+
+
+def test_no_file_of_the_users_meets_one_of_ours(mine: Path, upload):
+    users = ["luceloop/__init__.py", "luceloop/core/rng.py", "luceloop.py", "core/rw.py",
+             "analysis.py", "workers.py", "sweeps/presets/mog.yaml"]  # fmt: skip
+    for place in users:
+        (mine / place).parent.mkdir(parents=True, exist_ok=True)
+        (mine / place).write_text(f"# the user's {place}\n")
+    gather(upload, None)
+    for place in users:
+        assert (upload / FOLDER / place).read_text() == f"# the user's {place}\n"
+    ours = Path(luceloop.__file__).parent
+    for place in ("__init__.py", "core/rng.py", "sweeps/presets/mog.yaml"):
+        assert (upload / "luceloop" / place).read_bytes() == (ours / place).read_bytes()
+
+
+IGNORED = [
+    # .gitignore of the folder, of the folder code, what travels of a.py, code/{a,b}.py, logs/x.txt
+    ("", "", {"a.py", "code/a.py", "code/b.py", "logs/x.txt"}),
+    ("a.py\n", "", {"code/b.py", "logs/x.txt"}),
+    ("/a.py\n", "", {"code/a.py", "code/b.py", "logs/x.txt"}),
+    ("*.py\n!b.py\n", "", {"code/b.py", "logs/x.txt"}),
+    ("logs/\n", "", {"a.py", "code/a.py", "code/b.py"}),
+    ("# logs/\n\ncode/*.py\n", "", {"a.py", "logs/x.txt"}),
+    ("", "a.py\n", {"a.py", "code/b.py", "logs/x.txt"}),
+    ("a.py\n", "!a.py\n", {"code/a.py", "code/b.py", "logs/x.txt"}),
+    ("code/\n", "!a.py\n", {"a.py", "logs/x.txt"}),
+]
+
+
+@pytest.mark.parametrize(("outer", "inner", "expected"), IGNORED, ids=repr)
+def test_what_git_ignores_stays_here(outer, inner, expected, tmp_path):
+    """Judged by git itself, too."""
+    touch(tmp_path, "a.py", "code/a.py", "code/b.py", "logs/x.txt")
+    for place, rules in ((".gitignore", outer), ("code/.gitignore", inner)):
+        if rules:
+            (tmp_path / place).write_text(rules)
+    found = {path.relative_to(tmp_path).as_posix() for path in selected(tmp_path)}
+    assert found == expected
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    listed = ["git", "ls-files", "--others", "--exclude-standard"]
+    by_git = subprocess.run(listed, cwd=tmp_path, check=True, capture_output=True, text=True)
+    assert {file for file in by_git.stdout.split() if "gitignore" not in file} == expected
+
+
+def test_a_named_file_travels_though_git_ignores_it(mine: Path, upload):
+    (mine / ".gitignore").write_text("*.npz\n")
+    gather(upload, config(path="mine.npz"))
+    assert (upload / FOLDER / "mine.npz").read_bytes() == (mine / "mine.npz").read_bytes()
+
+
+def test_too_large_an_upload_names_the_file_to_move(mine: Path, upload, monkeypatch):
+    monkeypatch.setattr("luceloop.sweeps.cluster.upload.MOST_BYTES", 3000)
+    with pytest.raises(ConfigError, match=r"mine\.npz: move it"):
+        gather(upload, None)
+
+
+@pytest.mark.parametrize("store", ["sqlite:////home/me/mlflow.db", "./mlruns"])
+def test_a_store_that_is_a_file_of_this_machine_is_refused(store, mine, upload, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
+    with pytest.raises(ConfigError, match="MLFLOW_TRACKING_URI"):
+        gather(upload, None)
+
+
+def test_a_job_takes_its_environment_and_keeps_its_files(mine: Path, tmp_path, monkeypatch):
+    target, output = tmp_path / "upload", tmp_path / "output"
+    target.mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in SECRETS.items():
+            patch.setenv(name, value)
+        gather(target, config(path="mine.npz"))
+    (target / ENVIRONMENT).chmod(0o644)  # as Ray unpacks it
+    monkeypatch.chdir(target)
+    monkeypatch.setattr("os.environ", dict(os.environ))
+    arguments = ["job", "run", str(Path("..") / CONFIG), "--output", str(output)]
+    monkeypatch.setattr("sys.argv", arguments)
+    seen = []
+    monkeypatch.setattr("luceloop.sweeps.cli.app.main", lambda: seen.append(dict(os.environ)))
+    job.main()
+    [environment] = seen
+    assert SECRETS.items() <= environment.items()
+    assert Path.cwd() == target / FOLDER
+    assert (target / ENVIRONMENT).stat().st_mode & 0o777 == 0o600
+    [kept] = Output(output).files.iterdir()
+    assert kept.read_bytes() == (mine / "mine.npz").read_bytes()
+    assert f"path: {kept}" in (target / CONFIG).read_text()
+
+
+def test_a_job_without_an_output_folder_ends_with_one_line(monkeypatch, capsys):
+    monkeypatch.delenv("LUCELOOP_OUTPUT", raising=False)
+    monkeypatch.setattr("sys.argv", ["job", "run", str(CONFIG)])
+    with pytest.raises(SystemExit) as end:
+        job.main()
+    assert end.value.code == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+def test_ids_sort_by_time_and_no_other_text_is_one():
+    first, second = new_sweep_id(), new_sweep_id()
+    assert is_sweep_id(first) and first[:18] <= second[:18] and first != second
+    for text in ("", "latest", "..", f"{first}/x", f"{first}\n", f" {first}"):
+        assert not is_sweep_id(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "without"),
+    [
+        ("postgresql://me:p%40ss@db/mlflow", "postgresql://db/mlflow"),
+        ("request to https://me:pass@host/api failed", "request to https://host/api failed"),
+        ("sqlite:////tmp/mlflow.db", "sqlite:////tmp/mlflow.db"),
+        ("http://host/a@b", "http://host/a@b"),
+    ],
+)
+def test_addresses_are_shown_without_passwords(text, without):
+    assert without_password(text) == without

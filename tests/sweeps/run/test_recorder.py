@@ -1,0 +1,96 @@
+"""What the driver keeps of running trials: their newest checkpoints, and no pictures in memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from luceloop.core.config.parsing import parse_point
+from luceloop.sweeps.record.folders import SweepFolder
+from luceloop.sweeps.record.ledger import Ledger, Point
+from luceloop.sweeps.run.recorder import Recorder
+from luceloop.workers.messages import (
+    FailureReport,
+    IterationReport,
+    TrialSetup,
+    pack_report,
+    pack_setup,
+)
+
+POINT = parse_point({"data": {"name": "eight_gaussians"}})
+
+
+class Silent:
+    """Progress that nobody watches."""
+
+    def show(self, point: Point) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+def _folder(output: Path) -> SweepFolder:
+    return SweepFolder(output / "sweeps" / "one")
+
+
+@pytest.fixture
+def recorder(tmp_path: Path) -> Recorder:
+    ledger = Ledger(tmp_path / "ledger.jsonl")
+    ledger.begin_point(0, {})
+    return Recorder(_folder(tmp_path), ledger, {}, Silent())
+
+
+def _checkpoint(recorder: Recorder, point: int, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "loop.pt").touch()
+    setup = TrialSetup(point, POINT, cache="")
+    trial = SimpleNamespace(config=pack_setup(setup))
+    checkpoint = SimpleNamespace(path=str(folder))
+    recorder.on_checkpoint(0, [], trial, checkpoint)
+
+
+def _folders(recorder: Recorder, point: int, count: int) -> list[Path]:
+    tune = recorder._folder.tune
+    assert isinstance(tune, Path)
+    attempt = tune / "attempt-0001" / f"point-{point:04d}"
+    return [attempt / f"checkpoint_{i:06d}" for i in range(count)]
+
+
+def test_each_trial_keeps_its_two_newest_checkpoints(recorder: Recorder):
+    folders = {point: _folders(recorder, point, 4) for point in (0, 1)}
+    with recorder:
+        for i in range(4):
+            for point in (0, 1):
+                _checkpoint(recorder, point, folders[point][i])
+    for point in (0, 1):
+        assert [folder.exists() for folder in folders[point]] == [False, False, True, True]
+
+
+def test_a_checkpoint_written_again_counts_once(recorder: Recorder):
+    first, second = _folders(recorder, 0, 2)
+    with recorder:
+        for folder in (first, second, second, second):
+            _checkpoint(recorder, 0, folder)
+    assert first.exists() and second.exists()
+
+
+def test_arrays_of_a_report_go_to_disk_and_out_of_memory(recorder: Recorder, tmp_path: Path):
+    arrays = {"preview": np.ones((1, 3, 2)), "reward": np.zeros((1, 3))}
+    report = IterationReport(0, 0, {"loss": [1.0]}, arrays)
+    recorder.on_trial_result(0, [], None, pack_report(report, done=False))
+    assert not arrays  # the very dictionary that Tune keeps
+    folder = _folder(tmp_path)
+    with np.load(folder.preview(0, 0)) as file:
+        assert file["samples"].shape == (1, 3, 2)
+    assert folder.initial_reward(0).exists()
+
+
+def test_a_point_that_cannot_go_on_is_on_record_with_its_reason(recorder: Recorder):
+    report = FailureReport(0, "the loss is NaN", "Traceback: ...")
+    recorder.on_trial_result(0, [], None, pack_report(report, done=True))
+    point = recorder._ledger.points[0]
+    assert (point.status, point.reason) == ("failed", "the loss is NaN")

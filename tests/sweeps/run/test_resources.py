@@ -1,0 +1,71 @@
+"""`auto` on machines of several kinds."""
+
+from __future__ import annotations
+
+import pytest
+
+from luceloop.core.config.parts import ResourcesConfig
+from luceloop.core.errors import ConfigError
+from luceloop.sweeps.run.resources import Allocation, allocate, check_fits
+
+AUTO = ResourcesConfig()
+LAPTOP = {"CPU": 2.0}
+SERVER = {"CPU": 64.0}
+NODE = {"CPU": 96.0, "GPU": 8.0}
+
+
+def test_a_laptop_runs_a_trial_per_core_without_samplers():
+    assert allocate(AUTO, LAPTOP, points=4, shards=5) == Allocation(1, 0, 0, 1, 0)
+
+
+def test_a_single_point_on_two_cores_gets_the_other_core_as_a_sampler():
+    assert allocate(AUTO, LAPTOP, points=1, shards=5).samplers == 1
+
+
+def test_spare_cpus_of_a_server_become_samplers_but_no_more_than_shards():
+    assert allocate(AUTO, SERVER, points=4, shards=5).samplers == 5
+    assert allocate(AUTO, SERVER, points=64, shards=5).samplers == 0
+
+
+def test_many_points_share_the_gpus_of_a_node_evenly():
+    shared = allocate(AUTO, NODE, points=16, shards=5)
+    assert (shared.trial_gpus, shared.samplers) == (0.5, 0)
+    assert allocate(AUTO, NODE, points=1000, shards=5).trial_gpus == 0.25
+
+
+def test_few_points_on_a_node_give_their_gpus_to_samplers():
+    few = allocate(AUTO, NODE, points=2, shards=5)
+    assert (few.trial_gpus, few.samplers, few.sampler_gpus) == (1, 3, 1)
+    one = allocate(AUTO, NODE, points=1, shards=50)
+    assert one.trial_gpus + one.samplers * one.sampler_gpus == 8
+
+
+@pytest.mark.parametrize("cluster", [LAPTOP, SERVER, NODE])
+@pytest.mark.parametrize("points", [1, 2, 3, 8, 500])
+def test_auto_always_fits(cluster, points):
+    for samplers in ("auto", 0, 1, 2, 3):
+        config = ResourcesConfig(samplers=samplers)
+        allocation = allocate(config, cluster, points, shards=7)
+        check_fits(allocation, cluster)
+        assert allocation.samplers == samplers or samplers == "auto"
+
+
+@pytest.mark.parametrize("cluster", [NODE, {"CPU": 8.0, "GPU": 1.0}])
+@pytest.mark.parametrize("points", [1, 4, 100])
+@pytest.mark.parametrize("samplers", [1, 2, 3])
+def test_samplers_of_a_gpu_trial_are_on_gpus_too(cluster, points, samplers):
+    allocation = allocate(ResourcesConfig(samplers=samplers), cluster, points, shards=9)
+    assert allocation.trial_gpus > 0 and allocation.sampler_gpus > 0
+    check_fits(allocation, cluster)
+
+
+def test_what_is_given_is_kept_and_refused_where_it_can_never_fit():
+    config = ResourcesConfig.model_validate(
+        {"samplers": 2, "trial": {"cpus": 0.5, "gpus": 0.5}, "sampler": {"cpus": 1, "gpus": 0.25}}
+    )
+    allocation = allocate(config, NODE, points=4, shards=9)
+    assert allocation == Allocation(0.5, 0.5, 2, 1, 0.25)
+    bundles = allocation.bundles().bundles
+    assert bundles == [{"CPU": 0.5, "GPU": 0.5}, *[{"CPU": 1.0, "GPU": 0.25}] * 2]
+    with pytest.raises(ConfigError, match="there are 0"):
+        check_fits(allocate(config, SERVER, points=4, shards=9), SERVER)
