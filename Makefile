@@ -6,7 +6,8 @@ export UV_COMPILE_BYTECODE := 1
 # Ray would otherwise package the whole folder when started through `uv run`.
 export RAY_ENABLE_UV_RUN_RUNTIME_ENV := 0
 
-.PHONY: install demo test bench chaos lint types unit unit-processes unit-core unit-sweeps lock clean
+.PHONY: install demo check test bench chaos lint types quick quick-core quick-rest unit unit-processes unit-core unit-sweeps \
+	lock clean
 
 install: .venv/.installed
 
@@ -21,6 +22,9 @@ install: .venv/.installed
 demo: install
 	$(BIN)/luceloop demo
 
+# While you work: lint, types and the tests that start no process, in two or three minutes.
+check: install lint types quick
+
 test: install lint types unit
 
 lint:
@@ -30,6 +34,15 @@ lint:
 types:
 	$(BIN)/mypy
 
+quick:
+	$(MAKE) --no-print-directory --jobs=2 --output-sync=target quick-core quick-rest
+
+quick-core:
+	$(BIN)/pytest -m "not external" tests/core
+
+quick-rest:
+	$(BIN)/pytest -m "not external" --ignore=tests/core
+
 # Most tests wait for processes of Ray's to start, so two groups run at a time.
 unit:
 	$(MAKE) --no-print-directory --jobs=2 --output-sync=target unit-processes unit-core unit-sweeps
@@ -38,10 +51,10 @@ unit-processes:
 	$(BIN)/pytest -m processes
 
 unit-core:
-	$(BIN)/pytest tests/core tests/benchmarks
+	$(BIN)/pytest tests/core tests/benchmarks tests/workers
 
 unit-sweeps:
-	$(BIN)/pytest -m "not processes" --ignore=tests/core --ignore=tests/benchmarks
+	$(BIN)/pytest -m "not processes" --ignore=tests/core --ignore=tests/benchmarks --ignore=tests/workers
 
 bench: install
 	$(BIN)/python -m benchmarks

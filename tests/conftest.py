@@ -41,6 +41,18 @@ OFFLINE = [
 ]
 
 
+STARTING = {"local_ray", "finished", "tiny", "object_store", "bucket", "page", "nodes", "orphans"}
+"""Fixtures that start a process, or need one that another started."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark with `external` what uses such a fixture, be it through another one, or `processes`."""
+    for item in items:
+        starting = STARTING & set(getattr(item, "fixturenames", ()))
+        if starting or item.get_closest_marker("processes"):
+            item.add_marker(pytest.mark.external)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> None:
     torch.set_num_threads(1)

@@ -109,6 +109,7 @@ def test_nothing_of_ours_is_imported_without_its_name(folder):
         assert bare == set(), f"{path}: imports begin with luceloop."
 
 
+@pytest.mark.external
 def test_lint_refuses_a_bare_import():
     code = "from core.errors import ConfigError\n\nprint(ConfigError)\n"
     ruff = [sys.executable, "-m", "ruff", "check", "--select", "TID251", "--stdin-filename"]

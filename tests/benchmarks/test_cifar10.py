@@ -17,6 +17,7 @@ def test_hours_are_those_of_twenty_iterations():
     assert speeds.hours == pytest.approx(20 * 120 / 3600)
 
 
+@pytest.mark.external
 @pytest.mark.slow
 def test_it_runs_without_a_gpu_and_errors_are_below_the_bound():
     command = [sys.executable, "-m", "benchmarks", "cifar10", "--tiny"]

@@ -167,6 +167,7 @@ print(InitialModels(folder).get("key", [5, 6], train).state["w"].tolist())
 """
 
 
+@pytest.mark.external
 @pytest.mark.slow
 def test_processes_that_ask_at_once_train_exactly_once(tmp_path):
     ready = tmp_path / "ready"

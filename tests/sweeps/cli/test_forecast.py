@@ -53,6 +53,7 @@ def test_every_point_gets_its_rows_and_a_figure(cli: Cli, tmp_path):
         assert name in ran.out
 
 
+@pytest.mark.external
 def test_it_starts_neither_ray_nor_mlflow(tmp_path):
     script = (
         "import sys; from luceloop.sweeps.cli.app import app\n"

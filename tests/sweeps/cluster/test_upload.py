@@ -108,6 +108,7 @@ IGNORED = [
 ]
 
 
+@pytest.mark.external
 @pytest.mark.parametrize(("outer", "inner", "expected"), IGNORED, ids=repr)
 def test_what_git_ignores_stays_here(outer, inner, expected, tmp_path):
     """Judged by git itself, too."""

@@ -120,6 +120,7 @@ def test_a_single_seed_has_a_mean_but_no_spread(output, folder, config):
     assert metrics == {"reward_mean", "reward_mean.mean", "reward_mean.n"}
 
 
+@pytest.mark.external
 @pytest.mark.slow
 def test_a_store_that_comes_up_late_gets_everything(output, folder, config, monkeypatch):
     server = MlflowServer(f"sqlite:///{output / 'mlflow.db'}", output / "served")
@@ -144,6 +145,7 @@ def test_a_store_that_comes_up_late_gets_everything(output, folder, config, monk
     assert seed_curves(found) == expected({0: range(3), 1: range(2)})
 
 
+@pytest.mark.external
 @pytest.mark.slow
 def test_a_process_killed_while_making_the_database_leaves_none_or_a_whole_one(tmp_path):
     database = tmp_path / "mlflow.db"
