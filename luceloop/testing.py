@@ -219,6 +219,12 @@ def _require_equal(a: State, b: State, what: str) -> None:
     _require(not different, f"{what}: {', '.join(different)} differ")
 
 
+def _require_same_loss(a: Tensor | None, b: Tensor | None, what: str) -> None:
+    _require((a is None) == (b is None), f"{what}: only one of them has a loss")
+    if a is not None and b is not None:
+        _require(torch.equal(a, b), what)
+
+
 def _saved(state: State) -> dict[str, Any]:
     """The state as another process would read it."""
     buffer = io.BytesIO()
@@ -280,8 +286,8 @@ def _rows_ignore_their_neighbours(build: LearnerBuild, shape: tuple[int, ...]) -
         _require_equal(
             alone.state, stack_rows([select_row(second.state, row) for row in rows]), what
         )
-        if second.loss is not None and alone.loss is not None:
-            _require(torch.equal(alone.loss, second.loss[list(rows)]), "so are its losses")
+        expected = None if second.loss is None else second.loss[list(rows)]
+        _require_same_loss(alone.loss, expected, "a row has the same loss whatever its neighbours")
 
 
 def _samples_ignore_neighbours_at_any_count(build: LearnerBuild, shape: tuple[int, ...]) -> None:
@@ -357,9 +363,7 @@ def _padding_is_never_seen(build: LearnerBuild, shape: tuple[int, ...]) -> None:
         found.append((fitted.loss, _sample(learner, fitted.state, EVERYONE)))
     what = "of a row, only its first `sizes[r]` samples count; what pads them does not matter"
     _require(found[1][1].isfinite().all() and torch.equal(found[0][1], found[1][1]), what)
-    losses = found[0][0], found[1][0]
-    if losses[0] is not None and losses[1] is not None:
-        _require(torch.equal(losses[0], losses[1]), what)
+    _require_same_loss(found[0][0], found[1][0], what)
 
 
 def _rows_train_on_their_own_samples(build: LearnerBuild, shape: tuple[int, ...]) -> None:

@@ -14,7 +14,6 @@ from luceloop.analysis.results import load_results
 from luceloop.analysis.store import find_runs
 from luceloop.core.config.parsing import at_point, with_values
 from luceloop.core.config.point import PointConfig
-from luceloop.core.config.sweep import SweepConfig
 from luceloop.core.errors import ConfigError
 from luceloop.core.theory.forecast import Forecast, forecast
 from luceloop.sweeps.record.folders import Output
@@ -163,7 +162,7 @@ def test_results_hold_the_forecast_that_is_asked_for(finished: Finished, runs, m
 def test_what_was_measured_is_shown_where_the_sweeps_code_is_not(
     finished: Finished, runs, monkeypatch, tmp_path
 ):
-    def gone(config: SweepConfig, cache: object) -> None:
+    def gone(config: PointConfig, cache: object) -> None:
         raise ConfigError("reward.name", "gone:reward", "cannot be imported")
 
     monkeypatch.setattr("luceloop.core.theory.forecast.real_law", gone)

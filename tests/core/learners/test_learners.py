@@ -41,7 +41,7 @@ LEARNERS: dict[str, LearnerConfig] = {
 
 
 @pytest.mark.parametrize("check", LEARNER_CHECKS, ids=lambda check: check.__name__)
-@pytest.mark.parametrize("dim", [1, 2, 5])
+@pytest.mark.parametrize("dim", [1, 2, 3, 5])
 @pytest.mark.parametrize("config", LEARNERS.values(), ids=LEARNERS)
 def test_a_learner_keeps_its_contract(config, dim, check):
     check(config.build, (dim,))
