@@ -45,6 +45,8 @@ __all__ = [
     "run_loop",
 ]
 
+NOT_INSTALLED = "0+unknown"
+"""The version of a checkout that nobody has installed."""
 _HOMES = {
     "Config": "luceloop.core.config.sweep:SweepConfig",
     "ConfigError": "luceloop.core.errors:ConfigError",
@@ -70,8 +72,8 @@ def __getattr__(name: str) -> Any:
     if name == "__version__":
         try:
             value: Any = version("luceloop")
-        except PackageNotFoundError:  # a checkout that nobody has installed
-            value = "0+unknown"
+        except PackageNotFoundError:
+            value = NOT_INSTALLED
     elif name in _HOMES:
         module, _, attribute = _HOMES[name].partition(":")
         value = getattr(importlib.import_module(module), attribute)

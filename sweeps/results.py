@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from luceloop.analysis.figures import draw_all
 from luceloop.analysis.report import write_report
 from luceloop.analysis.results import Start, load_results
+from luceloop.core.errors import one_line
 from luceloop.sweeps.record.folders import Output, SweepFolder
 from luceloop.sweeps.record.ledger import Ledger
 from luceloop.sweeps.tracking.delivery import Delivery, attach
@@ -63,5 +65,8 @@ def finish(
     points = Ledger(folder.ledger, writable=False).points.values()
     drawn: list[Path] = []
     if figures and any(point.rows for point in points):
-        drawn = draw_and_report(output, folder, folder.report, remark=remark)
+        try:
+            drawn = draw_and_report(output, folder, folder.report, remark=remark)
+        except Exception as error:  # what is on record stays; `sync` draws and attaches again
+            return replace(delivery, error=one_line(error))
     return attach(delivery, output, folder, drawn)

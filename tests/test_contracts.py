@@ -91,7 +91,6 @@ BROKEN_DATA: dict[str, tuple[dict[str, Any], str]] = {
         "finite",
     ),
     "global": ({"draw": lambda self, size, g: torch.randn(size, 2)}, "global state"),
-    "always the same": ({"draw": lambda self, size, g: torch.ones(size, 2)}, "other generators"),
     "in place": ({"classify": lambda self, x: x.zero_()[:, 0].long()}, "as they are"),
     "one class for all": ({"classify": lambda self, x: torch.tensor(0)}, "for each sample"),
     "real classes": ({"classify": lambda self, x: x[:, 0]}, "int64"),
@@ -212,6 +211,14 @@ class Mixes(Empirical):
         return Fitted({**stored, "samples": stored["samples"] + stored["samples"].sum(0)}, None)
 
 
+class Ignores(Empirical):
+    """Learns nothing of what it is given."""
+
+    def fit(self, state, training, seeds, iteration):
+        stored = super().fit(state, training, seeds, iteration).state
+        return Fitted({**stored, "samples": torch.zeros_like(stored["samples"])}, None)
+
+
 class Remembers(Empirical):
     """Keeps what it should put into the state."""
 
@@ -235,6 +242,7 @@ BROKEN_LEARNERS: dict[type[Empirical], tuple[str, str]] = {
     Overwrites: ("_what_is_given_stays_as_it_is", "leaves the training set"),
     Remembers: ("_saved_states_go_on", "a new learner goes on"),
     Peeks: ("_padding_is_never_seen", "what pads them"),
+    Ignores: ("_rows_train_on_their_own_samples", "changes what it draws"),
     Mixes: ("_rows_train_on_their_own_samples", "its own samples only"),
 }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -114,9 +114,10 @@ INSIDE_SEARCH: dict[str, type[BaseModel]] = {
 def _child(model: type[BaseModel], part: str) -> type[BaseModel]:
     """The model of a field; the model itself where that is none, as a number in a list."""
     field = model.model_fields.get(part)
-    if field is not None and isinstance(field.annotation, type):
-        if issubclass(field.annotation, BaseModel):
-            return field.annotation
+    annotation = None if field is None else field.annotation
+    for kind in (annotation, *get_args(annotation)):
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            return kind
     return INSIDE_SEARCH.get(part, model)
 
 

@@ -109,7 +109,7 @@ class SearchConfig(Strict):
     @model_validator(mode="after")
     def _consistent(self) -> SearchConfig:
         for key, dimension in self.space.items():
-            if key.split(".")[0] in ("search", "seeds", "name", "resources"):
+            if key.split(".")[0] in ("search", "seeds", "name", "description", "resources"):
                 raise ValueError(f"{key}=null: cannot be searched; every point has the same")
             if self.sampler == "grid" and dimension.values is None:
                 raise ValueError(f"sampler=grid: needs {key} as a grid or choice of values")

@@ -23,7 +23,7 @@ class CustomDataConfig(Custom, DatasetConfig):
     size: PositiveInt = 5000
     """Real samples drawn for each seed."""
 
-    def build(self) -> CustomData:
+    def build(self) -> RealData:
         """What the user's class or function makes of `size` and `args`.
 
         Raises:
@@ -33,7 +33,7 @@ class CustomDataConfig(Custom, DatasetConfig):
         if not isinstance(made, Dataset):
             allowed = "must have size, shape, n_classes, draw and classify"
             raise ConfigError("data.name", self.name, allowed)
-        return CustomData(self.name, made)
+        return made if isinstance(made, RealData) else CustomData(self.name, made)
 
     def identity(self) -> dict[str, Any]:
         """The settings and the source file."""

@@ -26,17 +26,22 @@ BESIDE = Path(luceloop.__file__).parents[1]
 """The folder that holds our package."""
 
 _folder: Path | None = None
+_appended = False
+"""Whether it is on the path only because it is the user's folder."""
 
 
 def use_folder(folder: Path) -> None:
     """Make a folder the one that this process imports users' code from."""
-    global _folder
-    if _folder is not None and str(_folder) in sys.path:
+    global _folder, _appended
+    importlib.invalidate_caches()
+    if folder.absolute() == _folder:
+        return
+    if _appended and str(_folder) in sys.path:
         sys.path.remove(str(_folder))
     _folder = folder.absolute()
-    if str(_folder) not in sys.path:
+    _appended = str(_folder) not in sys.path
+    if _appended:
         sys.path.append(str(_folder))
-    importlib.invalidate_caches()
 
 
 def name_folder(package: Path = BESIDE) -> str:

@@ -95,6 +95,9 @@ class Loop:
             if start.iteration < self.config.iterations:
                 raise ValueError(f"a loop of {start.iteration} iterations cannot be prolonged")
         executor = executor or LocalExecutor(self.fitter, self.sampler)
+        _ = (
+            self.law
+        )  # a reward that breaks its contract on real data fails before hours of training
         first = 0 if start is None else start.iteration + 1
         for iteration in range(first, self.config.iterations + 1):
             result = self._iterate(start, iteration, executor)

@@ -3,7 +3,8 @@
 The output folder may be one machine's disk, which goes when that machine does. Where the storage is
 another place, everything on record is copied there before MLflow is given it: so whoever goes on
 from the copy repeats nothing that MLflow has already. No pictures are made again of iterations that
-a checkpoint has and the copy lacks, those of the last second.
+a checkpoint has and the copy lacks: those of the last second, or of a call that MLflow has not yet
+answered.
 
 sweeps/<id>/record/{config.yaml, environment.json, ledger/, previews/, initial/, driver.lock}
 
@@ -15,6 +16,7 @@ from __future__ import annotations
 import logging
 import re
 import tempfile
+import threading
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -96,6 +98,7 @@ class Mirror:
         self._begun = False
         self._copied: set[str] = set()
         """Files that the copy has; those of an iteration never change."""
+        self._copying = threading.Lock()
         self.answered = time.monotonic()
         """When the storage last took something."""
 
@@ -121,7 +124,12 @@ class Mirror:
         self._bytes, self.events = len(there), there.count(b"\n")
 
     def try_copy(self) -> bool:
-        """Copy what is new; False, with `error` set, if that failed: it can be tried again."""
+        """Copy what is new; False, with `error` set, if that failed: it can be tried again.
+
+        Of two threads that ask at once, one is told at once that nothing was copied for it.
+        """
+        if not self._copying.acquire(blocking=False):
+            return False
         try:
             self.copy()
         except Exception as error:  # every filesystem has its own
@@ -129,8 +137,11 @@ class Mirror:
                 logger.warning("the record is not copied until its storage answers: %s", error)
             self.error = str(error) or type(error).__name__
             return False
-        self.error = ""
-        return True
+        else:
+            self.error = ""
+            return True
+        finally:
+            self._copying.release()
 
     def copy(self) -> None:
         """Copy what is new; raises whatever the storage does, after which it can be tried again."""

@@ -118,7 +118,7 @@ def _run_trials(config: SweepConfig, folder: SweepFolder, ledger: Ledger, consol
         return
     progress = build_progress(console, config, ledger, total)
     try:
-        with ray_session(folder.path):
+        with ray_session():
             Trials(config, folder, ledger).run(progress)
     finally:
         progress.close()

@@ -8,10 +8,13 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import NoReturn
 
 import ray
+from ray.job_config import JobConfig
+
+import luceloop
+from luceloop.core.io.plugins import BESIDE
 
 ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -29,19 +32,16 @@ ENVIRONMENT = {
 
 
 @contextmanager
-def ray_session(folder: Path) -> Iterator[None]:
+def ray_session() -> Iterator[None]:
     """Hold a Ray session, and let SIGTERM, a cluster's polite kill, end a run as Ctrl-C does.
 
     A session that the caller has started is left as it is; else that of `$RAY_ADDRESS` (set inside
     a Ray job) is joined, or one is started in this process and ended with it.
-
-    Args:
-        folder: of the sweep; a session started here begins there.
     """
     os.environ |= ENVIRONMENT
     owner = not ray.is_initialized()
     if owner:
-        _start(folder)
+        _start()
     main = threading.current_thread() is threading.main_thread()
     if main:
         before = signal.signal(signal.SIGTERM, _interrupt)  # after ray.init, which sets its own
@@ -55,27 +55,29 @@ def ray_session(folder: Path) -> Iterator[None]:
             signal.signal(signal.SIGTERM, before)
 
 
-def _start(folder: Path) -> None:
+class _OwnPath(JobConfig):
+    """Keeps Ray from putting the driver's current folder first on the path of its workers.
+
+    There a user's `luceloop.py` or `queue.py` would stand in for ours or Python's. Ray leaves the
+    path alone where a job has a working directory.
+    """
+
+    def _runtime_env_has_working_dir(self) -> bool:
+        return True
+
+
+def _start() -> None:
     address = os.environ.get("RAY_ADDRESS", "local")
-    # Ray puts the driver's current folder before all else on the path of its workers, where a
-    # user's `luceloop.py` or `queue.py` would stand in for ours or Python's.
-    with _current(folder):
-        ray.init(
-            address=address,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            include_dashboard=False if address == "local" else None,
-        )
-
-
-@contextmanager
-def _current(folder: Path) -> Iterator[None]:
-    before = Path.cwd()
-    os.chdir(folder)
-    try:
-        yield
-    finally:
-        os.chdir(before)
+    if luceloop.__version__ == luceloop.NOT_INSTALLED:  # else workers find it as we did
+        paths = [os.environ.get("PYTHONPATH", ""), str(BESIDE)]
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
+    ray.init(
+        address=address,
+        job_config=_OwnPath(),
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        include_dashboard=False if address == "local" else None,
+    )
 
 
 def _interrupt(*_: object) -> NoReturn:

@@ -61,9 +61,10 @@ def sync(folder: SweepFolder, output: Output) -> Delivery:
         follower.start()
         follower.close(PATIENCE)
         wanted = _has_ended(ledger, config)
-        if not tracker.undelivered:
+        if not tracker.undelivered and not (wanted and _is_marked_as_ended(tracker)):
             attach_environment(tracker, folder)
-            wanted = wanted and not _is_marked_as_ended(tracker)
+        elif not tracker.undelivered:
+            wanted = False
     return Delivery(len(ledger.events), tracker.undelivered, tracker.error, wanted)
 
 

@@ -56,6 +56,8 @@ class Follower:
                 answered.append(self._mirror.answered)
             if time.monotonic() - max(answered) > patience and self._thread.is_alive():
                 self._given_up.set()
+                if self._mirror is not None:
+                    self._mirror.try_copy()  # MLflow may hang though the storage is there
                 waits = "" if self._mirror is None else self._mirror.error
                 self._tracker.abandon(waits or f"no answer in {patience:g} s")
                 return
@@ -64,18 +66,20 @@ class Follower:
         while not self._given_up.is_set():
             closing = self._closing.is_set()  # before the looks: by then all is on record
             copied = self._mirror is None or self._mirror.try_copy()
-            delivered = self._try_deliver(hurry=closing)
+            known = len(self._ledger.events) if self._mirror is None else self._mirror.events
+            delivered = self._try_deliver(known, hurry=closing)
+            if delivered and self._tracker.lacks(known):
+                continue  # the storage has its turn between two parts
             if closing and copied and delivered and not self._tracker.undelivered:
                 if self._tracker.is_sure():
                     return
                 continue
             (self._given_up if closing else self._closing).wait(INTERVAL)
 
-    def _try_deliver(self, *, hurry: bool) -> bool:
+    def _try_deliver(self, known: int, *, hurry: bool) -> bool:
         """Deliver, unless the store has just failed; False if it failed, or was left in peace."""
         if not hurry and time.monotonic() < self._next_delivery:
             return False
-        known = len(self._ledger.events) if self._mirror is None else self._mirror.events
         delivered = self._tracker.try_deliver(known)
         self._pause = INTERVAL if delivered else min(2 * self._pause, RETRY_AT_MOST)
         self._next_delivery = time.monotonic() + (0.0 if delivered else self._pause)

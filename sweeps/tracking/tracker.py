@@ -65,6 +65,10 @@ class Tracker:
         """Events on record that the store does not have, or not with their files."""
         return len(self._ledger.events) - min(self._note.rows, self._note.files)
 
+    def lacks(self, known: int) -> bool:
+        """Whether the store has less than the first `known` events, or not all their files."""
+        return min(self._note.rows, self._note.files) < known
+
     @property
     def answered(self) -> float:
         """When the store last took something, by this process's monotonic clock."""
@@ -98,17 +102,20 @@ class Tracker:
         return True
 
     def try_deliver(self, known: int) -> bool:
-        """Deliver what the store lacks; False, with `error` set, if that failed: try it again.
+        """Deliver a part of what the store lacks: rows, or files where it has all rows.
 
         Args:
             known: events of the ledger that may be delivered by now.
+
+        Returns:
+            False, with `error` set, if that failed and is to be tried again.
         """
         try:
             experiment = self._connected()
-            while events := self._events_from(self._note.rows, known):
+            if events := self._events_from(self._note.rows, known):
                 self._deliver(experiment, events)
                 self._advance(rows=len(events))
-            while events := self._events_from(self._note.files, known):
+            elif events := self._events_from(self._note.files, known):
                 self._attach_all(experiment, events)
                 self._advance(files=len(events))
         except Exception as error:  # whatever a store may raise, rows are kept and tried again

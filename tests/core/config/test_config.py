@@ -100,6 +100,7 @@ TYPOS = [
     ({"classifier": {"name": "small_cnn", "epoch": 1}}, "classifier.epoch", "epochs"),
     ({"sampling": {"shards_size": 1}}, "sampling.shards_size", "shard_size"),
     ({"resources": {"trial": {"cpu": 1}}}, "resources.trial.cpu", "cpus"),
+    ({"quality": {"sample": 5}}, "quality.sample", "samples"),
     ({"search": {"smapler": "tpe"}}, "search.smapler", "sampler"),
     ({"search": {"beta": {"gird": [1, 2]}}}, "search.beta.gird", "grid"),
     ({"search": {"objective": {"metrc": "x"}}}, "search.objective.0.metrc", "metric"),
@@ -284,6 +285,7 @@ BAD_SEARCHES = [
     ({"trials": 3, "beta": {"grid": [0, 1]}}, "a grid runs every point"),
     ({"seeds": {"grid": [1, 2]}}, "cannot be searched"),
     ({"resources.threads": {"grid": [1, 2]}}, "cannot be searched"),
+    ({"description": {"grid": ["a", "b"]}}, "cannot be searched"),
     ({"sampler": "annealing", "beta": {"grid": [1]}}, "tpe"),
 ]
 

@@ -355,3 +355,18 @@ def test_custom_code_that_is_no_dataset_is_refused(write_module, attribute, args
 def test_a_module_that_cannot_be_imported_is_refused():
     error = _refusal(CustomDataConfig(name="no_such_module_anywhere:Data"))
     assert error.key == "data.name" and "no_such_module_anywhere" in str(error)
+
+
+def test_a_function_may_make_one_of_our_datasets(write_module, save):
+    """Which keeps all it can: its law is exact, its images can be classified."""
+    module = write_module(
+        "from luceloop.core.data.digits import DigitsConfig\n"
+        "from luceloop.core.data.npz import NpzConfig\n\n"
+        "def digits(size):\n    return DigitsConfig(size=size).build()\n\n"
+        "def file(size, path):\n    return NpzConfig(path=path, size=size).build()\n"
+    )
+    digits = CustomDataConfig(name=f"{module}:digits", size=40).build()
+    assert digits.size == 40 and digits.images is not None and digits.class_names[7] == "7"
+    config = CustomDataConfig(name=f"{module}:file", size=20, args={"path": save(x=IMAGES)})
+    [samples] = config.build().law_samples(cheap=False)
+    assert torch.equal(samples, torch.from_numpy(IMAGES).float())

@@ -104,3 +104,15 @@ def test_a_folder_full_of_our_names_changes_nothing(tmp_path: Path):
     )
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.startswith("ok: 4 points") and ran.stderr == ""
+
+
+def test_a_folder_that_is_on_the_path_keeps_its_place(folder: Path, tmp_path):
+    """As that of a script has, whatever is asked of us from it and how often."""
+    script = tmp_path / "of-the-script"
+    script.mkdir()
+    sys.path.insert(0, str(script))
+    for _ in range(3):
+        plugins.use_folder(script)
+        assert sys.path[0] == str(script) and sys.path.count(str(script)) == 1
+    plugins.use_folder(tmp_path)
+    assert sys.path[0] == str(script) and sys.path[-1] == str(tmp_path)

@@ -528,3 +528,17 @@ def test_a_learner_that_lacks_a_method_is_refused(make_config, custom):
     with pytest.raises(ConfigError, match="has no method fit") as error:
         Loop(make_config(learner=custom("Fitless")))
     assert error.value.key == "learner.name"
+
+
+def test_a_reward_that_real_data_break_fails_before_anything_is_trained(write_module, make_config):
+    module = write_module(
+        "import torch\n\n"
+        "def nan(x):\n    return x[:, 0] * float('nan')\n\n"
+        "class Never:\n"
+        "    def __init__(self, shape, device):\n        pass\n"
+        "    def fit(self, *given):\n        raise AssertionError('trained')\n"
+        "    model = sample = fit\n"
+    )
+    config = make_config(reward={"name": f"{module}:nan"}, learner={"name": f"{module}:Never"})
+    with pytest.raises(LoopError, match="NaN or infinite"):
+        next(Loop(config).run())

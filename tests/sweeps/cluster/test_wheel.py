@@ -19,7 +19,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tests.support import SMALL
+from tests.support import QUICK, SMALL
 from tests.sweeps.cluster.nodes import TOKEN, Nodes
 
 pytestmark = [pytest.mark.slow, pytest.mark.processes]
@@ -148,7 +148,7 @@ def test_commands_run_among_files_of_the_same_names(
     said = luceloop("validate", *SWEEP)
     assert f"the package lies in {installed.python.parents[1]}" in said
     assert "ok: 2 points" in said
-    assert "report " in luceloop("run", *SWEEP, "resources.samplers=1", *where)
+    assert "2/2 points done" in luceloop("run", *SWEEP, "resources.samplers=1", QUICK, *where)
     table = tmp_path / "table.csv"
     luceloop("export", "latest", "-o", str(table), *where)
     rewards = pd.read_csv(table).query("metric == 'reward_mean' and seed == seed")
@@ -166,7 +166,7 @@ def test_a_sweep_is_submitted_among_files_of_the_same_names(
     before = digests(theirs)
     cluster = {"RAY_AUTH_TOKEN": TOKEN, "RAY_API_SERVER_ADDRESS": nodes.address}
     said = installed.run(
-        "submit", *SWEEP, "--no-figures", "--output", str(tmp_path / "there"), cwd=theirs, **cluster
+        "submit", *SWEEP, QUICK, "--output", str(tmp_path / "there"), cwd=theirs, **cluster
     )
     assert said.rstrip().endswith("SUCCEEDED")
     # What ran there is what travelled, beside the user's folder and before what the nodes have.

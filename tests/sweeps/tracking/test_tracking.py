@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from luceloop.core.config.parsing import parse_config, with_values
 from luceloop.core.config.sweep import SweepConfig
 from luceloop.sweeps.record.folders import Output, SweepFolder
 from luceloop.sweeps.record.ledger import Ledger
+from luceloop.sweeps.record.mirror import mirrored
 from luceloop.sweeps.tracking.experiment import Experiment, SweepIdentity
 from luceloop.sweeps.tracking.follower import Follower
 from luceloop.sweeps.tracking.tracker import Tracker
@@ -231,3 +233,55 @@ def test_a_run_left_without_parameters_gets_them_later(output, folder, config):
     deliver(output, folder, config, ledger)
     params = client.get_run(run).data.params
     assert params["curation.beta"] == "0.0" and params["seeds"] == str(SEEDS)
+
+
+class Hanging(Tracker):
+    """A store that takes a call and does not answer until it is told to."""
+
+    def __init__(self, *given):
+        super().__init__(*given)
+        self.called, self.answer = threading.Event(), threading.Event()
+
+    def try_deliver(self, known: int) -> bool:
+        self.called.set()
+        self.answer.wait(60)
+        return super().try_deliver(known)
+
+
+def test_a_store_that_hangs_keeps_nothing_from_the_storage(output, folder, config, tmp_path):
+    """What came on record while the store was asked is copied before the thread is given up."""
+    folder.keep_storage(tmp_path / "storage")
+    ledger = Ledger(folder.ledger)
+    record(ledger, 0, range(1))
+    with mirrored(folder) as mirror:
+        assert mirror is not None
+        tracker = Hanging(
+            Output(output), folder, SweepIdentity(folder.id, config, "a test"), ledger
+        )
+        follower = Follower(ledger, tracker, mirror)
+        follower.start()
+        assert tracker.called.wait(30)
+        record(ledger, 0, range(3))
+        follower.close(patience=0.3)
+        assert mirror.events == len(ledger.events) == 4 and not mirror.error
+        assert tracker.undelivered == 4 and tracker.error == "no answer in 0.3 s"
+        tracker.answer.set()
+
+
+def test_a_backlog_is_delivered_in_parts_between_which_the_storage_has_its_turn(
+    output, folder, config, tmp_path
+):
+    folder.keep_storage(tmp_path / "storage")
+    ledger = Ledger(folder.ledger)
+    record(ledger, 0, range(120))
+    with mirrored(folder) as mirror:
+        assert mirror is not None and mirror.try_copy()
+        identity = SweepIdentity(folder.id, config, "a test")
+        tracker = Tracker(Output(output), folder, identity, ledger)
+        assert tracker.try_deliver(mirror.events)
+        assert tracker.lacks(mirror.events) and tracker.undelivered == 121
+        follower = Follower(ledger, tracker, mirror)
+        follower.start()
+        follower.close(patience=60)
+        assert tracker.undelivered == 0 and not tracker.lacks(121)
+    assert seed_curves(history(Output(output).tracking_uri)) == expected({0: range(120)})
