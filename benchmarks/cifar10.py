@@ -29,7 +29,7 @@ from luceloop.core.learners import solvers
 from luceloop.core.learners.base import TrainingSet
 from luceloop.core.learners.networks.unet import UNet, UNetConfig
 from luceloop.core.learners.otcfm import OTCFM, OTCFMConfig
-from luceloop.sweeps.presets import read_config
+from luceloop.sweeps.presets.reading import read_config
 
 SHAPE = (3, 32, 32)
 BOUND = 0.02

@@ -39,7 +39,7 @@ def run(size: int) -> dict[int, list[float]]:
     import ray
 
     from luceloop.core.loop.loop import Loop
-    from luceloop.sweeps.presets import read_config
+    from luceloop.sweeps.presets.reading import read_config
     from luceloop.workers.executor import ActorExecutor, ActorPool
     from luceloop.workers.messages import SamplerSetup, TrialSetup
 

@@ -28,7 +28,7 @@ from luceloop.core.errors import LoopError, StorageError
 from luceloop.core.io.plugins import use_folder
 from luceloop.core.theory.forecast import forecast as forecast_points
 from luceloop.sweeps.console import console
-from luceloop.sweeps.presets import read_config
+from luceloop.sweeps.presets.reading import read_config
 from luceloop.sweeps.record.folders import Output, SweepFolder
 from luceloop.sweeps.record.ledger import Ledger
 from luceloop.sweeps.results import finish

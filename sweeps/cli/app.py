@@ -34,11 +34,13 @@ if TYPE_CHECKING:
     from luceloop.core.io import plugins
     from luceloop.sweeps import presets
     from luceloop.sweeps.cli import forecasting, reading, running
+    from luceloop.sweeps.presets import reading as configurations
     from luceloop.sweeps.record import folders
     from luceloop.sweeps.tracking import server
 else:
     plugins = LazyModule("luceloop.core.io.plugins")
     presets = LazyModule("luceloop.sweeps.presets")
+    configurations = LazyModule("luceloop.sweeps.presets.reading")
     forecasting = LazyModule("luceloop.sweeps.cli.forecasting")
     reading = LazyModule("luceloop.sweeps.cli.reading")
     running = LazyModule("luceloop.sweeps.cli.running")
@@ -81,7 +83,7 @@ def run(
     identity: str | None,
 ) -> None:
     """Run a sweep."""
-    parsed = presets.read_config(config, list(overrides))
+    parsed = configurations.read_config(config, list(overrides))
     running.start(parsed, _output(output, storage), figures=figures, identity=identity)
 
 
@@ -114,7 +116,7 @@ def forecast(
     """Print and draw what a perfect learner would do; nothing is trained."""
     if file is not None:
         _check_ending(file, ".csv", ".parquet")
-    parsed = presets.read_config(config, list(overrides))
+    parsed = configurations.read_config(config, list(overrides))
     forecasting.forecast_points(parsed, _output(output), file, start, figures=figures)
 
 
@@ -123,7 +125,9 @@ def forecast(
 @output_option
 def demo(overrides: tuple[str, ...], output: Path | None) -> None:
     """Run the two-minute demo and draw its figures."""
-    running.start(presets.read_config("demo", list(overrides)), _output(output), figures=True)
+    running.start(
+        configurations.read_config("demo", list(overrides)), _output(output), figures=True
+    )
 
 
 @app.command()
@@ -225,7 +229,7 @@ def list_presets() -> None:
 @overrides_argument
 def validate(config: str, overrides: tuple[str, ...]) -> None:
     """Check a configuration and all its points."""
-    running.validate(presets.read_config(config, list(overrides)))
+    running.validate(configurations.read_config(config, list(overrides)))
 
 
 @app.command("train-classifier")
@@ -237,7 +241,7 @@ def train_classifier(
     config: str, overrides: tuple[str, ...], output: Path | None, storage: str | None
 ) -> None:
     """Train a configuration's classifier of images, or say how good the trained one is."""
-    parsed = presets.read_config(config, list(overrides))
+    parsed = configurations.read_config(config, list(overrides))
     running.train_classifier(parsed, _output(output, storage))
 
 

@@ -12,7 +12,7 @@ from luceloop.sweeps.cluster import jobs
 from luceloop.sweeps.cluster.jobs import Cluster, Job
 from luceloop.sweeps.cluster.upload import CONFIG, gather
 from luceloop.sweeps.console import console, print_line
-from luceloop.sweeps.presets import read_config
+from luceloop.sweeps.presets.reading import read_config
 from luceloop.sweeps.record.folders import new_sweep_id
 from luceloop.sweeps.run.check import check
 

@@ -1,4 +1,4 @@
-"""Finding a configuration: a preset by its name, or a YAML file."""
+"""Presets: configurations that come with the package, found by their names."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from typing import Any
 
 import yaml
 
-from luceloop.core.config.parsing import override, parse_config
-from luceloop.core.config.sweep import SweepConfig
 from luceloop.core.errors import ConfigError
 
 FOLDER = Path(__file__).parent
@@ -25,16 +23,12 @@ def preset_description(name: str) -> str:
     return str(yaml.safe_load((FOLDER / f"{name}.yaml").read_text())["description"])
 
 
-def read_config(source: str, overrides: list[str]) -> SweepConfig:
-    """The configuration of a preset or a file, overrides applied.
+def read_plain(source: str) -> dict[str, Any]:
+    """The plain values of a preset or a file.
 
     Raises:
-        ConfigError: one line naming what is wrong.
+        ConfigError: if there is neither, or it holds no mapping.
     """
-    return parse_config(override(_read_plain(source), overrides))
-
-
-def _read_plain(source: str) -> dict[str, Any]:
     path = FOLDER / f"{source}.yaml"
     if source not in preset_names():
         path = Path(source).expanduser()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from filelock import FileLock
@@ -133,3 +136,20 @@ def test_a_sweep_has_one_driver_at_a_time(finished: Finished, cli: Cli):
         ran = cli("resume", "latest", *where)
     assert ran.code == 2 and "is being run by another process" in ran.err
     assert len(ran.err.strip().splitlines()) == 1
+
+
+@pytest.mark.external
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["run", "--help"], ["run"], ["submit", "--hlep"], ["presets"]],
+    ids=str,
+)
+def test_what_needs_no_sweep_waits_for_neither_torch_nor_ray(arguments):
+    script = (
+        "import sys; from luceloop.sweeps.cli.app import main\n"
+        f"sys.argv = ['luceloop', *{arguments}]\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "print(sorted({'torch', 'ray', 'mlflow', 'pandas'} & set(sys.modules)))\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert ran.returncode == 0 and ran.stdout.splitlines()[-1] == "[]"

@@ -16,7 +16,7 @@ from luceloop.analysis.store import find_runs
 from luceloop.core.config.parsing import at_point, parse_config
 from luceloop.core.rewards.mode_distance import ModeDistanceConfig
 from luceloop.core.theory.forecast import forecast
-from luceloop.sweeps.presets import read_config
+from luceloop.sweeps.presets.reading import read_config
 from luceloop.sweeps.record.folders import Output
 from luceloop.sweeps.record.ledger import Ledger
 from luceloop.sweeps.run.progress import forecast_gaps

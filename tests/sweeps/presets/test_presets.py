@@ -10,7 +10,8 @@ import pytest
 from luceloop.core.config.parsing import plain_config
 from luceloop.core.config.search import ObjectiveConfig, SearchConfig
 from luceloop.core.pool.rows import training_sizes
-from luceloop.sweeps.presets import preset_names, read_config
+from luceloop.sweeps.presets import preset_names
+from luceloop.sweeps.presets.reading import read_config
 from luceloop.sweeps.record.folders import Output
 from luceloop.sweeps.run.check import check
 from tests.support import write_cifar10
