@@ -81,8 +81,8 @@ def test_what_cannot_run_raises_and_writes_nothing(tmp_path):
 
 def test_points_that_fail_raise_and_the_others_can_be_loaded(local_ray, output: Path, mine: Path):
     broken = {"reward": {"name": "mode_distance"}, "search": {}}
-    search = {"reward": {"grid": [{"name": "users_own:bounded"}, {"name": "users_own:late"}]}}
-    (mine / "users_own.py").write_text((mine / "users_own.py").read_text() + LATE)
+    search = {"reward": {"grid": [{"name": "users_own:bounded"}, {"name": "late_reward:late"}]}}
+    (mine / "late_reward.py").write_text(LATE)
     with pytest.raises(luceloop.LoopError, match=r"1 of 2 points failed.*late.*luceloop\.load"):
         luceloop.run(TINY | broken | {"search": search}, output=output)
     results = luceloop.load(output=output)

@@ -120,8 +120,9 @@ def test_errors_in_a_sampler_arrive_as_they_were(local_ray, loop, tmp_path):
 
 
 @pytest.mark.parametrize(("trial", "sampler"), [(0.0, 0.0), (1.0, 1.0), (1.0, 0.0), (0.0, 1.0)])
-def test_a_trial_with_a_gpu_works_beside_samplers_with_one(trial, sampler, loop, monkeypatch):
+def test_a_trial_with_a_gpu_works_beside_samplers_with_one(trial, sampler, loop, mine, monkeypatch):
     """And trains rows on its actors only where all compute on one kind of device."""
+    monkeypatch.syspath_prepend(mine)
     monkeypatch.setattr(SamplerActor, "options", lambda **_: SamplerActor)
     setup = TrialSetup(0, loop.config, "", SamplerSetup(0, gpus=sampler), trial_gpus=trial)
     pool = ActorPool(setup)
