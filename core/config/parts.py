@@ -1,4 +1,4 @@
-"""The parts of a point that have one kind: curation, sampling, quality, resources."""
+"""The parts of a point that have one kind: curation, training sets, sampling, quality, resources."""
 
 from __future__ import annotations
 
@@ -32,6 +32,13 @@ class CurationConfig(Strict):
     """Candidates per choice, K; inf draws from the whole pool."""
     beta: float = Field(1.0, ge=0)
     """Reward multiplicative factor; inf keeps the best of K."""
+
+
+class TrainingConfig(Strict):
+    """What training sets are made of beside the kept samples."""
+
+    real: Literal["fixed", "fresh"] = "fixed"
+    """Real samples: the same for every retraining of a seed, as in Algorithm 1, or new ones."""
 
 
 class ActorResources(Strict):

@@ -14,6 +14,7 @@ from luceloop.core.config.parts import (
     QualityConfig,
     ResourcesConfig,
     SamplingConfig,
+    TrainingConfig,
 )
 from luceloop.core.data.base import DatasetConfig
 from luceloop.core.data.kinds import DATASETS
@@ -40,6 +41,7 @@ class PointConfig(Strict):
     curation: CurationConfig = CurationConfig()
     lam: float = Field(math.inf, ge=0)
     """Synthetic : real ratio λ; inf retrains on kept samples alone, 0 on real ones alone."""
+    training: TrainingConfig = TrainingConfig()
     iterations: int = Field(8, ge=0, le=10**6, strict=True)
     """Retrainings T; curves have T+1 values."""
     real_size: PositiveInt | None = None

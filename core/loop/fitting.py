@@ -105,25 +105,32 @@ class Fitter:
             return self._drawn[row]
         generator = rng.stream(self.rows.seeds[row], "real-data")
         drawn = self.dataset.draw(self.dataset.size, generator)
-        if int(self.rows.real[row]):  # else only p_0 needs them
+        if int(self.rows.real[row]) and self.config.training.real == "fixed":
             self._drawn[row] = drawn
         return drawn
 
     def _training_set(
         self, rows: Sequence[int], kept: Tensor | None, iteration: int
     ) -> TrainingSet:
-        """D_real ∪ D_kept; where fewer real samples are wanted than there are, a new subset."""
+        """D_real ∪ D_kept of each row."""
         sets = []
-        generators = rng.streams(self._seeds(rows), "real-subset", iteration)
-        for position, (row, generator) in enumerate(zip(rows, generators, strict=True)):
-            wanted, parts = int(self.rows.real[row]), []
-            if wanted:
-                part = self._real(row)
-                if wanted < len(part):
-                    part = part[torch.randperm(len(part), generator=generator)[:wanted]]
-                parts.append(part)
+        for position, row in enumerate(rows):
+            parts = []
+            if int(self.rows.real[row]):
+                parts.append(self._real_part(row, iteration))
             if kept is not None:
                 parts.append(kept[position, : int(self.rows.kept[row])])
             sets.append(torch.cat(parts))
         padded = torch.nn.utils.rnn.pad_sequence(sets, batch_first=True)
         return TrainingSet(padded, torch.tensor([len(part) for part in sets]))
+
+    def _real_part(self, row: int, iteration: int) -> Tensor:
+        """D_real of a retraining `(N, ...)`: a part of what trained p_0, or samples drawn anew."""
+        seed, wanted = self.rows.seeds[row], int(self.rows.real[row])
+        if self.config.training.real == "fresh":
+            return self.dataset.draw(wanted, rng.stream(seed, "fresh-data", iteration))
+        everything = self._real(row)
+        if wanted == len(everything):
+            return everything
+        order = torch.randperm(len(everything), generator=rng.stream(seed, "real-subset"))
+        return everything[order[:wanted]]

@@ -13,13 +13,14 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from luceloop.core.config.point import PointConfig
 from luceloop.core.io.places import Folder
 from luceloop.core.theory.bounds import Bounds
+from luceloop.core.theory.finite_n import FiniteN
 from luceloop.core.theory.law import RewardLaw
 from luceloop.core.theory.population import kl_divergence, limit, population
 from luceloop.core.theory.real_law import law_key, real_law
@@ -36,6 +37,8 @@ class Forecast:
     """By name in `core.theory.bounds.BOUNDS` `(T+1,)`, from t=1."""
     limit: dict[str, float]
     """Metrics of lim p_t; empty where it is not known in closed form."""
+    finite_n: dict[str, FiniteN] = field(default_factory=dict)
+    """By metric, how a perfect learner scatters at these sample sizes; empty if not simulated."""
 
     def values(self) -> Iterator[tuple[int, str, float]]:
         """Iteration, metric and value; bounds are `bound/<name>`."""

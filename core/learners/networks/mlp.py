@@ -57,11 +57,18 @@ class EnsembleMLP:
         return parameters
 
     def __call__(self, parameters: Mapping[str, Tensor], t: Tensor, x: Tensor) -> Tensor:
-        """Outputs `(R, B, d)` at times `t` `(R, B, 1)` or scalar, points `x` `(R, B, d)`."""
+        """Outputs `(R, B, d)` at times `t` `(R, B, 1)` or scalar, points `x` `(R, B, d)`.
+
+        A single point would be computed by another kernel for one row than for several, so it is
+        computed twice.
+        """
+        count = x.shape[1]
         h = torch.cat([x, t.expand(*x.shape[:2], 1)], dim=-1)
+        if count == 1:
+            h = h.expand(-1, 2, -1)
         last = len(self.layers) - 1
         for i in range(last + 1):
             h = torch.baddbmm(parameters[f"bias{i}"], h, parameters[f"weight{i}"])
             if i < last:
                 h = functional.selu(h, inplace=True)
-        return h[..., : self.dim]
+        return h[:, :count, : self.dim]

@@ -118,10 +118,35 @@ def test_training_sets_hold_real_and_kept_samples_as_algorithm_1_says(
                 assert last.state.kept is None
 
 
-def test_real_samples_are_drawn_anew_where_fewer_are_wanted(make_config):
+def _real_parts(results, size):
+    return [set(map(tuple, r.state.learner["samples"][0, :size].tolist())) for r in results[1:]]
+
+
+def test_a_seed_retrains_on_the_same_real_samples(make_config):
     results = list(run_loop(make_config(lam=1, real_size=20)))
-    sets = [set(map(tuple, r.state.learner["samples"][0, :20].tolist())) for r in results[1:]]
-    assert sets[0] != sets[1]
+    first, *others = _real_parts(results, 20)
+    assert len(others) >= 1 and all(part == first for part in others)
+
+
+@pytest.mark.parametrize("size", [20, 60])
+def test_fresh_real_samples_are_new_at_every_retraining(make_config, size):
+    fresh = {"real": "fresh"}
+    results = list(run_loop(make_config(lam=1, real_size=size, training=fresh)))
+    everything = set(map(tuple, results[0].state.learner["samples"][0].tolist()))
+    parts = [everything, *_real_parts(results, size)]
+    for one, other in itertools.combinations(parts, 2):
+        assert not one & other  # of a continuous law no sample comes twice
+
+
+def test_fresh_real_samples_of_a_file_are_a_new_subset(make_config, tmp_path):
+    file = tmp_path / "own.npz"
+    np.savez(file, x=np.random.default_rng(0).normal(size=(40, 2)))
+    data = {"name": "npz", "path": str(file)}
+    reward = {"name": "mode_distance", "center": [0, 0]}
+    keys = {"data": data, "reward": reward, "training": {"real": "fresh"}}
+    config = make_config(lam=1, real_size=20, **keys)
+    first, second, *_ = _real_parts(list(run_loop(config)), 20)
+    assert len(first) == len(second) == 20 and first != second
 
 
 def test_real_samples_of_rows_differ(make_config):
