@@ -1,4 +1,4 @@
-"""The parts of a point that have one kind: curation, training sets, sampling, quality, resources."""
+"""The parts of a point that have one kind: curation, training, sampling, quality, resources."""
 
 from __future__ import annotations
 
