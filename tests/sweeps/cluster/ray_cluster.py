@@ -13,6 +13,7 @@ import socket
 import sys
 from pathlib import Path
 
+from ray._common.utils import get_default_ray_temp_dir
 from ray.cluster_utils import Cluster
 
 
@@ -27,6 +28,8 @@ def main() -> None:
         # A node that is gone is missed after three seconds instead of fifteen.
         "_system_config": {"health_check_period_ms": 1000, "health_check_failure_threshold": 3},
     }
+    # Ray notes its newest cluster there, and makes the folder only for nodes that live in it.
+    Path(get_default_ray_temp_dir()).mkdir(parents=True, exist_ok=True)
     # Nodes that shared a folder would remove each other's copies of an upload.
     folders = (str(Path(sys.argv[1], str(number))) for number in itertools.count())
     first = next(folders)
