@@ -45,6 +45,7 @@ def run(work: Work, seeds: list[int]) -> Curves:
                 "batch_size": work.batch_size,
                 "width": work.width,
                 "depth": 3,
+                "activation": "selu",  # as the reference
             },
             "reward": {"name": "mode_distance", "mode": 0, "r_min": work.r_min},
             "curation": {"k": 2, "beta": work.beta},

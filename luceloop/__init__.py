@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from luceloop.core.config.parsing import parse_config
     from luceloop.core.config.point import PointConfig
     from luceloop.core.config.sweep import SweepConfig as Config
+    from luceloop.core.custom_metrics import Metric
     from luceloop.core.data.base import Dataset
     from luceloop.core.errors import ConfigError, LoopError
     from luceloop.core.learners.base import Fitted, Learner, TrainingSet
@@ -33,6 +34,7 @@ __all__ = [
     "Fitted",
     "Learner",
     "LoopError",
+    "Metric",
     "PointConfig",
     "Reward",
     "SweepHandle",
@@ -54,6 +56,7 @@ _HOMES = {
     "Fitted": "luceloop.core.learners.base:Fitted",
     "Learner": "luceloop.core.learners.base:Learner",
     "LoopError": "luceloop.core.errors:LoopError",
+    "Metric": "luceloop.core.custom_metrics:Metric",
     "PointConfig": "luceloop.core.config.point:PointConfig",
     "Reward": "luceloop.core.rewards.base:Reward",
     "SweepHandle": "luceloop.sweeps.api:SweepHandle",

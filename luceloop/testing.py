@@ -1,13 +1,13 @@
-"""Contracts of code of your own: checks of datasets, rewards and learners for your tests to call.
+"""Contracts of code of your own: checks of datasets, rewards, learners and metrics, for your tests.
 
-    from luceloop.testing import check_dataset, check_learner, check_reward
+    from luceloop.testing import check_dataset, check_learner, check_metric, check_reward
 
     def test_my_learner():
         check_learner(lambda shape: MyLearner(shape, device="cpu"))
 
 Each raises `AssertionError`, saying in one sentence what the loop relies on and does not get. The
-single checks stand in `DATASET_CHECKS`, `REWARD_CHECKS` and `LEARNER_CHECKS`, for tests that want
-to name the one that fails. Our own kinds are held to the same.
+single checks stand in `DATASET_CHECKS`, `REWARD_CHECKS`, `LEARNER_CHECKS` and `METRIC_CHECKS`, for
+tests that want to name the one that fails. Our own kinds are held to the same.
 
 Axes: R rows, N training samples, B samples, `...` the sample's own shape.
 """
@@ -22,6 +22,8 @@ import torch
 from torch import Tensor
 
 from luceloop.core import rng
+from luceloop.core.custom_metrics import Metric
+from luceloop.core.custom_metrics import check_metric as checked_metric
 from luceloop.core.data.base import MOST_CLASSES, Dataset
 from luceloop.core.errors import LoopError
 from luceloop.core.learners.base import Learner, State, TrainingSet, select_row, stack_rows
@@ -30,9 +32,11 @@ from luceloop.core.rewards.custom import check_reward as checked
 __all__ = [
     "DATASET_CHECKS",
     "LEARNER_CHECKS",
+    "METRIC_CHECKS",
     "REWARD_CHECKS",
     "check_dataset",
     "check_learner",
+    "check_metric",
     "check_reward",
 ]
 
@@ -77,6 +81,21 @@ def check_learner(build: LearnerBuild, shape: tuple[int, ...] = (2,)) -> None:
     """
     for check in LEARNER_CHECKS:
         check(build, shape)
+
+
+def check_metric(metric: Metric, samples: Tensor, real: Tensor) -> None:
+    """Check that a metric does what the loop relies on; see `luceloop.Metric`.
+
+    Args:
+        metric: a function of samples and real samples.
+        samples: some that it will meet `(N, ...)`.
+        real: real ones `(M, ...)`.
+
+    Raises:
+        AssertionError: saying what it does not do.
+    """
+    for check in METRIC_CHECKS:
+        check(metric, samples, real)
 
 
 def _require(condition: object, what: str) -> None:
@@ -170,6 +189,31 @@ REWARD_CHECKS: tuple[Callable[[RewardFunction, Tensor], None], ...] = (
     _rewards_each_sample,
     _repeats_its_rewards,
     _rewards_samples_by_themselves,
+)
+
+
+# What the loop relies on of a metric.
+
+
+def _measures_finite_numbers(metric: Metric, samples: Tensor, real: Tensor) -> None:
+    try:
+        checked_metric("metric", "given", metric)(samples, real)
+    except (LoopError, ValueError) as error:
+        raise AssertionError(str(error)) from error
+
+
+def _repeats_its_numbers(metric: Metric, samples: Tensor, real: Tensor) -> None:
+    checked, found = checked_metric("metric", "given", metric), []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        found.append(checked(samples, real))
+    what = "the same samples get the same numbers, whatever the global state"
+    _require(found[0] == found[1], what)
+
+
+METRIC_CHECKS: tuple[Callable[[Metric, Tensor, Tensor], None], ...] = (
+    _measures_finite_numbers,
+    _repeats_its_numbers,
 )
 
 

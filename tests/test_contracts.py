@@ -24,6 +24,7 @@ from luceloop.testing import (
     REWARD_CHECKS,
     check_dataset,
     check_learner,
+    check_metric,
     check_reward,
 )
 
@@ -140,6 +141,21 @@ def test_a_reward_above_its_supremum_is_told_so():
     reward.supremum = 0.0  # type: ignore[attr-defined]
     with pytest.raises(AssertionError, match="above its supremum"):
         check_reward(reward, X)
+
+
+BROKEN_METRICS: dict[str, tuple[Callable[[torch.Tensor, torch.Tensor], Any], str]] = {
+    "a vector": (lambda x, real: x.mean(0), "a number, or several named"),
+    "infinite": (lambda x, real: x.sum() / 0, "finite"),
+    "raises": (lambda x, real: x[len(x)], "raised IndexError"),
+    "at random": (lambda x, real: float(torch.rand(())), "global state"),
+}
+
+
+@pytest.mark.parametrize(("metric", "complaint"), BROKEN_METRICS.values(), ids=BROKEN_METRICS)
+def test_a_metric_that_breaks_its_contract_is_told_how(metric, complaint):
+    check_metric(lambda x, real: {"shift": (x.mean() - real.mean()).abs()}, X, X + 1)
+    with pytest.raises(AssertionError, match=complaint):
+        check_metric(metric, X, X)
 
 
 class FewSamples(Empirical):

@@ -14,7 +14,7 @@ import pytest
 import torch
 from nbclient import NotebookClient
 
-from luceloop.testing import check_dataset, check_learner, check_reward
+from luceloop.testing import check_dataset, check_learner, check_metric, check_reward
 from tests.support import ALONE, QUICK, Cli
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -42,7 +42,7 @@ def module(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, ModuleType]]:
 
 
 def test_there_is_an_example_of_each_kind():
-    assert [file.stem for file in FILES] == ["own_data", "own_learner", "own_reward"]
+    assert [file.stem for file in FILES] == ["own_data", "own_learner", "own_metric", "own_reward"]
     assert all(len(file.read_text().splitlines()) <= MOST_LINES for file in FILES)
 
 
@@ -58,6 +58,15 @@ def test_the_rewards_keep_their_contract(module):
     x = 5 * torch.randn(50, 2, generator=torch.Generator().manual_seed(0))
     check_reward(module["own_reward"].rightness, x)
     check_reward(module["own_reward"].Rightness(scale=3.0), x)
+
+
+def test_the_metrics_keep_their_contract(module):
+    x = torch.randn(50, 2, generator=torch.Generator().manual_seed(0))
+    check_metric(module["own_metric"].spread, x, 2 * x)
+    coverage = module["own_metric"].Coverage(sectors=4)
+    check_metric(coverage, x, x)
+    corners = torch.tensor([[1.0, 1.0], [-1.0, 1.0], [-1.0, 1.0], [-1.0, -1.0]])
+    assert coverage(corners, x) == {"covered": 0.75, "fullest": 0.5}
 
 
 @pytest.mark.parametrize("shape", [(2,), (1, 2, 2)], ids=str)

@@ -67,14 +67,14 @@ class ResourcesConfig(Strict):
 
 
 class QualityConfig(Strict):
-    """Fréchet distance, precision and recall of images, in a network's features."""
+    """Distances to the real data: of vectors as they are, of images as a network sees them."""
 
     inception: File | None = None
-    """Weights of FID's Inception network, a file; the classifier's features if not given."""
+    """Images: a file of FID's Inception weights; the classifier's features if not given."""
     samples: PositiveInt = 1000
-    """Images that precision and recall compare, generated and real."""
+    """Generated and real samples that precision, recall and sliced_wasserstein compare."""
     neighbours: PositiveInt = 3
-    """How far the ball about an image reaches: to so many nearest others."""
+    """How far the ball about a sample reaches: to so many nearest others."""
 
     @model_validator(mode="after")
     def _enough(self) -> QualityConfig:

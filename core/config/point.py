@@ -16,6 +16,7 @@ from luceloop.core.config.parts import (
     SamplingConfig,
     TrainingConfig,
 )
+from luceloop.core.custom_metrics import CustomMetrics
 from luceloop.core.data.base import DatasetConfig
 from luceloop.core.data.kinds import DATASETS
 from luceloop.core.fields import PositiveInt, Strict, flatten, named_files
@@ -53,8 +54,10 @@ class PointConfig(Strict):
     seeds: tuple[Annotated[int, Field(ge=0, lt=2**63, strict=True)], ...] = (0, 1, 2, 3, 4)
     """Replicates: a list, or a count n for 0 to n-1."""
     sampling: SamplingConfig = SamplingConfig()
+    metrics: CustomMetrics = Field(default_factory=dict)
+    """Further metrics: functions of the user's own, by the names they are recorded under."""
     quality: QualityConfig | None = None
-    """Of images: what is measured of how they look; nothing if not given."""
+    """How distances to the real data are measured; not at all if not given."""
     resources: ResourcesConfig = ResourcesConfig()
 
     @field_validator("seeds", mode="before")

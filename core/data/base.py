@@ -73,6 +73,13 @@ class RealData(ABC):
     def classify(self, x: Tensor) -> Tensor:
         """Class of each sample: `(B, *shape)` to int64 `(B,)`; called where there are classes."""
 
+    def across(self, x: Tensor) -> Tensor:
+        """Coordinates in which a class is wide or narrow: `(B, *shape)` to `(B, W)`.
+
+        The sample itself, unless classes are curved.
+        """
+        return x.flatten(1)
+
     @property
     def modes(self) -> Tensor | None:
         """Points that rewards may be centred at `(modes, d)`; None if the data declares none."""

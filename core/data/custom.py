@@ -63,12 +63,23 @@ class CustomData(RealData):
         return self._asking(lambda: self.dataset.draw(size, generator))
 
     def classify(self, x: Tensor) -> Tensor:
-        """What the user's `classify` returns.
+        """What the user's `classify` returns, on the samples' device.
 
         Raises:
             LoopError: if it raises anything.
         """
-        return self._asking(lambda: self.dataset.classify(x))
+        return self._asking(lambda: self.dataset.classify(x).to(x.device))
+
+    def across(self, x: Tensor) -> Tensor:
+        """What the user's `across` returns, on the samples' device; all coordinates without one.
+
+        Raises:
+            LoopError: if it raises anything.
+        """
+        own: Callable[[Tensor], Tensor] | None = getattr(self.dataset, "across", None)
+        if own is None:
+            return super().across(x)
+        return self._asking(lambda: own(x).to(x.device))
 
     def law_samples(self, cheap: bool) -> Iterator[Tensor]:
         """A mapped Sobol sequence where the dataset has `uniforms` and `from_uniform`, else draws.

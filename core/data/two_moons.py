@@ -63,10 +63,13 @@ class TwoMoons(QuasiRandom):
 
     def classify(self, x: Tensor) -> Tensor:
         """0 where the upper moon is nearer, 1 where the lower is `(B,)`."""
-        origin, turn = x.new_tensor([0.0, 0.0]), x.new_tensor([1.0, 0.5])
-        upper = _distance_to_half_circle(x - origin)
-        lower = _distance_to_half_circle(turn - x)
-        return (lower < upper).long()
+        upper, lower = (_distance_to_half_circle(own) for own in _seen_from_moons(x))
+        return (lower.abs() < upper.abs()).long()
+
+    def across(self, x: Tensor) -> Tensor:
+        """Signed distance from the nearer moon, outside it positive `(B, 1)`."""
+        upper, lower = (_distance_to_half_circle(own) for own in _seen_from_moons(x))
+        return torch.where(lower.abs() < upper.abs(), lower, upper)[:, None]
 
 
 def _on_moon(lower: Tensor, angle: Tensor) -> Tensor:
@@ -76,8 +79,14 @@ def _on_moon(lower: Tensor, angle: Tensor) -> Tensor:
     return torch.stack([x, y], 1)
 
 
+def _seen_from_moons(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Points `(B, 2)` where the upper moon, or the lower one, is the upper unit half circle."""
+    origin, turn = x.new_tensor([0.0, 0.0]), x.new_tensor([1.0, 0.5])
+    return x - origin, turn - x
+
+
 def _distance_to_half_circle(x: Tensor) -> Tensor:
-    """Distance `(B,)` of points `(B, 2)` to the upper half of the unit circle."""
-    on_arc = (x.norm(dim=1) - 1).abs()
+    """Distance `(B,)` of points `(B, 2)` to the upper half unit circle, negative inside it."""
+    from_arc = x.norm(dim=1) - 1
     nearest_tip = torch.stack([x[:, 0].abs() - 1, x[:, 1]], 1).norm(dim=1)
-    return torch.where(x[:, 1] >= 0, on_arc, nearest_tip)
+    return torch.where(x[:, 1] >= 0, from_arc, nearest_tip)

@@ -4,6 +4,10 @@ The network predicts the noise ε in x_s = √ᾱ_s x + √(1-ᾱ_s) ε of step 
 ᾱ_s = Π (1 - β_i) with β rising linearly, or the velocity √ᾱ_s ε - √(1-ᾱ_s) x (Salimans and
 Ho 2022). Its time is s/S: 0 is data, 1 is noise.
 
+An ancestral step adds noise of the posterior's variance β̃_s (`fixed_small`), which is right for
+data of no width, or of the forward step's β_s (`fixed_large`), right for data of variance 1
+(section 3.2).
+
 Axes: C steps of a chunk, R rows, B batch, d coordinates, S diffusion steps.
 """
 
@@ -39,6 +43,8 @@ class DDPMConfig(RegressionConfig):
     """What the network predicts; velocity is √ᾱ ε - √(1-ᾱ) x, which ddim prefers."""
     sampler: Literal["ancestral", "ddim"] = "ancestral"
     """ancestral takes every step with new noise; ddim is deterministic (Song et al. 2021)."""
+    variance: Literal["fixed_small", "fixed_large"] = "fixed_small"
+    """Variance of an ancestral step's noise: the posterior's β̃_s, or the forward step's β_s."""
     ddim_steps: PositiveInt = 50
     """Network evaluations of ddim, evenly spaced."""
 
@@ -66,7 +72,7 @@ class DDPMConfig(RegressionConfig):
 
     def initial_fit(self) -> dict[str, Any]:
         """Everything here that determines a trained p_0; the rest may differ between points."""
-        return self._initial_fit({"sampler", "ddim_steps"})
+        return self._initial_fit({"sampler", "variance", "ddim_steps"})
 
 
 class DDPM(Regression):
@@ -142,14 +148,16 @@ class DDPM(Regression):
         before: int,
         generators: Sequence[torch.Generator],
     ) -> Tensor:
-        """From x_s to x at the step `before`: the posterior's mean and, if ancestral, its noise."""
+        """From x_s to x at the step `before`: the posterior's mean and, if ancestral, noise."""
         here, there = float(self.alpha_bar[step]), float(self.alpha_bar[before])
         data = (x - (1 - here) ** 0.5 * noise) / here**0.5
-        variance = 0.0
+        posterior = 0.0
         if self.config.sampler == "ancestral":
-            variance = (1 - there) / (1 - here) * (1 - here / there)
-        x = there**0.5 * data + (1 - there - variance) ** 0.5 * noise
-        if variance:
+            posterior = (1 - there) / (1 - here) * (1 - here / there)
+        x = there**0.5 * data + (1 - there - posterior) ** 0.5 * noise
+        if posterior:  # the last step adds none
+            large = self.config.variance == "fixed_large"
+            variance = 1 - here / there if large else posterior
             fresh = rng.normal(generators, (x.shape[1], *self.shape)).flatten(2)
             x = x + variance**0.5 * fresh
         return x

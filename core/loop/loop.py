@@ -24,7 +24,9 @@ from luceloop.core.loop.executor import Executor, LocalExecutor
 from luceloop.core.loop.fitting import Fitter
 from luceloop.core.loop.state import IterationResult, LoopState
 from luceloop.core.pool.gather import gather
+from luceloop.core.pool.own_metrics import OwnMetrics
 from luceloop.core.pool.quality import RealFeatures
+from luceloop.core.pool.reference import real_features
 from luceloop.core.pool.rows import Rows
 from luceloop.core.pool.sampler import ShardSampler
 from luceloop.core.pool.scoring import build_scorer
@@ -63,6 +65,7 @@ class Loop:
             config, self.rows, self.dataset, self.learner, device=device, cache=cache
         )
         self._check_quality()
+        self.own_metrics = OwnMetrics(config, self.dataset, device)
         pool, size = int(self.rows.pool.max()), config.sampling.shard_size
         if pool > MOST_SHARDS * size:
             allowed = f"makes more than {MOST_SHARDS} shards of a pool of {pool}"
@@ -71,11 +74,12 @@ class Loop:
 
     def _check_quality(self) -> None:
         wanted, images = self.config.quality, self.dataset.images
-        if wanted is None or images is None:
+        if wanted is None:
             return
-        fewest = min(int(self.rows.pool.min()), len(images))
+        real = self.dataset.size if images is None else len(images)
+        fewest = min(int(self.rows.pool.min()), real)
         if fewest <= wanted.neighbours:
-            allowed = f"must be below {fewest}, the images of the smaller of pool and data"
+            allowed = f"must be below {fewest}, the samples of the smaller of pool and data"
             raise ConfigError("quality.neighbours", wanted.neighbours, allowed)
 
     def run(
@@ -95,9 +99,8 @@ class Loop:
             if start.iteration < self.config.iterations:
                 raise ValueError(f"a loop of {start.iteration} iterations cannot be prolonged")
         executor = executor or LocalExecutor(self.fitter, self.sampler)
-        _ = (
-            self.law
-        )  # a reward that breaks its contract on real data fails before hours of training
+        # What breaks its contract on real data fails before hours of training.
+        _ = self.law, self.own_metrics.names()
         first = 0 if start is None else start.iteration + 1
         for iteration in range(first, self.config.iterations + 1):
             result = self._iterate(start, iteration, executor)
@@ -114,7 +117,8 @@ class Loop:
         tasks = self.tasks(iteration)
         results = executor.run_shards(self.learner.model(fitted.state), tasks)
         curate, real_bins = tasks[0].curate, torch.from_numpy(self.law.real_bins)
-        pool = gather(results, self.rows, iteration, curate, real_bins, self.real_features)
+        compared = self.real_features
+        pool = gather(results, self.rows, iteration, curate, real_bins, compared, self.own_metrics)
         count = len(self.rows.seeds)
         share = torch.full((count,), watch.seconds["fit"] / count, dtype=torch.float64)
         metrics = pool.metrics | {"seconds/fit": share}
@@ -143,16 +147,9 @@ class Loop:
 
     @functools.cached_property
     def real_features(self) -> RealFeatures | None:
-        """What the quality of images is measured against; None where it is not."""
+        """What quality is measured against; None where it is not."""
         wanted = self.config.quality
-        if wanted is None:
-            return None
-        features = []
-        for chunk in self.dataset.law_samples(cheap=True):
-            found = self.scorer(chunk.to(self.device)).features
-            assert found is not None
-            features.append(found.float())
-        return RealFeatures.of(torch.cat(features), wanted.samples, wanted.neighbours)
+        return None if wanted is None else real_features(wanted, self.scorer, self.device)
 
 
 def run_loop(config: PointConfig | SweepConfig, device: str = "cpu") -> Iterator[IterationResult]:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from luceloop.core import rng
 from luceloop.core.pool import curation, metrics, quality
+from luceloop.core.pool.own_metrics import OwnMetrics
 from luceloop.core.pool.rows import Rows
 from luceloop.core.pool.shards import ShardResult
 
@@ -38,6 +39,7 @@ def gather(
     curate: bool,
     real_bins: Tensor,
     real: quality.RealFeatures | None = None,
+    own: OwnMetrics | None = None,
 ) -> Pool:
     """Put the shards of a pool together.
 
@@ -47,7 +49,11 @@ def gather(
         iteration: t.
         curate: whether samples were chosen.
         real_bins: shares of the reward bins under p_ref, float64 `(Q,)`.
-        real: the features that images are compared with, where they are.
+        real: what the pool's quality is measured against, where it is.
+        own: the user's metrics, where there are any.
+
+    Raises:
+        LoopError: if a metric of the user's breaks its contract.
     """
     results, features = [], None
     for result in shards:
@@ -66,6 +72,9 @@ def gather(
     for stage in results[0].seconds:
         spent = sum(result.seconds[stage] for result in results) / len(rows.seeds)
         pool_metrics[f"seconds/{stage}"] = torch.full((len(rows.seeds),), spent).double()
+    if own is not None:
+        shown = torch.cat([result.shown for result in results], 1)
+        pool_metrics |= own.of(shown, rows.pool)
     preview = torch.cat([result.preview for result in results], 1)
     rewards = [result.reward for result in results if result.reward is not None]
     return Pool(pool_metrics, kept, preview, torch.cat(rewards, 1) if rewards else None)

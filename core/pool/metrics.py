@@ -153,10 +153,16 @@ class PoolStatistics:
         return metrics
 
 
-def metric_names(n_classes: int, supremum: float | None, quality: bool = False) -> list[str]:
+IMAGE_QUALITY = ("frechet_distance", "precision", "recall")
+"""Distances of images to the real data; see `core.pool.quality`."""
+VECTOR_QUALITY = (*IMAGE_QUALITY, "sliced_wasserstein", "width_ratio")
+"""Distances of vectors."""
+
+
+def metric_names(n_classes: int, supremum: float | None, quality: Sequence[str] = ()) -> list[str]:
     """Names of the metrics of a loop, for data with `n_classes` and a reward with r*.
 
-    `quality` adds those of images.
+    `quality` are those of the distances to the real data that are measured.
 
     The margins to bounds come on top, `core.theory.bounds.applicable`.
     """
@@ -173,8 +179,7 @@ def metric_names(n_classes: int, supremum: float | None, quality: bool = False) 
         names += ["exp_reward_mean", "exp_reward_var"]
     if n_classes:
         names += [*(f"class_fraction/{i}" for i in range(n_classes)), "class_entropy"]
-    if quality:
-        names += ["frechet_distance", "precision", "recall"]
+    names += quality
     return names + [f"seconds/{stage}" for stage in ("generate", "score", "curate", "fit")]
 
 

@@ -1,8 +1,9 @@
-"""Quality of pools of generated samples in a feature space, against real samples.
+"""Quality of pools of generated samples: how far they are from real ones.
 
-The Fréchet distance needs only `FeatureMoments`, which every shard reduces its samples to, so that
-a pool never has to be in one place. Precision and recall compare samples themselves, and are meant
-for a part of a pool that fits on one device.
+Vectors are compared as they are, images in the feature space of a network. The Fréchet distance and
+the width need only moments, which every shard reduces its samples to, so that a pool never has to
+be in one place. Precision, recall and the sliced Wasserstein distance compare samples themselves,
+the first ones of a pool.
 
 Axes: R rows, N samples, F features; M samples of another set.
 """
@@ -15,9 +16,15 @@ import torch
 from torch import Tensor
 
 from luceloop.core import rng
+from luceloop.core.pool.sliced import Slices
+from luceloop.core.pool.width import ClassMoments, width_ratio
 
 CHUNK = 2**9
 """Samples whose distances to all others are held at a time."""
+REAL_SLICED = 8
+"""Real samples of the sliced distance for each one of the pool: they should add little noise."""
+MOST_COORDINATES = 1024
+"""The most coordinates that a vector may have where its quality is measured; moments are square."""
 
 
 @dataclass(frozen=True)
@@ -150,19 +157,37 @@ class RealFeatures:
     covariance: Tensor
     """`(F, F)`."""
     neighbourhoods: Neighbourhoods
+    slices: Slices | None
+    """The same samples along random directions; None for images."""
+    variance: Tensor | None
+    """Of each real class, for the width `(C,)`; None for images."""
 
     @classmethod
-    def of(cls, features: Tensor, samples: int, neighbours: int) -> RealFeatures:
+    def of(
+        cls, features: Tensor, samples: int, neighbours: int, spread: ClassMoments | None = None
+    ) -> RealFeatures:
         """Moments of all real features `(N, F)`, balls about some of them.
+
+        Args:
+            features: of the real samples.
+            samples: how many of them pools are compared with, sample by sample.
+            neighbours: k of the balls.
+            spread: of the real samples, of which there is one row; None for images.
 
         Raises:
             ValueError: if there are not more than `neighbours` real samples.
         """
         everything = torch.ones(1, len(features), dtype=torch.bool, device=features.device)
         moments = FeatureMoments.of(features[None], everything)
-        chosen = torch.randperm(len(features), generator=rng.stream(0, "quality"))[:samples]
-        balls = Neighbourhoods.of(features[chosen.to(features.device)].cpu(), neighbours)
-        return cls(moments.mean[0].cpu(), moments.covariance[0].cpu(), balls)
+        order = torch.randperm(len(features), generator=rng.stream(0, "quality"))
+        chosen = features[order[:samples].to(features.device)].cpu()
+        balls = Neighbourhoods.of(chosen, neighbours)
+        mean, covariance = moments.mean[0].cpu(), moments.covariance[0].cpu()
+        if spread is None:
+            return cls(mean, covariance, balls, None, None)
+        more = features[order[: REAL_SLICED * samples].to(features.device)].cpu()
+        variance = spread.squares[0] / spread.count[0].clamp_min(1)
+        return cls(mean, covariance, balls, Slices.of(more), variance)
 
 
 @dataclass(frozen=True)
@@ -172,10 +197,16 @@ class ShardFeatures:
     moments: FeatureMoments
     some: Tensor
     """Features of the first samples of the pool, as far as they are in this shard `(R, M, F)`."""
+    spread: ClassMoments | None
+    """Of vectors within their classes; None for images."""
 
     def __add__(self, after: ShardFeatures) -> ShardFeatures:
         """Of both shards together; `after` is the later one."""
-        return ShardFeatures(self.moments + after.moments, torch.cat([self.some, after.some], 1))
+        spread = None
+        if self.spread is not None and after.spread is not None:
+            spread = self.spread + after.spread
+        some = torch.cat([self.some, after.some], 1)
+        return ShardFeatures(self.moments + after.moments, some, spread)
 
 
 def quality_metrics(features: ShardFeatures, pool: Tensor, real: RealFeatures) -> dict[str, Tensor]:
@@ -188,12 +219,16 @@ def quality_metrics(features: ShardFeatures, pool: Tensor, real: RealFeatures) -
     """
     moments = features.moments
     distance = frechet_distance(moments.mean, moments.covariance, real.mean, real.covariance)
-    pairs = [
-        precision_recall(real.neighbourhoods, row[:size])
-        for row, size in zip(features.some, pool.tolist(), strict=True)
-    ]
+    rows = [row[:size] for row, size in zip(features.some, pool.tolist(), strict=True)]
+    pairs = [precision_recall(real.neighbourhoods, row) for row in rows]
     precision, recall = torch.tensor(pairs, dtype=torch.float64).T
-    return {"frechet_distance": distance, "precision": precision, "recall": recall}
+    metrics = {"frechet_distance": distance, "precision": precision, "recall": recall}
+    if real.slices is not None:
+        sliced = [real.slices.distance(row) for row in rows]
+        metrics["sliced_wasserstein"] = torch.tensor(sliced, dtype=torch.float64)
+    if real.variance is not None and features.spread is not None:
+        metrics["width_ratio"] = width_ratio(features.spread, real.variance)
+    return metrics
 
 
 def _root(matrix: Tensor) -> Tensor:

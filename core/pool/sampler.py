@@ -24,8 +24,9 @@ from luceloop.core.pool import curation
 from luceloop.core.pool.metrics import PoolStatistics
 from luceloop.core.pool.quality import FeatureMoments, ShardFeatures
 from luceloop.core.pool.rows import Rows
-from luceloop.core.pool.scoring import Scorer
+from luceloop.core.pool.scoring import Scorer, Scores
 from luceloop.core.pool.shards import Shard, ShardResult, ShardTask
+from luceloop.core.pool.width import ClassMoments
 
 
 class ShardSampler:
@@ -41,6 +42,7 @@ class ShardSampler:
     ) -> None:
         self.config, self.rows, self.scorer = config, rows, scorer
         self.learner, self.device = learner, device
+        self._shown = max((each.samples for each in config.metrics.values()), default=0)
 
     def __call__(self, model: Mapping[str, Tensor], task: ShardTask) -> ShardResult:
         """Generate, score and, if asked, curate one shard of p_t's pool.
@@ -62,7 +64,7 @@ class ShardSampler:
         reward = scores.reward.reshape(x.shape[:2])
         mask = self._positions(shard) < self.rows.pool[:, None].to(self.device)
         statistics = self._statistics(reward, scores.classes, mask, task.edges)
-        features = self._features(scores.features, mask, shard)
+        features = self._features(scores, mask, shard)
         watch.lap("score")
         kept, kept_reward, draws = self._curate(x, reward, mask, task)
         watch.lap("curate")
@@ -75,6 +77,7 @@ class ShardSampler:
             preview=preview.cpu().clone(),
             reward=reward.where(mask, torch.nan).cpu() if iteration == 0 else None,
             features=features,
+            shown=x[:, : max(0, self._shown - shard.start)].cpu().clone(),
             seconds=watch.seconds,
         )
 
@@ -101,15 +104,23 @@ class ShardSampler:
             edges.to(self.device),
         ).cpu()
 
-    def _features(
-        self, features: Tensor | None, mask: Tensor, shard: Shard
-    ) -> ShardFeatures | None:
-        if self.config.quality is None or features is None:
+    def _features(self, scores: Scores, mask: Tensor, shard: Shard) -> ShardFeatures | None:
+        if self.config.quality is None or scores.features is None:
             return None
-        features = features.float().reshape(*mask.shape, -1)
+        features = scores.features.float().reshape(*mask.shape, -1)
         some = features[:, : max(0, self.config.quality.samples - shard.start)]
         moments = FeatureMoments.of(features, mask).cpu()
-        return ShardFeatures(moments, some.cpu().clone())
+        return ShardFeatures(moments, some.cpu().clone(), self._spread(scores, mask))
+
+    def _spread(self, scores: Scores, mask: Tensor) -> ClassMoments | None:
+        """Within classes, of which all samples are one where there are none."""
+        if scores.across is None:
+            return None
+        classes = torch.zeros_like(mask, dtype=torch.int64)
+        if scores.classes is not None:
+            classes = scores.classes.reshape(mask.shape)
+        across = scores.across.reshape(*mask.shape, -1)
+        return ClassMoments.of(across, classes, mask, max(1, self.scorer.n_classes))
 
     def _curate(
         self, x: Tensor, reward: Tensor, mask: Tensor, task: ShardTask

@@ -5,6 +5,7 @@ Axes: B samples.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ from luceloop.core.config.point import PointConfig
 from luceloop.core.data.base import RealData
 from luceloop.core.errors import ConfigError
 from luceloop.core.io.places import Folder
+from luceloop.core.pool.quality import MOST_COORDINATES
 from luceloop.core.rewards.base import BaseReward
 
 
@@ -28,7 +30,9 @@ class Scores(NamedTuple):
     classes: Tensor | None
     """int64 `(B,)`; None where there are no classes."""
     features: Tensor | None
-    """`(B, F)`, of the network that quality is measured by; None where there is none."""
+    """What quality compares `(B, F)`: vectors themselves, or what a network sees of images."""
+    across: Tensor | None = None
+    """Coordinates of vectors in which a class is wide or narrow `(B, W)`."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,8 @@ class Scorer:
     base_reward: BaseReward
     classifier: Classifier | None
     inception: Inception | None
+    measures_vectors: bool = False
+    """Whether the quality of vectors is measured."""
 
     @property
     def n_classes(self) -> int:
@@ -59,7 +65,10 @@ class Scorer:
         own = None if self.inception is None else self.inception(x)
         if self.classifier is None:
             classes = self.dataset.classify(x) if self.dataset.n_classes else None
-            return Scores(self.base_reward(x), classes, own)
+            reward = self.base_reward(x)
+            if self.measures_vectors:
+                return Scores(reward, classes, x.flatten(1), self.dataset.across(x))
+            return Scores(reward, classes, own)
         features, logits = self.classifier(x)
         reward = self.base_reward(logits if self.base_reward.reads_logits else x)
         return Scores(reward, logits.argmax(1), features if own is None else own)
@@ -85,7 +94,8 @@ def build_scorer(config: PointConfig, device: str = "cpu", cache: Folder | None 
         )
     inception = _inception(config.quality, dataset, classifier, device)
     names = dataset.class_names if classifier else None
-    return Scorer(dataset, config.reward.build(dataset, names), classifier, inception)
+    vectors = config.quality is not None and dataset.images is None
+    return Scorer(dataset, config.reward.build(dataset, names), classifier, inception, vectors)
 
 
 def _inception(
@@ -95,10 +105,21 @@ def _inception(
     if config is None:
         return None
     if dataset.images is None:
-        raise ConfigError("quality", config.model_dump(), "needs data of images")
+        _check_vectors(config, dataset)
+        return None
     if config.inception is not None:
         return Inception(config.inception, device)
     if classifier is None:
         allowed = "needs a classifier's features, or quality.inception"
         raise ConfigError("quality", config.model_dump(), allowed)
     return None
+
+
+def _check_vectors(config: QualityConfig, dataset: RealData) -> None:
+    """Refuse to measure vectors by a network, or so long ones that their moments are too large."""
+    if config.inception is not None:
+        raise ConfigError("quality.inception", config.inception, "needs data of labelled images")
+    if math.prod(dataset.shape) > MOST_COORDINATES:
+        allowed = f"samples have {dataset.shape}; without labels of images at most "
+        allowed += f"{MOST_COORDINATES} coordinates can be compared"
+        raise ConfigError("quality", config.model_dump(), allowed)

@@ -68,6 +68,8 @@ class ShardResult:
     reward: Tensor | None
     """At t=0: base rewards of all samples `(R, B)`, NaN beyond a row's pool."""
     features: ShardFeatures | None
-    """Where the quality of images is measured."""
+    """Where quality is measured."""
+    shown: Tensor
+    """First samples of the shard, for metrics of the user's own `(R, N, ...)`."""
     seconds: dict[str, float]
     """Time spent by stage."""

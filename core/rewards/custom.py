@@ -73,7 +73,7 @@ class CheckedReward:
                 f"reward {self.name} returned {shape} for samples {tuple(x.shape)}; "
                 f"it must return one number a sample, a tensor of shape ({len(x)},)"
             )
-        reward = reward.detach().to(torch.float32)
+        reward = reward.detach().to(x.device, torch.float32)
         if not reward.isfinite().all():
             bad = int((~reward.isfinite()).sum())
             raise LoopError(f"reward {self.name} is NaN or infinite on {bad} of {len(x)} samples")

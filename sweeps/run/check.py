@@ -10,7 +10,7 @@ import torch
 from luceloop.core.config.sweep import SweepConfig
 from luceloop.core.errors import ConfigError
 from luceloop.core.loop.loop import Loop
-from luceloop.core.pool.metrics import metric_names
+from luceloop.core.pool.metrics import IMAGE_QUALITY, VECTOR_QUALITY, metric_names
 from luceloop.core.theory.bounds import applicable
 from luceloop.sweeps.run.resources import allocate_for, check_fits
 from luceloop.sweeps.search.space import check_objectives, check_space
@@ -45,7 +45,11 @@ def check(config: SweepConfig, here: bool = True) -> int:
 
 def _metric_names(loop: Loop) -> set[str]:
     config, supremum = loop.config, loop.scorer.supremum
-    names = set(metric_names(loop.scorer.n_classes, supremum, config.quality is not None))
+    quality: tuple[str, ...] = ()
+    if config.quality is not None:
+        quality = VECTOR_QUALITY if loop.dataset.images is None else IMAGE_QUALITY
+    names = set(metric_names(loop.scorer.n_classes, supremum, quality))
+    names |= set(loop.own_metrics.names())
     if config.iterations:
         names |= {f"margin/{name}" for name in applicable(config.lam, config.k, supremum)}
     if not (config.iterations and int(loop.rows.kept.max())):

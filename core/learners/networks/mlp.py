@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -14,10 +16,17 @@ from torch.nn import functional
 
 from luceloop.core import rng
 
+Activation = Literal["silu", "selu"]
+"""Names of the hidden units' activations."""
+ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
+    "silu": functional.silu,
+    "selu": functools.partial(functional.selu, inplace=True),
+}
+
 
 @dataclass(frozen=True)
 class EnsembleMLP:
-    """R perceptrons v(t, x) with SELU units, the shape of torchcfm's `MLP(time_varying=True)`.
+    """R perceptrons v(t, x), the shape of torchcfm's `MLP(time_varying=True)`.
 
     A row's outputs and gradients are bitwise those it would have alone, so ensembles of any
     composition agree.
@@ -28,6 +37,8 @@ class EnsembleMLP:
     width: int
     depth: int
     """Hidden layers."""
+    activation: Activation = "silu"
+    """Of the hidden units; torchcfm's are SELU."""
     batched: bool = True
 
     def training(
@@ -70,5 +81,5 @@ class EnsembleMLP:
         for i in range(last + 1):
             h = torch.baddbmm(parameters[f"bias{i}"], h, parameters[f"weight{i}"])
             if i < last:
-                h = functional.selu(h, inplace=True)
+                h = ACTIVATIONS[self.activation](h)
         return h[:, :count, : self.dim]

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from luceloop.core.fields import File, Finite, PositiveInt
 from luceloop.core.learners.base import LearnerConfig
+from luceloop.core.learners.networks.mlp import Activation
 from luceloop.core.learners.networks.unet import UNetConfig
 
 
@@ -47,6 +48,8 @@ class RegressionConfig(LearnerConfig):
     """Vectors: hidden units of a layer; whole SIMD vectors, so a seed ignores its neighbours."""
     depth: PositiveInt = 3
     """Vectors: hidden layers."""
+    activation: Activation = "silu"
+    """Vectors: of the hidden units; selu, torchcfm's, blurs narrow classes."""
     unet: UNetConfig = UNetConfig()
     """Images: the network."""
     precision: Literal["fp32", "bf16"] = "fp32"

@@ -28,7 +28,7 @@ def build_network(config: RegressionConfig, shape: tuple[int, ...], device: str)
         if config.checkpoint is not None:
             allowed = "is for images: it holds a U-Net"
             raise ConfigError("learner.checkpoint", config.checkpoint, allowed)
-        return EnsembleMLP(shape[0], config.width, config.depth)
+        return EnsembleMLP(shape[0], config.width, config.depth, config.activation)
     if len(shape) != 3 or shape[1] != shape[2]:
         raise ConfigError("data", shape, "must be vectors (d,) or images (channels, size, size)")
     halvings = len(config.unet.multipliers) - 1

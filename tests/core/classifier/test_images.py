@@ -21,7 +21,7 @@ from luceloop.core.config.point import PointConfig
 from luceloop.core.data.images import ImageData
 from luceloop.core.errors import ConfigError
 from luceloop.core.loop.loop import Loop, run_loop
-from luceloop.core.pool.metrics import metric_names
+from luceloop.core.pool.metrics import IMAGE_QUALITY, metric_names
 from luceloop.core.pool.quality import precision_recall
 from luceloop.core.pool.scoring import build_scorer
 from luceloop.core.theory.real_law import real_law
@@ -305,7 +305,7 @@ def test_pickers_of_a_digit_lose_the_others(cache):
     keys = {"curation": {"k": 4, "beta": 20}, "kept_size": 200, "iterations": 3, "lam": math.inf}
     results = list(Loop(_config(**QUALITY, **keys), cache=cache).run())
     first, last = results[0].metrics, results[-1].metrics
-    assert set(QUALITY_METRICS) <= set(metric_names(10, 1.0, True)) & set(first)
+    assert set(QUALITY_METRICS) <= set(metric_names(10, 1.0, IMAGE_QUALITY)) & set(first)
     # p_0 is real images, and 150 of those against 150 others; then one digit in ten is left.
     assert (first["precision"] > 0.75).all() and (first["recall"] > 0.75).all()
     assert (last["recall"] < 0.3).all()

@@ -37,6 +37,7 @@ LEARNERS: dict[str, LearnerConfig] = {
     ),
     "ddpm by ddim": DDPMConfig(**DIFFUSION, sampler="ddim", ddim_steps=4, ema=0.5),
     "otcfm, default network": OTCFMConfig(steps=8, initial_steps=30),
+    "otcfm, SELU units": OTCFMConfig(**SMALL, activation="selu"),
 }
 
 
@@ -71,6 +72,7 @@ LEARNING: dict[str, LearnerConfig] = {
         timesteps=100,
         prediction="velocity",
         sampler="ddim",
+        ema=0.99,
     ),
     "otcfm from scratch": OTCFMConfig(
         steps=600, initial_steps=600, batch_size=128, width=32, depth=2, init="scratch"

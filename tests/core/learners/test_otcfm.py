@@ -92,6 +92,9 @@ def test_sigma_scatters_points_about_their_paths():
 # --- training
 
 
+UNITS = {"silu": nn.SiLU, "selu": nn.SELU}
+
+
 @dataclass
 class Reference:
     """One row's network as a module, trained by `torch.optim.Adam`."""
@@ -101,15 +104,15 @@ class Reference:
     average: list[Tensor]
 
     @classmethod
-    def of(cls, weights: State, row: int, lr: float) -> Reference:
+    def of(cls, weights: State, row: int, config: OTCFMConfig) -> Reference:
         layers: list[nn.Module] = []
         for i in range(len(weights) // 2):
             weight, bias = weights[f"weight{i}"][row], weights[f"bias{i}"][row]
             linear = nn.Linear(*weight.shape)
             linear.weight.data, linear.bias.data = weight.T.clone(), bias[0].clone()
-            layers += [linear, nn.SELU()]
+            layers += [linear, UNITS[config.activation]()]
         module = nn.Sequential(*layers[:-1])
-        optimizer = torch.optim.Adam(module.parameters(), lr=lr)
+        optimizer = torch.optim.Adam(module.parameters(), lr=config.lr)
         return cls(module, optimizer, [p.detach().clone() for p in module.parameters()])
 
     def step(self, batch: Batch, row: int, clip: float | None, ema: float | None) -> float:
@@ -138,7 +141,14 @@ class Reference:
 
 @pytest.mark.parametrize(
     "keys",
-    [{}, {"clip": 0.3}, {"ema": 0.8}, {"sigma": 0.1, "depth": 1}, {"carry_optimizer": True}],
+    [
+        {},
+        {"activation": "selu"},
+        {"clip": 0.3},
+        {"ema": 0.8},
+        {"sigma": 0.1, "depth": 1},
+        {"carry_optimizer": True},
+    ],
     ids=str,
 )
 def test_an_ensemble_trains_like_separate_modules(keys):
@@ -149,7 +159,7 @@ def test_an_ensemble_trains_like_separate_modules(keys):
     second = learner.fit(first.state, training, SEEDS, 1)
     weights = learner.network.initialize(SEEDS, 0)
     for row in range(3):
-        reference = Reference.of(weights, row, config.lr)
+        reference = Reference.of(weights, row, config)
         for fitted, steps, iteration in ((first, 7, 0), (second, 6, 1)):
             if iteration and not config.carry_optimizer:
                 reference.optimizer = torch.optim.Adam(reference.module.parameters(), config.lr)
