@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from luceloop.analysis.starts import WIDEST
 from luceloop.core.config.parsing import plain_config
 from luceloop.core.config.search import ObjectiveConfig, SearchConfig
+from luceloop.core.loop.loop import run_loop
 from luceloop.core.pool.rows import training_sizes
 from luceloop.sweeps.presets import preset_names
 from luceloop.sweeps.presets.reading import read_config
@@ -44,6 +46,19 @@ def test_the_papers_sizes(name, iterations):
     sizes = training_sizes(read_config(name, ["lam=1"]).point, 5000)
     assert (sizes.real, sizes.kept, sizes.pool) == (5000, 5000, 10_000)
     assert point.k == 2 and point.beta == 10
+
+
+@pytest.mark.parametrize("name", ["demo", "mog", "mog-search", "mog-ddpm", "moons", "moons-ddpm"])
+def test_p_0_is_about_as_wide_as_the_data(name, record_property):
+    config = read_config(name, ["iterations=0", "seeds=1"])
+    assert config.point.quality is not None
+    first = next(run_loop(config))
+    width = float(first.metrics["width_ratio"])
+    record_property("width_ratio", width)
+    print(f"{name}: p_0 has width_ratio {width:.3f}")
+    # One seed of 4,000 or more samples: the ratio's own error is below 2 %.
+    assert 0.9 < width <= WIDEST, width
+    assert float(first.metrics["precision"]) > 0.9 and float(first.metrics["recall"]) > 0.9
 
 
 @pytest.mark.parametrize("name", ["cifar10-airplane", "cifar10-confidence"])
