@@ -55,12 +55,12 @@ class CustomData(RealData):
         return modes
 
     def draw(self, size: int, generator: torch.Generator) -> Tensor:
-        """What the user's `draw` returns.
+        """What the user's `draw` returns, on the CPU.
 
         Raises:
             LoopError: if it raises anything.
         """
-        return self._asking(lambda: self.dataset.draw(size, generator))
+        return self._asking(lambda: self.dataset.draw(size, generator).cpu())
 
     def classify(self, x: Tensor) -> Tensor:
         """What the user's `classify` returns, on the samples' device.
