@@ -53,10 +53,11 @@ def tidy(rows: Sequence[tuple[Any, ...]], searched: Sequence[str]) -> pd.DataFra
 
 def load_table(tracking_uri: str, sweep: str) -> pd.DataFrame:
     """The whole tidy table: every seed's rows, then the aggregates over seeds."""
-    curves = load_curves(find_runs(tracking_uri, sweep))
+    runs = find_runs(tracking_uri, sweep)
+    curves = load_curves(runs)
     if curves.empty:
         return curves
-    return pd.concat([curves, aggregate(curves)], ignore_index=True)
+    return pd.concat([curves, aggregate(curves, runs.suprema)], ignore_index=True)
 
 
 def write_table(table: pd.DataFrame, file: Path) -> None:

@@ -84,7 +84,7 @@ def _points(
     runs: SweepRuns, curves: pd.DataFrame, forecasts: Mapping[int, Forecast]
 ) -> list[PointCurves]:
     seeds = curves.groupby("point")["seed"].nunique()
-    by_point = dict(list(aggregate(curves).groupby("point")))
+    by_point = dict(list(aggregate(curves, runs.suprema).groupby("point")))
     return [
         PointCurves(
             index,

@@ -78,6 +78,12 @@ class SweepRuns:
     seeds: list[Run]
 
     @property
+    def suprema(self) -> dict[int, float]:
+        """r* of the points' rewards, by index, where it is known."""
+        tags = {index: run.data.tags.get(labels.SUPREMUM) for index, run in self.points.items()}
+        return {index: float(text) for index, text in tags.items() if text is not None}
+
+    @property
     def searched(self) -> list[str]:
         """Dotted keys that the sweep varies."""
         tags = next(iter(self.points.values())).data.tags

@@ -45,6 +45,14 @@ class RewardConfig(Strict, ABC):
     is_cheap: ClassVar[bool] = True
     """Whether scoring costs so little that forecasts may score many samples."""
 
+    def least_upper_bound(self) -> float | None:
+        """r*, the reward's supremum, as far as it is known without data; None if it is not.
+
+        Raises:
+            ConfigError: if custom code is unusable.
+        """
+        return None
+
     @abstractmethod
     def build(self, dataset: RealData, class_names: Sequence[str] | None) -> BaseReward:
         """The reward of samples of a dataset.

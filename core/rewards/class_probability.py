@@ -19,6 +19,10 @@ class ClassProbabilityConfig(RewardConfig):
     label: int = Field(0, ge=0)
     """The class."""
 
+    def least_upper_bound(self) -> float:
+        """1, as of every probability."""
+        return 1.0
+
     def build(self, dataset: RealData, class_names: Sequence[str] | None) -> ClassifierReward:
         """The reward, if there is a classifier that knows the class.
 

@@ -22,12 +22,23 @@ class CustomRewardConfig(Custom, RewardConfig):
 
     is_cheap: ClassVar[bool] = False
 
+    def least_upper_bound(self) -> float | None:
+        """The `supremum` that the user's function has, if it does.
+
+        Raises:
+            ConfigError: if it cannot be imported or made, or is no reward.
+        """
+        return self._checked().supremum
+
     def build(self, dataset: RealData, class_names: Sequence[str] | None) -> CheckedReward:
         """The user's function, held to its contract.
 
         Raises:
             ConfigError: if it cannot be imported or made, or is no reward.
         """
+        return self._checked()
+
+    def _checked(self) -> CheckedReward:
         return check_reward(self.name, plugins.build("reward.name", self.name, self.args))
 
 

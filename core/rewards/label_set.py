@@ -19,6 +19,10 @@ class LabelSetConfig(RewardConfig):
     labels: tuple[Annotated[int, Field(ge=0, strict=True)], ...] = Field(min_length=1)
     """The classes."""
 
+    def least_upper_bound(self) -> float:
+        """1, as of every probability."""
+        return 1.0
+
     def build(self, dataset: RealData, class_names: Sequence[str] | None) -> ClassifierReward:
         """The reward, if there is a classifier that knows the class.
 

@@ -15,6 +15,10 @@ class MaxConfidenceConfig(RewardConfig):
 
     name: Literal["max_confidence"] = "max_confidence"
 
+    def least_upper_bound(self) -> float:
+        """1, as of every probability."""
+        return 1.0
+
     def build(self, dataset: RealData, class_names: Sequence[str] | None) -> ClassifierReward:
         """The reward, if there is a classifier that knows the class.
 

@@ -27,6 +27,10 @@ class ModeDistanceConfig(RewardConfig):
     r_min: Finite = Field(1.0, ge=0)
     """Radius within which the reward is at its maximum, 0."""
 
+    def least_upper_bound(self) -> float:
+        """0, the reward near the mode."""
+        return 0.0
+
     def build(self, dataset: RealData, class_names: Sequence[str] | None) -> ModeDistance:
         """The reward about the given centre or mode.
 

@@ -77,6 +77,14 @@ def applicable(lam: float, k: float, supremum: float | None) -> list[str]:
     return ["theorem_2_3", *mixing]
 
 
+def is_identity(beta: float, lam: float, k: float) -> bool:
+    """Whether the bounds of a point are equalities, which noise alone breaks half the time.
+
+    Nothing is preferred where β=0 or K=1, and nothing that was kept is trained on where λ=0.
+    """
+    return beta == 0 or lam == 0 or k == 1
+
+
 class Bounds:
     """The bounds of one point.
 

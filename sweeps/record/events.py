@@ -32,6 +32,8 @@ class PointBegun:
     point: int
     values: Mapping[str, Any]
     """Searched keys and their values."""
+    supremum: float | None = None
+    """r*, the least upper bound of the point's reward; None where it is not known."""
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,8 @@ class Point:
     """How it ended; None while it runs."""
     reason: str = ""
     """Why it failed or was stopped."""
+    supremum: float | None = None
+    """r*, the least upper bound of its reward; None where it is not known."""
 
     @property
     def last(self) -> int:
@@ -68,10 +70,12 @@ class Ledger:
         """Without the file: a copy, as Tune makes of all it is given, can only be read."""
         return self.__dict__ | {"_file": None}
 
-    def begin_point(self, index: int, values: Mapping[str, Any]) -> None:
-        """Record that a point was chosen."""
+    def begin_point(
+        self, index: int, values: Mapping[str, Any], supremum: float | None = None
+    ) -> None:
+        """Record that a point was chosen, and the least upper bound of its reward, if known."""
         if index not in self.points:
-            self._append(PointBegun(index, dict(values)))
+            self._append(PointBegun(index, dict(values), supremum))
 
     def add_iteration(self, index: int, iteration: int, metrics: Row) -> bool:
         """Record one iteration; False if it was on record already."""
@@ -116,8 +120,8 @@ class Ledger:
 
     def _apply(self, event: Event) -> None:
         match event:
-            case PointBegun(index, values):
-                self.points[index] = Point(index, dict(values))
+            case PointBegun(index, values, supremum):
+                self.points[index] = Point(index, dict(values), supremum=supremum)
             case IterationDone(index, iteration, _, metrics):
                 self.points[index].rows[iteration] = metrics
             case PointEnded(index, status, _, reason):

@@ -13,12 +13,15 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from luceloop.analysis.statistics import gap, over_seeds
+from luceloop.analysis.starts import describe_starts
+from luceloop.analysis.statistics import over_seeds
+from luceloop.analysis.verdicts import SplitGap, at, split_gap
 from luceloop.core.config.naming import point_name
 from luceloop.core.config.parsing import at_point
 from luceloop.core.config.sweep import SweepConfig
 from luceloop.core.io.places import Folder
-from luceloop.core.theory.forecast import forecast
+from luceloop.core.pool.ranges import count_classes, metric_range
+from luceloop.core.theory.forecast import Forecast, forecast
 from luceloop.sweeps.record.ledger import Ledger, Point
 from luceloop.sweeps.search import objective
 
@@ -53,16 +56,15 @@ def name_of(config: SweepConfig, point: Point) -> str:
 
 
 @dataclass(frozen=True)
-class Gap:
+class PointGap:
     """How far a point's mean over seeds is from its forecast, at the last iteration."""
 
     metric: str
     forecast: float
-    standard_errors: float | None
-    """None where the seeds have no spread, or there is only one."""
+    gap: SplitGap
 
 
-def forecast_gaps(config: SweepConfig, ledger: Ledger, cache: Folder) -> dict[int, Gap]:
+def forecast_gaps(config: SweepConfig, ledger: Ledger, cache: Folder) -> dict[int, PointGap]:
     """The gaps of the points that have run to their end.
 
     They are in the first objective's metric, or in the mean reward if that one has no forecast.
@@ -79,10 +81,16 @@ def forecast_gaps(config: SweepConfig, ledger: Ledger, cache: Folder) -> dict[in
         metric = "reward_mean"
     gaps = {}
     for index, found in forecasts.items():
-        measured = ledger.points[index].rows[ended[index].iterations][metric]
-        expected = float(found.curves[metric][-1])
-        gaps[index] = Gap(metric, expected, gap(np.array(measured), expected))
+        gaps[index] = _gap(ledger.points[index], ended[index].iterations, metric, found)
     return gaps
+
+
+def _gap(point: Point, last: int, metric: str, found: Forecast) -> PointGap:
+    row = point.rows[last]
+    expected = float(found.curves[metric][-1])
+    ends = metric_range(metric, count_classes(row), point.supremum)
+    simulated = at(found.finite_n.get(metric), last)
+    return PointGap(metric, expected, split_gap(np.array(row[metric]), expected, simulated, *ends))
 
 
 def sweep_table(
@@ -90,7 +98,7 @@ def sweep_table(
     ledger: Ledger,
     total: int,
     most: int | None = None,
-    gaps: Mapping[int, Gap] | None = None,
+    gaps: Mapping[int, PointGap] | None = None,
 ) -> Table:
     """All points with their state; of more than `most`, the running and the newest ones."""
     metric = config.search.objective[0].metric
@@ -100,7 +108,9 @@ def sweep_table(
     table.add_column(f"{metric} (mean ± std of {len(config.point.seeds)} seeds)", justify="right")
     if gaps:
         table.add_column(f"forecast of {next(iter(gaps.values())).metric}", justify="right")
-        table.add_column("gap in standard errors", justify="right")
+        table.add_column("mean minus forecast (95 % interval)")
+        if any(gap.gap.learner is not None for gap in gaps.values()):
+            table.add_column("of it the learner's")
     table.add_column("state")
     points = list(ledger.points.values())
     if most is not None and len(points) > most:
@@ -115,7 +125,7 @@ def sweep_table(
             name_of(config, point),
             f"{max(point.last, 0)}/{config.point.iterations}",
             spread(config, point),
-            *(_gap_cells(gaps.get(point.index)) if gaps else ()),
+            *(_gap_cells(gaps, point.index) if gaps else ()),
             Text(state, style),
         )
     if total > len(ledger.points):
@@ -123,18 +133,23 @@ def sweep_table(
     return table
 
 
-def _gap_cells(gap: Gap | None) -> tuple[str, str]:
-    if gap is None:
-        return "", ""
-    errors = gap.standard_errors
-    return f"{gap.forecast:.4g}", "" if errors is None else f"{errors:+.1f}"
+def _gap_cells(gaps: Mapping[int, PointGap], index: int) -> list[str]:
+    split = any(gap.gap.learner is not None for gap in gaps.values())
+    if index not in gaps:
+        return [""] * (3 if split else 2)
+    found = gaps[index]
+    cells = [f"{found.forecast:.4g}", found.gap.whole.words]
+    learner = found.gap.learner
+    return [*cells, "" if learner is None else learner.words] if split else cells
 
 
 def remarks(config: SweepConfig, ledger: Ledger) -> list[str]:
-    """Lines beneath the table: why points failed, and which a search found best."""
+    """Lines beneath the table: how fair the start was, why points failed, which are best."""
     ended = [point for point in ledger.points.values() if point.status]
     bad = [point for point in ended if point.status in ("failed", "lost")]
-    lines = [f"{name_of(config, point)} {point.status}: {point.reason}" for point in bad]
+    started = [point.rows[0] for point in ledger.points.values() if 0 in point.rows]
+    lines = describe_starts(started)
+    lines += [f"{name_of(config, point)} {point.status}: {point.reason}" for point in bad]
     wanted = config.search.objective
     done = [p for p in ended if p.status == "done" and objective.is_measured(wanted, p)]
     if config.search.sampler == "grid":

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import ray
 from ray import tune
 
@@ -44,7 +47,8 @@ class Trials:
         self._checkpoints.remove(point.index for point in points if point.status)
 
     def _tuner(self, stopper: EarlyStop, recorder: Recorder) -> tune.Tuner:
-        searcher = PointSearcher(self._config.search, self._ledger, self._assign, self._length)
+        search, ledger = self._config.search, self._ledger
+        searcher = PointSearcher(search, ledger, self._assign, self._length, self._supremum)
         filesystem, where = for_ray(self._folder.tune)
         return tune.Tuner(
             tune.with_resources(Trial, self._allocation.bundles()),
@@ -69,6 +73,10 @@ class Trials:
     def _length(self, point: Point) -> int:
         """The last iteration of a point, T."""
         return at_point(self._config, point.values).iterations
+
+    def _supremum(self, values: Mapping[str, Any]) -> float | None:
+        """r* of a point, if known."""
+        return at_point(self._config, values).reward.least_upper_bound()
 
     def _assign(self, point: Point) -> TrialSetup:
         """What the trial of a point is given."""

@@ -24,13 +24,13 @@ def falls_behind(search: SearchConfig, ledger: Ledger, point: Point, iteration: 
         return ""
     sign = 1 if first.mode == "max" else -1
     rivals = [
-        sign * objective.at_iteration(first, ledger.points[index].rows[iteration])
-        for index in learns_from(search, point.index)
-        if first.metric in ledger.points[index].rows.get(iteration, {})
+        sign * objective.at_iteration(first, rival.rows[iteration], rival.supremum)
+        for rival in (ledger.points[index] for index in learns_from(search, point.index))
+        if first.metric in rival.rows.get(iteration, {})
     ]
     if len(rivals) < rule.min_trials:
         return ""
-    value = objective.at_iteration(first, point.rows[iteration])
+    value = objective.at_iteration(first, point.rows[iteration], point.supremum)
     bar = float(np.quantile(rivals, rule.quantile))
     if sign * value >= bar:
         return ""

@@ -9,12 +9,18 @@ import numpy as np
 from luceloop.analysis.statistics import over_seeds
 from luceloop.core.config.search import ObjectiveConfig
 from luceloop.core.errors import ConfigError
+from luceloop.core.pool.ranges import count_classes, metric_range
 from luceloop.sweeps.record.events import Row
 from luceloop.sweeps.record.ledger import Point
 
 
-def at_iteration(objective: ObjectiveConfig, row: Row) -> float:
+def at_iteration(objective: ObjectiveConfig, row: Row, supremum: float | None = None) -> float:
     """The objective at one iteration.
+
+    Args:
+        objective: what is wanted.
+        row: metrics of the iteration.
+        supremum: r* of the point's reward, if known.
 
     Raises:
         ConfigError: if the loop has no such metric, or one seed has no spread.
@@ -30,7 +36,8 @@ def at_iteration(objective: ObjectiveConfig, row: Row) -> float:
         case "median" | "min" | "max":
             return float(getattr(np, objective.over_seeds)(values))
         case statistic:
-            return float(over_seeds(values)[statistic])
+            ends = metric_range(objective.metric, count_classes(row), supremum)
+            return float(over_seeds(values, *ends)[statistic])
 
 
 def is_measured(objectives: Iterable[ObjectiveConfig], point: Point) -> bool:
@@ -47,6 +54,7 @@ def of_point(objective: ObjectiveConfig, point: Point) -> float:
     rows = {i: row for i, row in sorted(point.rows.items()) if objective.metric in row}
     if objective.at == "best":
         best = max if objective.mode == "max" else min
-        return best(at_iteration(objective, row) for row in rows.values())
+        return best(at_iteration(objective, row, point.supremum) for row in rows.values())
     wanted = max(rows) if objective.at == "last" else objective.at
-    return at_iteration(objective, rows[max((i for i in rows if i <= wanted), default=max(rows))])
+    reached = max((i for i in rows if i <= wanted), default=max(rows))
+    return at_iteration(objective, rows[reached], point.supremum)

@@ -88,7 +88,8 @@ class OptunaSuggestions:
             for iteration, row in sorted(point.rows.items()):
                 if single.metric not in row:
                     continue
-                trial.report(objective.at_iteration(single, row), iteration)
+                value = objective.at_iteration(single, row, point.supremum)
+                trial.report(value, iteration)
             self._study.tell(trial, state=optuna.trial.TrialState.PRUNED)
         else:
             self._study.tell(trial, [objective.of_point(o, point) for o in self._search.objective])

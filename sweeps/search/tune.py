@@ -23,6 +23,7 @@ class PointSearcher(Searcher):
         ledger: what is on record, written as points begin.
         assign: what the trial of a point is given.
         length: the last iteration of a point, T.
+        supremum: r*, if known, of a point with these values of the searched keys.
     """
 
     def __init__(
@@ -31,10 +32,11 @@ class PointSearcher(Searcher):
         ledger: Ledger,
         assign: Callable[[Point], TrialSetup],
         length: Callable[[Point], int],
+        supremum: Callable[[Mapping[str, Any]], float | None] = lambda values: None,
     ) -> None:
         super().__init__()
         self._search, self._ledger = search, ledger
-        self._assign, self._length = assign, length
+        self._assign, self._length, self._supremum = assign, length, supremum
         self._suggestions = build_suggestions(search, ledger)
         self._index = 0
 
@@ -54,7 +56,8 @@ class PointSearcher(Searcher):
             index, ledger = self._index, self._ledger
             if any(ledger.points[i].status is None for i in learns_from(self._search, index)):
                 return None
-            ledger.begin_point(index, self._suggestions.get(index))
+            values = self._suggestions.get(index)
+            ledger.begin_point(index, values, self._supremum(values))
             self._index += 1
             point = ledger.points[index]
             if point.status is None and point.rows:
@@ -102,7 +105,8 @@ class EarlyStop(FIFOScheduler):
         if isinstance(report, FailureReport):
             return str(FIFOScheduler.CONTINUE)
         index, iteration = report.index, report.iteration
-        point = Point(index, {}, {iteration: report.metrics})
+        supremum = self._ledger.points[index].supremum
+        point = Point(index, {}, {iteration: report.metrics}, supremum=supremum)
         reason = falls_behind(self._search, self._ledger, point, iteration)
         if not reason:
             return str(FIFOScheduler.CONTINUE)

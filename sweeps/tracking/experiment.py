@@ -112,6 +112,11 @@ class Experiment:
             self._client.log_batch(run, metrics=metrics[first : first + BATCH])
             self.answered = time.monotonic()
 
+    def set_tag(self, run: str, name: str, value: str) -> None:
+        """Set a tag of a run."""
+        self._client.set_tag(run, name, value)
+        self.answered = time.monotonic()
+
     def log_file(self, run: str, path: Path, folder: str | None = None) -> None:
         """Attach a file, or all files of a folder."""
         if path.is_dir():

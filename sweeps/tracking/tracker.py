@@ -13,13 +13,12 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from luceloop.analysis import labels
 from luceloop.analysis.statistics import over_seeds
 from luceloop.core.config.parsing import at_point
 from luceloop.core.config.point import PointConfig
 from luceloop.core.errors import one_line
+from luceloop.core.pool.ranges import count_classes, metric_range
 from luceloop.sweeps.record.events import Event, IterationDone, PointBegun, PointEnded, Row
 from luceloop.sweeps.record.folders import Output, SweepFolder
 from luceloop.sweeps.record.ledger import Ledger
@@ -156,6 +155,8 @@ class Tracker:
             if isinstance(event, PointBegun):
                 self._points[event.point] = at_point(self._identity.config, event.values)
             run = experiment.point_run(event.point, self._point(event.point))
+            if isinstance(event, PointBegun) and event.supremum is not None:
+                experiment.set_tag(run, labels.SUPREMUM, str(event.supremum))
             if isinstance(event, IterationDone):
                 for target, rows in self._curves(experiment, run, event):
                     metrics[target] += rows
@@ -177,7 +178,8 @@ class Tracker:
         self, experiment: Experiment, run: str, event: IterationDone
     ) -> Iterable[tuple[str, list[Metric]]]:
         point, row = self._point(event.point), event.metrics
-        yield run, _metrics(aggregates(row), event)
+        supremum = self._ledger.points[event.point].supremum
+        yield run, _metrics(aggregates(row, supremum), event)
         for position, seed in enumerate(point.seeds):
             values = {name: per_seed[position] for name, per_seed in row.items()}
             yield experiment.seed_run(event.point, point, seed), _metrics(values, event)
@@ -203,13 +205,17 @@ class Tracker:
         return self._points[index]
 
 
-def aggregates(row: Row) -> dict[str, float]:
-    """`<metric>.<statistic>` of one iteration, over seeds."""
-    return {
-        labels.aggregate_name(name, statistic): float(value)
-        for name, per_seed in row.items()
-        for statistic, value in over_seeds(np.array(per_seed)).items()
-    }
+def aggregates(row: Row, supremum: float | None = None) -> dict[str, float]:
+    """`<metric>.<statistic>` of one iteration, over seeds.
+
+    The number of seeds is not among them: it is a parameter, and would be a flat chart.
+    """
+    n_classes, found = count_classes(row), dict[str, float]()
+    for name, per_seed in row.items():
+        over = over_seeds(per_seed, *metric_range(name, n_classes, supremum))
+        del over["n"]
+        found |= {labels.aggregate_name(name, each): float(value) for each, value in over.items()}
+    return found
 
 
 def _metrics(values: dict[str, float], event: IterationDone) -> list[Metric]:
