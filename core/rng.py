@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,9 +18,20 @@ def stream(
     seed: int, purpose: str, iteration: int = 0, shard: int = 0, device: str = "cpu"
 ) -> torch.Generator:
     """A fresh generator at the start of the stream with this name."""
+    return torch.Generator(device).manual_seed(_number(seed, purpose, iteration, shard))
+
+
+def array_stream(
+    seed: int, purpose: str, iteration: int = 0, shard: int = 0
+) -> np.random.Generator:
+    """A fresh NumPy generator at the start of the stream with this name."""
+    return np.random.Generator(np.random.SFC64(_number(seed, purpose, iteration, shard)))
+
+
+def _number(seed: int, purpose: str, iteration: int, shard: int) -> int:
     name = f"{seed}/{purpose}/{iteration}/{shard}".encode()
     digest = hashlib.blake2b(name, digest_size=8).digest()
-    return torch.Generator(device).manual_seed(int.from_bytes(digest, "little") >> 1)
+    return int.from_bytes(digest, "little") >> 1
 
 
 def streams(

@@ -64,6 +64,8 @@ class RealData(ABC):
     """Shape of one sample."""
     n_classes: int = 0
     """Classes or modes that `classify` tells apart; 0 where it tells none."""
+    finite: bool = False
+    """Whether seeds draw without replacement from a fixed set, which is all of `law_samples`."""
 
     @abstractmethod
     def draw(self, size: int, generator: torch.Generator) -> Tensor:

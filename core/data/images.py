@@ -25,6 +25,8 @@ class ImageData(RealData):
     What class a generated image has only a classifier can tell: see `core.pool.scoring`.
     """
 
+    finite = True
+
     def __init__(
         self,
         images: LabelledImages,

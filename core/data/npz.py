@@ -62,6 +62,8 @@ class ArrayData(RealData):
     Labels, where given, make the classes: a sample has the class of the nearest labelled one.
     """
 
+    finite = True
+
     def __init__(self, x: Tensor, labels: np.ndarray | None, size: int) -> None:
         self.x, self.size = x, size
         self.shape = tuple(x.shape[1:])

@@ -9,16 +9,20 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor
 
 from luceloop.core.pool.rows import Rows
 from luceloop.core.theory.law import RewardLaw
+from luceloop.core.theory.selection import Array
+
+Number = TypeVar("Number", float, Array)
+"""One run's, or an array of many runs'."""
 
 
-def lemma_2_2(mean: float, variance: float, k: float) -> float:
+def lemma_2_2(mean: Number, variance: Number, k: float) -> Number:
     """Least E_{t+1}[w]/w* without real data (λ=∞), from the moments at t."""
     return mean + (1 - 1 / k) * variance
 
@@ -53,7 +57,7 @@ class Bounded:
     side: Literal["lower", "upper"]
     title: str
 
-    def margin(self, value: float, bound: float) -> float:
+    def margin(self, value: Number, bound: Number | float) -> Number:
         """How far `value` is on the right side of `bound`; negative where it is violated."""
         return value - bound if self.side == "lower" else bound - value
 
@@ -112,11 +116,11 @@ class Bounds:
                 self._fixed["theorem_2_4"] = divergence
                 self._fixed["theorem_2_4_sup"] = ratio * mean
 
-    def after(self, mean: float, variance: float) -> dict[str, float]:
+    def after(self, mean: Number, variance: Number) -> dict[str, Number | float]:
         """The bounds at t+1 where E_t[w]/w* and Var_t[w]/w*² are these."""
         if "lemma_2_2" in self.names:
             return {"lemma_2_2": lemma_2_2(mean, variance, self._k)}
-        return dict(self._fixed)
+        return {**self._fixed}
 
 
 class Margins:

@@ -13,17 +13,19 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from luceloop.core.config.point import PointConfig
 from luceloop.core.io.places import Folder
 from luceloop.core.theory.bounds import Bounds
-from luceloop.core.theory.finite_n import FiniteN
+from luceloop.core.theory.finite_n import FiniteN, simulate
 from luceloop.core.theory.law import RewardLaw
-from luceloop.core.theory.population import kl_divergence, limit, population
+from luceloop.core.theory.law_metrics import law_metrics
+from luceloop.core.theory.population import limit, population
 from luceloop.core.theory.real_law import law_key, real_law
+from luceloop.core.theory.resampling import draws
 from luceloop.core.theory.selection import Array
 
 
@@ -52,6 +54,10 @@ def forecast(
     points: Sequence[PointConfig],
     laws: Sequence[RewardLaw] | None = None,
     cache: Folder | None = None,
+    replicates: int = 0,
+    *,
+    most_draws: float = math.inf,
+    seed: int = 0,
 ) -> list[Forecast]:
     """Forecast the curves of configuration points, those that share much together.
 
@@ -59,11 +65,16 @@ def forecast(
         points: configurations without a search.
         laws: each point's law; that of its real data with p_0 = p_ref if not given.
         cache: folder of trained classifiers, for laws that are not given.
+        replicates: of a perfect learner at finite n, which are simulated for every point.
+        most_draws: samples that the replicates of all points together may draw, about; a point that
+            would draw more than its share is not simulated.
+        seed: names the random streams of the replicates.
 
     Raises:
         LoopError: if a reward breaks its contract.
-        ConfigError: if data or a reward cannot be built.
+        ConfigError: if data or a reward cannot be built, or sizes cannot be simulated.
     """
+    share = most_draws / max(len(points), 1)
     by_law: dict[int | str, list[int]] = defaultdict(list)
     for index, point in enumerate(points):
         by_law[law_key(point) if laws is None else id(laws[index])].append(index)
@@ -76,6 +87,10 @@ def forecast(
         for group in alike.values():
             together = _forecast(law, [points[index] for index in group])
             found |= dict(zip(group, together, strict=True))
+        for index in members if replicates else []:
+            if replicates * draws(law, points[index]) <= share:
+                scattered = simulate(law, points[index], replicates, seed)
+                found[index] = replace(found[index], finite_n=scattered)
     return [found[index] for index in range(len(points))]
 
 
@@ -104,7 +119,7 @@ def _point(
     rows: Sequence[Array],
     kept: Array,
 ) -> Forecast:
-    curves = statistics.metrics(np.array(rows))
+    curves = law_metrics(np.array(rows), law, statistics.centre)
     if point.lam > 0:
         curves["kept_reward_mean"] = np.append(kept[:-1], np.nan)
     bounds = {}
@@ -116,18 +131,18 @@ def _point(
             name: np.array([math.nan, *(at[name] for at in after[:-1])]) for name in bound.names
         }
     end = limit(law.reward, law.initial, law.reference, point.beta, point.lam, point.k)
-    limits = {} if end is None else statistics.metrics(statistics.of(end[:, None])[None, :, 0])
+    limits = (
+        {} if end is None else law_metrics(statistics.of(end[:, None]).T, law, statistics.centre)
+    )
     return Forecast(curves, bounds, {name: float(curve[0]) for name, curve in limits.items()})
 
 
 class _Statistics:
-    """The metrics of laws on given levels, from F linear statistics of them."""
+    """The F linear statistics that the metrics of laws on given levels need."""
 
     def __init__(self, law: RewardLaw, beta: float) -> None:
-        self._law = law
-        self.reward = law.reward
-        self._centre = float(law.reference @ law.reward)
-        columns = [law.reward - self._centre, (law.reward - self._centre) ** 2]
+        self.reward, self.centre = law.reward, law.mean
+        columns = [law.reward - self.centre, (law.reward - self.centre) ** 2]
         if law.supremum is not None:
             columns += [law.exp_reward(beta), law.exp_reward(beta) ** 2]
         ratio = np.where(law.reference > 0, law.reference, 1.0)[:, None]
@@ -137,28 +152,3 @@ class _Statistics:
         """Statistics `(F, P)` of laws `(L, P)`."""
         found: Array = self._matrix.T @ laws
         return found
-
-    def metrics(self, statistics: Array) -> dict[str, Array]:
-        """Metrics `(T+1,)` by name, from the statistics `(T+1, F)` of a point."""
-        law = self._law
-        sizes = [2, 2 if law.supremum is not None else 0, len(law.edges) + 1]
-        reward, exp_reward, bins, classes = np.split(statistics, np.cumsum(sizes), axis=1)
-        metrics = {
-            "reward_mean": self._centre + reward[:, 0],
-            "reward_std": _variance(reward).clip(0) ** 0.5,
-        }
-        if law.supremum is not None:
-            metrics["exp_reward_mean"] = exp_reward[:, 0]
-            metrics["exp_reward_var"] = _variance(exp_reward).clip(0)
-        metrics["reward_kl"] = kl_divergence(bins, law.real_bins)
-        if classes.shape[1]:
-            metrics |= {f"class_fraction/{i}": share for i, share in enumerate(classes.T)}
-            logs = np.log(np.where(classes > 0, classes, 1.0))
-            metrics["class_entropy"] = -(classes * logs).sum(1)
-        return metrics
-
-
-def _variance(moments: Array) -> Array:
-    """Variances `(T+1,)` from first and second moments `(T+1, 2)`."""
-    variance: Array = moments[:, 1] - moments[:, 0] ** 2
-    return variance

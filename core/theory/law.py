@@ -45,6 +45,14 @@ class RewardLaw:
     """r*, if known."""
     edges: Array
     """Upper ends of all reward bins but the last `(Q-1,)`."""
+    samples: int = 0
+    """Equally likely real samples that p_ref is made of; 0 where that is not known."""
+    initial_samples: int = 0
+    """The same of p_0."""
+    size: int | None = None
+    """Real samples that each seed draws, data.size; None where that is not known."""
+    finite: bool = False
+    """Whether the real data is these very samples, of which seeds draw without replacement."""
 
     @classmethod
     def of(
@@ -53,6 +61,9 @@ class RewardLaw:
         classes: NDArray[np.int64] | None,
         n_classes: int,
         supremum: float | None,
+        *,
+        size: int | None = None,
+        finite: bool = False,
     ) -> RewardLaw:
         """The law of equally likely real samples, with p_0 = p_ref.
 
@@ -61,6 +72,8 @@ class RewardLaw:
             classes: of each sample `(N,)`, if the data has classes.
             n_classes: C.
             supremum: r*, if known.
+            size: real samples that each seed draws, if known.
+            finite: whether seeds draw from these very samples, without replacement.
         """
         level, index, count = np.unique(reward, return_inverse=True, return_counts=True)
         shares = csr_array((len(level), n_classes))
@@ -68,7 +81,18 @@ class RewardLaw:
             each = np.full(len(reward), 1 / len(reward))
             shares = csr_array((each, (index, classes)), shape=shares.shape)
         weights = count / len(reward)
-        return cls(level, weights, weights, shares, supremum, _edges(level, weights))
+        return cls(
+            level,
+            weights,
+            weights,
+            shares,
+            supremum,
+            _edges(level, weights),
+            samples=len(reward),
+            initial_samples=len(reward),
+            size=size,
+            finite=finite,
+        )
 
     def starting_from(self, reward: Array) -> RewardLaw:
         """The same real data, p_0 being the law of these rewards `(N,)`."""
@@ -79,7 +103,12 @@ class RewardLaw:
         initial[np.searchsorted(union, level)] = count / len(reward)
         nothing = csr_array((len(union), 0))
         return replace(
-            self, reward=union, reference=reference, initial=initial, sparse_classes=nothing
+            self,
+            reward=union,
+            reference=reference,
+            initial=initial,
+            sparse_classes=nothing,
+            initial_samples=len(reward),
         )
 
     @property
@@ -92,6 +121,11 @@ class RewardLaw:
     def starts_at_reference(self) -> bool:
         """Whether p_0 = p_ref."""
         return self.initial is self.reference
+
+    @property
+    def mean(self) -> float:
+        """The mean reward of the real data."""
+        return float(self.reference @ self.reward)
 
     def exp_reward(self, beta: float) -> Array:
         """e^{β(r - r*)} `(L,)`, for laws that know r*."""
