@@ -16,6 +16,7 @@ from luceloop.analysis.colors import color
 from luceloop.analysis.results import PointCurves
 from luceloop.analysis.statistics import band
 from luceloop.core.theory.bounds import BOUNDS
+from luceloop.core.theory.finite_n import FiniteN
 from luceloop.core.theory.forecast import Forecast
 
 MARKERS = "os^Dv<>P"
@@ -28,13 +29,16 @@ LABELS = {
     "exp_reward_mean": "E[exp β(r - r*)]",
     "exp_reward_var": "Var[exp β(r - r*)]",
     "kept_reward_mean": "mean reward of the kept",
-    "frechet_distance": "Fréchet distance to real images",
+    "frechet_distance": "Fréchet distance to the real data",
     "precision": "precision (realism)",
     "recall": "recall (coverage)",
+    "sliced_wasserstein": "sliced W2 distance to the real data",
+    "width_ratio": "width of the classes / of the real ones",
     "class_entropy": "entropy of the class shares (nats)",
     "loss": "training loss",
 }
 FORECAST: dict[str, Any] = {"ls": "--", "lw": 1.0, "zorder": 1.9}
+FINITE_N: dict[str, Any] = {"alpha": 0.35, "lw": 0.0, "hatch": "////", "facecolor": "none"}
 BOUND: dict[str, Any] = {"ls": ":", "lw": 1.0, "zorder": 1.8}
 WIDE_SWEEP = 12
 """Points beyond which curves are drawn thin, without bands or legend entries for each."""
@@ -43,7 +47,8 @@ WIDE_SWEEP = 12
 def draw_curve(ax: Axes, points: Sequence[PointCurves], metric: str) -> Axes:
     """One metric over iterations: a line per point, its 95 % interval over seeds as a band.
 
-    Beneath: dashed, the forecast; dotted, the theorems' bounds.
+    Beneath: dashed, the forecast; dotted, the theorems' bounds; hatched, where 95 % of single seeds
+    of a perfect learner lie at the sweep's own sample sizes.
     """
     crowded = len(points) > WIDE_SWEEP
     for point in points:
@@ -75,9 +80,17 @@ def _draw_forecast(
             label = None if crowded else point.label
             style = {"lw": 0.8 if crowded else 1.6, "label": label}
         ax.plot(range(len(found.curves[metric])), found.curves[metric], color=tint, **style)
+    if not crowded and metric in found.finite_n:
+        _hatch(ax, found.finite_n[metric], tint)
     if not crowded:
         for curve in _bounds_on(found, metric).values():
             ax.plot(range(len(curve)), curve, color=tint, **BOUND)
+
+
+def _hatch(ax: Axes, scatter: FiniteN, tint: str) -> None:
+    """Where single seeds of a perfect learner lie."""
+    iterations = range(len(scatter.low))
+    ax.fill_between(iterations, scatter.low, scatter.high, edgecolor=tint, zorder=1.5, **FINITE_N)
 
 
 def _bounds_on(found: Forecast, metric: str) -> dict[str, np.ndarray]:
@@ -93,6 +106,11 @@ def _explain_lines(ax: Axes, points: Sequence[PointCurves], metric: str, crowded
     measured = any(not point.aggregates.empty for point in points)
     if measured and any(metric in each.curves for each in found):
         ax.plot([], [], color="0.4", label="forecast: perfect learner, n=∞", **FORECAST)
+    scatters = [each.finite_n[metric] for each in found if metric in each.finite_n]
+    if scatters and not crowded:
+        at = " or ".join(dict.fromkeys(scatter.at for scatter in scatters))
+        label = f"95 % of seeds of a perfect learner, {at}"
+        ax.fill_between([], [], [], edgecolor="0.4", label=label, **FINITE_N)
     if not crowded and any(_bounds_on(each, metric) for each in found):
         ax.plot([], [], color="0.4", label="bounds of the theorems", **BOUND)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import tempfile
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -23,6 +24,7 @@ from luceloop.core.config.point import PointConfig
 from luceloop.core.errors import ConfigError
 from luceloop.core.io.places import Folder
 from luceloop.core.pool.rows import training_sizes
+from luceloop.core.theory.finite_n import FiniteN
 from luceloop.core.theory.forecast import Forecast, forecast
 from luceloop.core.theory.real_law import real_law
 
@@ -57,7 +59,13 @@ def load_configs(runs: SweepRuns) -> dict[int, PointConfig]:
 
 
 def forecast_from(
-    runs: SweepRuns, points: Mapping[int, PointConfig], cache: Folder | None = None
+    runs: SweepRuns,
+    points: Mapping[int, PointConfig],
+    cache: Folder | None = None,
+    *,
+    replicates: int = 0,
+    limits: bool = False,
+    most_draws: float = math.inf,
 ) -> dict[int, list[Forecast]]:
     """Forecasts that start from a sweep's measured p_0, one for each of its seeds, by index.
 
@@ -68,6 +76,9 @@ def forecast_from(
         points: what is forecast; each needs a point of the sweep with the same data, learner of p_0
             and reward.
         cache: folder of trained classifiers, where rewards need one.
+        replicates: of a perfect learner at finite n, shared among the seeds of a point.
+        limits: as in `forecast`.
+        most_draws: as in `forecast`, for all points and seeds together.
 
     Raises:
         ConfigError: if the sweep has none, or the rewards of its p_0 are not in the store.
@@ -80,9 +91,18 @@ def forecast_from(
     found: dict[int, list[Forecast]] = {index: [] for index in points}
     for source, members in sources.items():
         chosen = [points[index] for index in members]
-        for reward in _initial_reward(runs, source):
+        rewards = _initial_reward(runs, source)
+        for number, reward in enumerate(rewards):
             law = real_law(measured[source], cache=cache).starting_from(reward)
-            for index, each in zip(members, forecast(chosen, [law] * len(chosen)), strict=True):
+            of_seed = forecast(
+                chosen,
+                [law] * len(chosen),
+                replicates=math.ceil(replicates / len(rewards)),
+                limits=limits,
+                most_draws=most_draws * len(chosen) / (len(points) * len(rewards)),
+                seed=number,
+            )
+            for index, each in zip(members, of_seed, strict=True):
                 found[index].append(each)
     return found
 
@@ -115,15 +135,25 @@ def _refuse(runs: SweepRuns, wanted: Mapping[str, Any], there: Mapping[str, Any]
 
 
 def average(forecasts: Sequence[Forecast]) -> Forecast:
-    """The mean of the forecasts of several seeds; of limits, those that every seed has."""
+    """The mean of the forecasts of several seeds; of limits, those that every seed has.
+
+    At finite n, single seeds scatter about it as those of all p_0 together.
+    """
     if len(forecasts) == 1:
         return forecasts[0]
-    parts: list[dict[str, Any]] = []
+    parts: dict[str, dict[str, Any]] = {}
     for part in ("curves", "bounds", "limit"):
         each: list[dict[str, Any]] = [getattr(found, part) for found in forecasts]
         shared = [key for key in each[0] if all(key in other for other in each)]
-        parts.append({key: np.mean([other[key] for other in each], 0) for key in shared})
-    return Forecast(*parts)
+        parts[part] = {key: np.mean([other[key] for other in each], 0) for key in shared}
+    return Forecast(**parts, finite_n=_pooled(forecasts))
+
+
+def _pooled(forecasts: Sequence[Forecast]) -> dict[str, FiniteN]:
+    """How single seeds scatter, each from its own p_0; metrics that not every seed has left out."""
+    shared = [key for key in forecasts[0].finite_n if all(key in f.finite_n for f in forecasts)]
+    found = {key: FiniteN.pooled([f.finite_n[key] for f in forecasts]) for key in shared}
+    return {key: pooled for key, pooled in found.items() if pooled is not None}
 
 
 def forecast_table(
@@ -148,7 +178,13 @@ def forecast_table(
         flat = point.flat()
         cells = (_cell(flat.get(key, "")) for key in further)  # a searched mapping has no cell
         leading = sweep, index, point.beta, point.lam, point.k, *cells
-        labelled: list[tuple[Any, Forecast]] = [(pd.NA, average(forecasts[index]))]
+        mean = average(forecasts[index])
+        for metric, scattered in mean.finite_n.items():
+            rows += [
+                (*leading, pd.NA, t, f"finite_n/{metric}.{statistic}", value)
+                for t, statistic, value in scattered.statistics()
+            ]
+        labelled: list[tuple[Any, Forecast]] = [(pd.NA, mean)]
         labelled += zip(seeds, forecasts[index], strict=False)
         for seed, found in labelled:
             rows += [(*leading, seed, *value) for value in found.values()]

@@ -108,12 +108,12 @@ def _bounds_section(results: SweepResults) -> Iterable[str]:
     yield "<h2>The theorems' bounds</h2>"
     yield (
         '<p class="note">A margin is how far a value is on the right side of its bound; shown is '
-        "the retraining where its mean over seeds speaks most against the bound. A bound is violated "
-        "(red) if a one-sided Student test over the seeds says so at 5 %, divided among all "
-        "retrainings. Theorems are about infinitely many samples: as far as a perfect learner with "
-        "this sweep's sample sizes would be beyond a bound, seeds may be, too. Where λ=0, K=1 or "
-        "β=0 bounds are identities, and nothing is tested. 2.3 and 2.4 also assume that p_0 is the "
-        "law of the real data.</p>"
+        "the retraining where its mean over seeds speaks most against the bound. A bound is "
+        "violated (red) if a one-sided Student test over the seeds says so at 5 %, divided among "
+        "all retrainings. Theorems are about infinitely many samples: as far as a perfect learner "
+        "with this sweep's sample sizes would be beyond a bound, seeds may be, too. Where λ=0, "
+        "K=1 or β=0 bounds are identities, and nothing is tested. 2.3 and 2.4 also assume "
+        "that p_0 is the law of the real data.</p>"
     )
     rows = []
     for point in results.points:

@@ -14,6 +14,7 @@ from luceloop.analysis.statistics import aggregate
 from luceloop.analysis.store import SweepRuns, find_runs
 from luceloop.core.errors import ConfigError, LoopError
 from luceloop.core.io.places import Folder
+from luceloop.core.theory.finite_n import MOST_DRAWS, usual_replicates
 from luceloop.core.theory.forecast import Forecast, forecast
 
 Start = Literal["law", "measured", "off"]
@@ -104,6 +105,11 @@ def _forecasts(
     if start == "off":
         return {}
     configs = {index: config for index, config in load_configs(runs).items() if index in present}
+    replicates = usual_replicates(len(configs))
     if start == "measured":
-        return {i: average(found) for i, found in forecast_from(runs, configs, cache).items()}
-    return dict(zip(configs, forecast(list(configs.values()), cache=cache), strict=True))
+        by_seed = forecast_from(runs, configs, cache, replicates=replicates, most_draws=MOST_DRAWS)
+        return {i: average(found) for i, found in by_seed.items()}
+    found = forecast(
+        list(configs.values()), cache=cache, replicates=replicates, most_draws=MOST_DRAWS
+    )
+    return dict(zip(configs, found, strict=True))

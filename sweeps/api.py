@@ -10,6 +10,7 @@ results.plot("figures")
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ from luceloop.core.config.parsing import at_point, override, parse_config
 from luceloop.core.config.sweep import SweepConfig
 from luceloop.core.errors import LoopError, StorageError
 from luceloop.core.io.plugins import use_folder
+from luceloop.core.theory.finite_n import MOST_DRAWS, usual_replicates
 from luceloop.core.theory.forecast import forecast as forecast_points
 from luceloop.sweeps.console import console
 from luceloop.sweeps.presets.reading import read_config
@@ -151,12 +153,14 @@ def load(sweep: str = "latest", *, output: str | Path | None = None) -> SweepHan
     return SweepHandle(found.find(sweep), found)
 
 
-def forecast(config: Source, *overrides: str) -> pd.DataFrame:
+def forecast(config: Source, *overrides: str, replicates: int | None = None) -> pd.DataFrame:
     """What a perfect learner would do with infinitely many samples, and the theorems' bounds.
 
     Args:
         config: what is forecast.
         overrides: `key=value`, values in YAML.
+        replicates: seeds of a perfect learner at finite n that are simulated; if not given, 200 for
+            at most 24 points, where that takes little time.
 
     Returns:
         The tidy table of `luceloop forecast -o`: a row for each point, metric and iteration.
@@ -168,7 +172,12 @@ def forecast(config: Source, *overrides: str) -> pd.DataFrame:
     use_folder(Path.cwd())
     parsed = _config(config, overrides)
     points = dict(enumerate(planned_points(parsed)))
-    found = forecast_points(list(points.values()), cache=_output(None).cache)
+    found = forecast_points(
+        list(points.values()),
+        cache=_output(None).cache,
+        replicates=usual_replicates(len(points)) if replicates is None else replicates,
+        most_draws=MOST_DRAWS if replicates is None else math.inf,
+    )
     every = {index: [each] for index, each in enumerate(found)}
     return forecast_table(parsed.name, list(parsed.search.space), points, every, ())
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from luceloop.core import rng
 from luceloop.core.data.labelled import LabelledImages
-from luceloop.core.fields import Strict
+from luceloop.core.fields import PositiveInt, Strict
 
 MOST_CLASSES = 1000
 """The most classes a dataset may have; each is a metric of every seed and iteration."""
@@ -145,6 +145,8 @@ class DatasetConfig(Strict, ABC):
     """The part `data` of a configuration: which dataset, and what others must know of it."""
 
     name: str
+    size: PositiveInt | None = None
+    """Real samples of each seed; all there are if not given."""
 
     @abstractmethod
     def build(self) -> RealData:
@@ -153,6 +155,14 @@ class DatasetConfig(Strict, ABC):
         Raises:
             ConfigError: if a file or module is missing or does not hold a dataset.
         """
+
+    def sample_size(self, available: int) -> int:
+        """Real samples that each seed draws, without building the dataset.
+
+        Args:
+            available: samples of a fixed set.
+        """
+        return self.size or available
 
     def identity(self) -> dict[str, Any]:
         """What determines the samples, the contents of files included; names cached p_0."""

@@ -35,6 +35,14 @@ class CustomDataConfig(Custom, DatasetConfig):
             raise ConfigError("data.name", self.name, allowed)
         return made if isinstance(made, RealData) else CustomData(self.name, made)
 
+    def sample_size(self, available: int) -> int:
+        """What the user's dataset says, whatever it makes of `size`.
+
+        Raises:
+            ConfigError: if it cannot be imported or made, or is no dataset.
+        """
+        return self.build().size
+
     def identity(self) -> dict[str, Any]:
         """The settings and the source file."""
         return self.model_dump() | {"source": plugins.source_digest("data.name", self.name)}

@@ -23,7 +23,7 @@ from luceloop.core.theory.bounds import Bounds
 from luceloop.core.theory.finite_n import FiniteN, simulate
 from luceloop.core.theory.law import RewardLaw
 from luceloop.core.theory.law_metrics import law_metrics
-from luceloop.core.theory.population import limit, population
+from luceloop.core.theory.population import converge, limit, population
 from luceloop.core.theory.real_law import law_key, real_law
 from luceloop.core.theory.resampling import draws
 from luceloop.core.theory.selection import Array
@@ -38,7 +38,7 @@ class Forecast:
     bounds: dict[str, Array]
     """By name in `core.theory.bounds.BOUNDS` `(T+1,)`, from t=1."""
     limit: dict[str, float]
-    """Metrics of lim p_t; empty where it is not known in closed form."""
+    """Metrics of lim p_t; empty where it is not known in closed form and was not looked for."""
     finite_n: dict[str, FiniteN] = field(default_factory=dict)
     """By metric, how a perfect learner scatters at these sample sizes; empty if not simulated."""
 
@@ -56,6 +56,7 @@ def forecast(
     cache: Folder | None = None,
     replicates: int = 0,
     *,
+    limits: bool = False,
     most_draws: float = math.inf,
     seed: int = 0,
 ) -> list[Forecast]:
@@ -66,6 +67,7 @@ def forecast(
         laws: each point's law; that of its real data with p_0 = p_ref if not given.
         cache: folder of trained classifiers, for laws that are not given.
         replicates: of a perfect learner at finite n, which are simulated for every point.
+        limits: whether limits without a closed form are found by iterating the map.
         most_draws: samples that the replicates of all points together may draw, about; a point that
             would draw more than its share is not simulated.
         seed: names the random streams of the replicates.
@@ -85,7 +87,7 @@ def forecast(
         for index in members:
             alike[points[index].beta, points[index].iterations].append(index)
         for group in alike.values():
-            together = _forecast(law, [points[index] for index in group])
+            together = _forecast(law, [points[index] for index in group], limits)
             found |= dict(zip(group, together, strict=True))
         for index in members if replicates else []:
             if replicates * draws(law, points[index]) <= share:
@@ -94,7 +96,7 @@ def forecast(
     return [found[index] for index in range(len(points))]
 
 
-def _forecast(law: RewardLaw, points: Sequence[PointConfig]) -> list[Forecast]:
+def _forecast(law: RewardLaw, points: Sequence[PointConfig], limits: bool) -> list[Forecast]:
     """Points that share the law, β and T."""
     beta, iterations = points[0].beta, points[0].iterations
     law = law.reduced(beta, iterations)
@@ -102,14 +104,33 @@ def _forecast(law: RewardLaw, points: Sequence[PointConfig]) -> list[Forecast]:
     lam = np.array([point.lam for point in points])
     k = np.array([float(point.k) for point in points])
     laws = population(law.reward, law.initial, law.reference, beta, lam, k)
-    rows, kept = [], []
+    rows, kept, now = [], [], np.empty(0)
     for _, (now, chosen) in zip(range(iterations + 1), laws, strict=False):
         rows.append(statistics.of(now))
         kept.append(statistics.reward @ chosen)
+    ends = _limits(law, points, now if limits else None)
     return [
-        _point(law, point, statistics, [row[:, i] for row in rows], np.array(kept)[:, i])
+        _point(law, point, statistics, [row[:, i] for row in rows], np.array(kept)[:, i], ends[i])
         for i, point in enumerate(points)
     ]
+
+
+def _limits(
+    law: RewardLaw, points: Sequence[PointConfig], last: Array | None
+) -> list[Array | None]:
+    """The limit of each point's p_t `(L,)`: by a formula, or going on from `last` `(L, P)`."""
+    given = law.reward, law.initial, law.reference
+    found = [limit(*given, point.beta, point.lam, point.k) for point in points]
+    unknown = [i for i, end in enumerate(found) if end is None]
+    if last is None or not unknown:
+        return found
+    lam = np.array([points[i].lam for i in unknown])
+    k = np.array([float(points[i].k) for i in unknown])
+    start = last[:, unknown]
+    ends = converge(law.reward, start, law.reference, points[0].beta, lam, k)
+    for i, end in zip(unknown, ends.T, strict=True):
+        found[i] = None if np.isnan(end).any() else end
+    return found
 
 
 def _point(
@@ -118,6 +139,7 @@ def _point(
     statistics: _Statistics,
     rows: Sequence[Array],
     kept: Array,
+    end: Array | None,
 ) -> Forecast:
     curves = law_metrics(np.array(rows), law, statistics.centre)
     if point.lam > 0:
@@ -130,7 +152,6 @@ def _point(
         bounds = {
             name: np.array([math.nan, *(at[name] for at in after[:-1])]) for name in bound.names
         }
-    end = limit(law.reward, law.initial, law.reference, point.beta, point.lam, point.k)
     limits = (
         {} if end is None else law_metrics(statistics.of(end[:, None]).T, law, statistics.centre)
     )

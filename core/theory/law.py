@@ -49,8 +49,6 @@ class RewardLaw:
     """Equally likely real samples that p_ref is made of; 0 where that is not known."""
     initial_samples: int = 0
     """The same of p_0."""
-    size: int | None = None
-    """Real samples that each seed draws, data.size; None where that is not known."""
     finite: bool = False
     """Whether the real data is these very samples, of which seeds draw without replacement."""
 
@@ -62,7 +60,6 @@ class RewardLaw:
         n_classes: int,
         supremum: float | None,
         *,
-        size: int | None = None,
         finite: bool = False,
     ) -> RewardLaw:
         """The law of equally likely real samples, with p_0 = p_ref.
@@ -72,7 +69,6 @@ class RewardLaw:
             classes: of each sample `(N,)`, if the data has classes.
             n_classes: C.
             supremum: r*, if known.
-            size: real samples that each seed draws, if known.
             finite: whether seeds draw from these very samples, without replacement.
         """
         level, index, count = np.unique(reward, return_inverse=True, return_counts=True)
@@ -90,7 +86,6 @@ class RewardLaw:
             _edges(level, weights),
             samples=len(reward),
             initial_samples=len(reward),
-            size=size,
             finite=finite,
         )
 

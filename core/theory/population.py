@@ -18,6 +18,12 @@ from scipy.optimize import brentq
 
 from luceloop.core.theory.selection import Array, highest_present, log_weights, selection
 
+TOLERANCE, MOST_STEPS = 1e-8, 3000
+"""Of limits that are found by iterating the map: total variation that may be left, and retrainings
+after which they count as not found."""
+ROUNDING = 1e-14
+"""Total variation of a step that is rounding alone."""
+
 
 def population(
     reward: Array,
@@ -47,6 +53,41 @@ def population(
         kept /= kept.sum(0)  # else an error of the sum would grow by a factor of K
         yield law, kept
         law = (1 - synthetic) * reference[:, None] + synthetic * kept
+
+
+def converge(
+    reward: Array, start: Array, reference: Array, beta: float, lam: Array, k: Array
+) -> Array:
+    """Iterate the population map until its law stands still.
+
+    The distance that is left is estimated from the last two steps, as of a geometric series.
+
+    Args:
+        reward: levels `(L,)`, strictly ascending.
+        start: where to begin `(L, P)`.
+        reference: p_ref `(L,)`.
+        beta: from 0 to ∞.
+        lam: each point's λ `(P,)`, finite.
+        k: each point's K `(P,)`.
+
+    Returns:
+        The limits `(L, P)`, right to `TOLERANCE` in total variation; NaN where `MOST_STEPS` are not
+        enough.
+    """
+    density, synthetic = selection(reward, beta, k), synthetic_share(lam)
+    law, last = start, np.full(len(k), math.nan)
+    for _ in range(MOST_STEPS):
+        kept = law * density(law)
+        new = (1 - synthetic) * reference[:, None] + synthetic * (kept / kept.sum(0))
+        step = np.abs(new - law).sum(0) / 2
+        with np.errstate(divide="ignore", invalid="ignore"):
+            rate = step / last
+            left = np.where(rate < 1, step * rate / (1 - rate), math.inf)
+        law, last = new, step
+        done = (left < TOLERANCE) | (step < ROUNDING)
+        if done.all():
+            break
+    return np.where(done, law, math.nan)
 
 
 def synthetic_share(lam: Array) -> Array:

@@ -63,6 +63,5 @@ def _real_law(wanted: _Wanted, device: str, cache: Folder | None) -> RewardLaw:
         torch.cat(classes).numpy() if classes else None,
         scorer.n_classes,
         scorer.supremum,
-        size=scorer.dataset.size,
         finite=scorer.dataset.finite,
     )

@@ -103,6 +103,12 @@ def run(
     metavar="SWEEP",
     help="Start from the p_0 that this sweep trained, seed by seed.  [the real data's law]",
 )
+@click.option(
+    "--replicates",
+    metavar="N",
+    type=click.IntRange(min=0),
+    help="Simulate N seeds of a perfect learner at finite n.  [200, for at most 24 points; else 0]",
+)
 @figures_option
 @output_option
 def forecast(
@@ -110,6 +116,7 @@ def forecast(
     overrides: tuple[str, ...],
     file: Path | None,
     start: str | None,
+    replicates: int | None,
     figures: bool,
     output: Path | None,
 ) -> None:
@@ -117,7 +124,9 @@ def forecast(
     if file is not None:
         _check_ending(file, ".csv", ".parquet")
     parsed = configurations.read_config(config, list(overrides))
-    forecasting.forecast_points(parsed, _output(output), file, start, figures=figures)
+    forecasting.forecast_points(
+        parsed, _output(output), file, start, figures=figures, replicates=replicates
+    )
 
 
 @app.command()

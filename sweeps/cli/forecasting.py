@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from pathlib import Path
 
 from luceloop.analysis.curves import write_table
@@ -10,7 +12,8 @@ from luceloop.analysis.forecasts import average, forecast_from, forecast_table
 from luceloop.analysis.store import find_runs
 from luceloop.core.config.naming import describe, point_name
 from luceloop.core.config.sweep import SweepConfig
-from luceloop.core.theory.forecast import forecast
+from luceloop.core.theory.finite_n import MOST_DRAWS, MOST_POINTS, usual_replicates
+from luceloop.core.theory.forecast import Forecast, forecast
 from luceloop.sweeps.cli.forecast_table import bound_table, curve_table
 from luceloop.sweeps.console import console, print_figures, print_remark
 from luceloop.sweeps.record.folders import Output
@@ -18,7 +21,13 @@ from luceloop.sweeps.search.space import planned_points
 
 
 def forecast_points(
-    config: SweepConfig, output: Output, file: Path | None, start: str | None, *, figures: bool
+    config: SweepConfig,
+    output: Output,
+    file: Path | None,
+    start: str | None,
+    *,
+    figures: bool,
+    replicates: int | None = None,
 ) -> None:
     """Print, write and draw the forecast of a configuration's points.
 
@@ -28,23 +37,35 @@ def forecast_points(
         file: of the tidy table, if wanted.
         start: a sweep whose p_0 the forecast starts from.
         figures: whether to draw.
+        replicates: of a perfect learner at finite n; if not given, as many as take little time.
     """
     points, searched = dict(enumerate(planned_points(config))), list(config.search.space)
     names = {index: point_name(point.flat(), searched) for index, point in points.items()}
     seeds: tuple[int, ...] = ()
+    count = usual_replicates(len(points)) if replicates is None else replicates
+    most = MOST_DRAWS if replicates is None else math.inf
     if start is None:
-        every = {
-            i: [found]
-            for i, found in enumerate(forecast(list(points.values()), cache=output.cache))
-        }
+        found = forecast(
+            list(points.values()),
+            cache=output.cache,
+            replicates=count,
+            limits=True,
+            most_draws=most,
+        )
+        every = {i: [each] for i, each in enumerate(found)}
     else:
         folder = output.find(start)
         seeds = folder.config().point.seeds
-        every = forecast_from(find_runs(output.tracking_uri, folder.id), points, output.cache)
+        runs = find_runs(output.tracking_uri, folder.id)
+        every = forecast_from(
+            runs, points, output.cache, replicates=count, limits=True, most_draws=most
+        )
     forecasts = {index: average(found) for index, found in every.items()}
     console.print(describe(config), style="dim", highlight=False)
     if config.search.learns_values:
         print_remark(f"{config.search.sampler} chooses as it goes: these are ends of its ranges")
+    if replicates is None:
+        _tell_what_is_left_out(forecasts)
     for table in (curve_table(names, forecasts), bound_table(names, forecasts)):
         if table is not None:
             console.print(table)
@@ -54,3 +75,13 @@ def forecast_points(
         console.print(f"{len(rows)} rows in {file}", highlight=False)
     if figures:
         print_figures(draw_forecasts(names, forecasts, output.forecasts / config.name))
+
+
+def _tell_what_is_left_out(forecasts: Mapping[int, Forecast]) -> None:
+    """Say so where finite n was not simulated because it would take long."""
+    if len(forecasts) > MOST_POINTS:
+        print_remark(f"more than {MOST_POINTS} points: no bands at finite n without --replicates N")
+        return
+    without = sum(not found.finite_n for found in forecasts.values())
+    if without:
+        print_remark(f"{without} points are large: no bands at finite n without --replicates N")

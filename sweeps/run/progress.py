@@ -21,6 +21,7 @@ from luceloop.core.config.parsing import at_point
 from luceloop.core.config.sweep import SweepConfig
 from luceloop.core.io.places import Folder
 from luceloop.core.pool.ranges import count_classes, metric_range
+from luceloop.core.theory.finite_n import MOST_DRAWS, usual_replicates
 from luceloop.core.theory.forecast import Forecast, forecast
 from luceloop.sweeps.record.ledger import Ledger, Point
 from luceloop.sweeps.search import objective
@@ -75,7 +76,13 @@ def forecast_gaps(config: SweepConfig, ledger: Ledger, cache: Folder) -> dict[in
     """
     configs = {p.index: at_point(config, p.values) for p in list(ledger.points.values())}
     ended = {i: c for i, c in configs.items() if ledger.points[i].last == c.iterations}
-    forecasts = dict(zip(ended, forecast(list(ended.values()), cache=cache), strict=True))
+    every = forecast(
+        list(ended.values()),
+        cache=cache,
+        replicates=usual_replicates(len(ended)),
+        most_draws=MOST_DRAWS,
+    )
+    forecasts = dict(zip(ended, every, strict=True))
     metric = config.search.objective[0].metric
     if not all(np.isfinite(f.curves.get(metric, [np.nan])[-1]) for f in forecasts.values()):
         metric = "reward_mean"
