@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import html
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +14,9 @@ from luceloop.analysis import labels
 from luceloop.analysis.colors import color
 from luceloop.analysis.forecasts import load_config_text
 from luceloop.analysis.results import PointCurves, SweepResults
+from luceloop.analysis.starts import describe_starts
 from luceloop.analysis.statistics import over_seeds
-from luceloop.analysis.verdicts import at, judge_bound, split_gap
+from luceloop.analysis.verdicts import at, judge_bound, split_gap, values_at
 from luceloop.core.pool.ranges import metric_range
 from luceloop.core.theory.bounds import BOUNDS, is_identity
 
@@ -45,6 +46,7 @@ def write_report(results: SweepResults, figures: Sequence[Path], file: Path) -> 
         f"<h1>{title}</h1>",
         f"<p>{html.escape(results.runs.description)}</p>",
         f'<p class="violated">{html.escape(results.remark)}</p>' if results.remark else "",
+        *(f"<p>{html.escape(line)}</p>" for line in describe_starts(_first(results))),
         *_points_section(results),
         *_bounds_section(results),
         "<h2>Figures</h2>",
@@ -58,6 +60,13 @@ def write_report(results: SweepResults, figures: Sequence[Path], file: Path) -> 
         encoding="utf-8",
     )
     return file
+
+
+def _first(results: SweepResults) -> Iterable[Mapping[str, Sequence[float]]]:
+    """Metrics of each point at t=0, a value per seed."""
+    first = results.curves[results.curves["iteration"] == 0]
+    for _, mine in first.groupby("point"):
+        yield {str(metric): rows["value"].tolist() for metric, rows in mine.groupby("metric")}
 
 
 def _points_section(results: SweepResults) -> Iterable[str]:
@@ -133,16 +142,13 @@ def _margin_row(
         for t, group in margins.groupby("iteration")
     }
     simulated = None if point.forecast is None else point.forecast.finite_n.get(metric)
-    allowed = {t: of_perfect for t in by_t if (of_perfect := at(simulated, t)) is not None}
-    found = judge_bound(by_t, allowed)
+    perfect = {t: own for t in by_t if (own := values_at(simulated, t)) is not None}
     params = results.runs.points[point.index].data.params
-    verdict = "kept"
-    if is_identity(*(float(params[key]) for key in (labels.BETA, labels.LAM, labels.K))):
-        verdict = "an identity"
-    elif found.seeds < 2:
-        verdict = "undecided: one seed"
-    elif found.violated:
-        verdict = f'<span class="violated">violated (p={found.p:.2g})</span>'
+    key = (float(params[name]) for name in (labels.BETA, labels.LAM, labels.K))
+    found = judge_bound(by_t, perfect, identity=is_identity(*key))
+    verdict = html.escape(found.words)
+    if found.violated:
+        verdict = f'<span class="violated">{verdict}</span>'
     interval = "" if found.seeds < 2 else f"{found.low:+.3g} to {found.high:+.3g}"
     title, beyond = BOUNDS[name].title, f"{found.below} of {found.seeds}"
     cells = [f"{found.margin:+.3g}", interval, str(found.iteration), beyond, verdict]

@@ -20,6 +20,8 @@ from luceloop.analysis.statistics import LEVEL, over_seeds
 from luceloop.core.theory.finite_n import FiniteN
 
 Array = NDArray[np.float64]
+RESAMPLED = 5000
+"""Groups of simulated seeds that a group of seeds is compared with."""
 ROUNDING = 1e-9
 """Margins above the negative of this count as 0: they are differences of sums of many terms."""
 
@@ -113,6 +115,14 @@ def _from_simulated(values: Array, mean: float, std: float, replicates: int) -> 
     return Gap(value, value - half, value + half, count)
 
 
+def values_at(finite: FiniteN | None, iteration: int) -> Array | None:
+    """A simulated metric of single seeds at t `(R,)`; None where there is none."""
+    if finite is None or finite.values is None or iteration >= finite.values.shape[1]:
+        return None
+    found: Array = finite.values[:, iteration]
+    return None if np.isnan(found).any() else found
+
+
 def at(finite: FiniteN | None, iteration: int) -> tuple[float, float, int] | None:
     """Mean, standard deviation and number of a simulated metric at t; None where there is none."""
     if finite is None or iteration >= len(finite.mean) or math.isnan(finite.mean[iteration]):
@@ -137,27 +147,42 @@ class BoundVerdict:
     p: float
     """One-sided p-value that the bound is kept, adjusted by Bonferroni for the iterations; NaN
     where no test is possible."""
+    identity: bool = False
+    """Whether the bound is an equality, which is not tested: noise breaks it half the time."""
 
     @property
     def violated(self) -> bool:
         """Whether it is: a true bound is marked so in at most 5 % of sweeps."""
-        return self.p < 1 - LEVEL
+        return not self.identity and self.p < 1 - LEVEL
+
+    @property
+    def words(self) -> str:
+        """The verdict."""
+        if self.identity:
+            return "an identity"
+        if self.violated:
+            return f"violated (p={self.p:.2g})"
+        return "kept" if self.seeds > 1 else "undecided: one seed"
 
 
 def judge_bound(
-    margins: Mapping[int, Array], allowed: Mapping[int, tuple[float, float, int]] | None = None
+    margins: Mapping[int, Array],
+    simulated: Mapping[int, Array] | None = None,
+    *,
+    identity: bool = False,
 ) -> BoundVerdict:
     """Test a bound by Student's one-sided test at each iteration, with Bonferroni over them.
 
     A bound is of laws; a perfect learner with finitely many samples can be a little beyond it, and
-    seeds may be as far.
+    seeds may be as far. Where such learners were simulated, as many of them must also be so far
+    beyond it as rarely as the test says: few seeds of skewed margins are no normal sample.
 
     Args:
         margins: of the seeds, by iteration `(S,)`.
-        allowed: mean, standard deviation and number of simulated margins of a perfect learner, by
-            iteration; where they are not there, or positive, the margin must not be below 0.
+        simulated: of single seeds of a perfect learner, by iteration `(R,)`.
+        identity: whether the bound is an equality for the point.
     """
-    tests = {t: _p_below(own, (allowed or {}).get(t)) for t, own in margins.items()}
+    tests = {t: _p_below(own, (simulated or {}).get(t)) for t, own in margins.items()}
     possible = [t for t, p in tests.items() if not math.isnan(p)]
     if possible:
         worst = min(possible, key=lambda t: tests[t])
@@ -166,19 +191,30 @@ def judge_bound(
         worst, p = min(margins, key=lambda t: float(margins[t].mean())), math.nan
     found = gap(margins[worst], 0.0)
     below = int((margins[worst] < -ROUNDING).sum())
-    return BoundVerdict(found.value, found.low, found.high, worst, below, found.seeds, p)
+    ends = found.low, found.high
+    return BoundVerdict(found.value, *ends, worst, below, found.seeds, p, identity)
 
 
-def _p_below(margins: Array, allowed: tuple[float, float, int] | None) -> float:
+def _p_below(margins: Array, simulated: Array | None) -> float:
     """One-sided p-value that the mean margin is not below what is allowed; NaN without spread."""
-    mean, std, replicates = allowed if allowed is not None else (0.0, 0.0, 1)
-    if mean >= 0:
-        mean, std, replicates = 0.0, 0.0, 1
-    value, count = float(margins.mean()) - mean, len(margins)
+    count, allowed, error = len(margins), 0.0, 0.0
+    if simulated is not None and simulated.mean() < 0:
+        allowed, error = float(simulated.mean()), float(simulated.var(ddof=1)) / len(simulated)
+    value = float(margins.mean()) - allowed
     if value >= -ROUNDING:
         return 1.0
     if count < 2 or np.ptp(margins) <= ROUNDING:
         return math.nan
-    own, theirs = margins.var(ddof=1) / count, std**2 / replicates
-    freedom = (own + theirs) ** 2 / (own**2 / (count - 1) + theirs**2 / max(replicates - 1, 1))
-    return float(stats.t.cdf(value / math.sqrt(own + theirs), freedom))
+    own = margins.var(ddof=1) / count
+    freedom = own**2 / (count - 1)
+    if simulated is not None:
+        freedom += error**2 / max(len(simulated) - 1, 1)
+    p = float(stats.t.cdf(value / math.sqrt(own + error), (own + error) ** 2 / freedom))
+    return p if simulated is None else max(p, _p_of_perfect(margins, simulated))
+
+
+def _p_of_perfect(margins: Array, simulated: Array) -> float:
+    """How often as many seeds of a perfect learner have a mean margin as low as these."""
+    random = np.random.default_rng(0)
+    means = random.choice(simulated, (RESAMPLED, len(margins))).mean(1)
+    return float((1 + (means <= margins.mean() + ROUNDING).sum()) / (1 + RESAMPLED))

@@ -91,9 +91,9 @@ _KINDS: dict[str, type[Event]] = {
 
 
 def encode(event: Event) -> bytes:
-    """The line of an event; texts that are empty are left out."""
+    """The line of an event; texts that are empty, and values that are not there, are left out."""
     fields = {field.name: getattr(event, field.name) for field in dataclasses.fields(event)}
-    present = {name: value for name, value in fields.items() if value != ""}
+    present = {name: value for name, value in fields.items() if value not in ("", None)}
     return json.dumps({"event": event.kind} | present).encode() + b"\n"
 
 

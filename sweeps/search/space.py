@@ -162,12 +162,23 @@ def check_objectives(config: SweepConfig, single_seed: bool) -> None:
                 wanted.over_seeds,
                 "needs at least two seeds",
             )
+        if "curation.beta" in config.search.space and _depends_on_beta(wanted.metric):
+            raise ConfigError(
+                "search.objective.metric",
+                wanted.metric,
+                "is another quantity for every beta, which is searched; reward_mean is not",
+            )
         if isinstance(wanted.at, int) and wanted.at > config.point.iterations:
             raise ConfigError(
                 "search.objective.at",
                 wanted.at,
                 f"must be at most iterations={config.point.iterations}",
             )
+
+
+def _depends_on_beta(metric: str) -> bool:
+    """Whether a metric is in units of e^{βr*}: points with different β cannot be compared by it."""
+    return metric.startswith(("exp_reward_", "margin/"))
 
 
 def planned_points(config: SweepConfig) -> list[PointConfig]:

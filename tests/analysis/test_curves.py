@@ -43,7 +43,7 @@ def test_aggregates_match_an_independent_computation(curves):
         for statistic, value in expected.items():
             name = f"reward_mean.{statistic}"
             assert found[point, iteration, name] == pytest.approx(value, rel=1e-12)
-    assert len(found) == 6 * 5
+    assert len(found) == 6 * 8
 
 
 def test_aggregates_have_no_seed_and_the_columns_of_the_seeds(curves):
@@ -108,7 +108,7 @@ def test_aggregating_many_points_grows_with_the_rows_alone():
     points["lam"] = random.random(300)
     seeds = pd.DataFrame({"seed": [1, 2]}, dtype="Int64")
     rows = points.merge(seeds, how="cross").assign(iteration=0, metric="reward_mean", value=1.0)
-    assert len(aggregate(rows)) == 300 * 5
+    assert len(aggregate(rows)) == 300 * 8
 
 
 def test_a_metric_that_a_point_lacks_has_an_empty_band(curves):

@@ -9,9 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from playwright.sync_api import Page
+from scipy import stats
 
 from luceloop.analysis.report import write_report
 from luceloop.analysis.results import SweepResults, load_results
+from luceloop.analysis.statistics import interval
 from luceloop.sweeps.record.folders import Output
 from tests.support import Finished, needs_browser
 
@@ -52,9 +54,12 @@ def test_the_page_stands_alone_and_says_how_far_points_are_from_the_theory(
         values = table[(table["point"] == point.index) & table["seed"].notna()]["value"]
         assert point.forecast is not None
         expected = point.forecast.curves["reward_mean"][3]
-        errors = (values.mean() - expected) / (values.std(ddof=1) / np.sqrt(3))
+        low, high = interval(values.mean(), values.std(ddof=1), 3, high=0.0)  # r* is 0
         assert row[1:4] == ["3", "3", f"{values.mean():.4g}"]
-        assert row[6:] == [f"{expected:.4g}", f"{errors:+.1f}"]
+        assert row[5] == f"{low:.4g} to {high:.4g}"
+        ends = f"{low - expected:+.3g} to {high - expected:+.3g}"
+        assert row[6] == f"{expected:.4g}" and ends in row[7]
+        assert all(cell.split()[0] in ("agrees", "above", "below") for cell in row[7:])
 
 
 @needs_browser
@@ -65,11 +70,15 @@ def test_violated_bounds_are_told_and_where(results: SweepResults, page: Page, t
     file = write_report(replace(results, curves=curves), [], tmp_path / "report.html")
     page.goto(file.as_uri())
     rows = {(row[0], row[1]): row[2:] for row in _cells(page, 1)}
-    assert rows["β=10 λ=inf K=4", "Lemma 2.2"] == ["-0.3", "-1.4", "2", "2 of 3"]
-    assert "-0.3" not in page.locator(".violated").all_inner_texts()  # within the seeds' noise
+    margin, _, t, beyond, verdict = rows["β=10 λ=inf K=4", "Lemma 2.2"]
+    # Within the seeds' noise: one-sided p=0.11, three iterations.
+    assert [margin, t, beyond, verdict] == ["-0.3", "2", "2 of 3", "kept"]
+    assert page.locator(".violated").count() == 0
     curves.loc[chosen & (curves["iteration"] == 2), "value"] = [-0.4, -0.5, -0.6]
     page.goto(write_report(replace(results, curves=curves), [], file).as_uri())
-    assert page.locator(".violated").all_inner_texts().count("-0.5") == 1
+    [marked] = page.locator(".violated").all_inner_texts()
+    p = 3 * stats.t.cdf(-0.5 / (0.1 / np.sqrt(3)), 2)
+    assert marked == f"violated (p={p:.2g})"
 
 
 def test_names_cannot_break_the_page(results: SweepResults, tmp_path):
@@ -83,4 +92,4 @@ def test_names_cannot_break_the_page(results: SweepResults, tmp_path):
 def test_without_forecasts_the_page_has_the_measured_numbers(results: SweepResults, tmp_path):
     points = [replace(point, forecast=None) for point in results.points]
     text = write_report(replace(results, points=points), [], tmp_path / "r.html").read_text()
-    assert text.count("<td></td><td></td></tr>") == len(points)
+    assert text.count("<td></td><td></td><td></td><td></td></tr>") == len(points)

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from luceloop.analysis.forecasts import load_configs
+from luceloop.analysis.statistics import interval
 from luceloop.analysis.store import find_runs
 from luceloop.core.config.parsing import at_point, parse_config
 from luceloop.core.rewards.mode_distance import ModeDistanceConfig
@@ -103,7 +104,7 @@ def test_a_sweeps_own_p_0_starts_the_forecast_seed_by_seed(
     assert np.allclose(wide.loc[(1, 0), list(finished.seeds)], expected, atol=1e-4)
 
 
-def test_show_prints_the_gap_in_standard_errors(finished: Finished, cli: Cli):
+def test_show_prints_the_gap_as_an_interval_and_a_verdict(finished: Finished, cli: Cli):
     folder = Output(finished.output).find("latest")
     ledger, cache = Ledger(folder.ledger, writable=False), Output(finished.output).cache
     gaps = forecast_gaps(folder.config(), ledger, cache)
@@ -115,11 +116,18 @@ def test_show_prints_the_gap_in_standard_errors(finished: Finished, cli: Cli):
     for index, found in enumerate(forecast(points)):
         values = table[(table["point"] == index) & table["seed"].notna()]["value"]
         expected = found.curves["reward_mean"][-1]
-        errors = (values.mean() - expected) / (values.std(ddof=1) / np.sqrt(3))
+        low, high = interval(values.mean(), values.std(ddof=1), 3, high=0.0)  # r* is 0
+        gap = gaps[index].gap.whole
         assert gaps[index].metric == "reward_mean"
         assert gaps[index].forecast == pytest.approx(expected, rel=1e-12)
-        assert gaps[index].standard_errors == pytest.approx(errors, rel=1e-9)
-        assert lines[index].split()[-3:] == [f"{expected:.4g}", f"{errors:+.1f}", "done"]
+        assert gap.value == pytest.approx(values.mean() - expected, rel=1e-9)
+        assert (gap.low, gap.high) == pytest.approx((low - expected, high - expected), rel=1e-9)
+        assert gaps[index].gap.learner is not None
+        assert f"{expected:.4g}" in lines[index]
+        assert (
+            gap.words.split()[0] in ("agrees", "above", "below")
+            and gap.words.split()[0] in lines[index]
+        )
 
 
 def test_searched_mappings_come_back_from_the_store(local_ray, cli: Cli, output, tmp_path):
