@@ -10,8 +10,8 @@ from rich.console import Console
 from benchmarks.measure import Options, machine
 
 NAMES = (
-    "curation", "forecast", "sharpness", "trial_overhead", "scaling", "control_plane", "loop",
-    "cifar10",
+    "curation", "forecast", "honesty", "sharpness", "trial_overhead", "scaling", "control_plane",
+    "loop", "cifar10",
 )  # fmt: skip
 
 

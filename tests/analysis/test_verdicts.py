@@ -8,13 +8,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from benchmarks.honesty import TIGHT, share_marked
 from luceloop.analysis.statistics import interval
-from luceloop.analysis.verdicts import Gap, at, gap, judge_bound, split_gap, values_at
-from luceloop.core.config.parsing import parse_config
-from luceloop.core.loop.loop import run_loop
-from luceloop.core.theory.bounds import is_identity
+from luceloop.analysis.verdicts import Gap, at, gap, judge_bound, split_gap
 from luceloop.core.theory.finite_n import FiniteN
-from luceloop.core.theory.forecast import forecast
 
 
 def test_a_gap_is_the_interval_of_the_mean_minus_what_is_expected():
@@ -117,46 +114,11 @@ def test_seeds_far_beyond_a_bound_violate_it():
 
 SIMULATED = 1000
 """Seeds that are put into groups; `python -m benchmarks honesty` has more."""
-TIGHT = {
-    "no taste": {"curation": {"k": 2, "beta": 0.0}, "lam": 1},
-    "no choice": {"curation": {"k": 1, "beta": 10.0}, "lam": 1},
-    "real data alone": {"curation": {"k": 2, "beta": 10.0}, "lam": 0},
-    "hardly a taste": {"curation": {"k": 2, "beta": 0.02}, "lam": math.inf},
-    "hardly kept": {"curation": {"k": 2, "beta": 10.0}, "lam": 0.02},
-    "mixed": {"curation": {"k": 2, "beta": 10.0}, "lam": 0.5},
-    "collapsing": {"curation": {"k": 2, "beta": 10.0}, "lam": math.inf},
-}
-"""Points whose bounds are equalities, or nearly so."""
 
 
 @pytest.mark.parametrize("seeds", [3, 5, 10])
-@pytest.mark.parametrize("keys", TIGHT.values(), ids=TIGHT)
-def test_true_bounds_are_marked_in_at_most_five_percent_of_groups(keys, seeds):
+@pytest.mark.parametrize("name", TIGHT)
+def test_true_bounds_are_marked_in_at_most_five_percent_of_groups(name, seeds):
     groups = SIMULATED // seeds
-    marked = share_marked(keys, seeds, groups)
+    marked = share_marked(name, seeds, groups)
     assert marked <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / groups)
-
-
-def share_marked(keys, seeds, groups, iterations=4) -> float:
-    """The share of groups of seeds of a perfect learner for which some bound is marked."""
-    plain = {
-        "name": "tight",
-        "data": {"name": "eight_gaussians", "size": 60},
-        "learner": {"name": "empirical"},
-        "iterations": iterations,
-        "seeds": list(range(seeds * groups)),
-        "sampling": {"preview": 0},
-    }
-    point = parse_config(plain | keys).point
-    results = [result.metrics for result in run_loop(point)]
-    [expected] = forecast([point], replicates=200)
-    identity = is_identity(point.beta, point.lam, point.k)
-    marked = np.zeros(groups, dtype=bool)
-    for name in (name for name in results[-1] if name.startswith("margin/")):
-        curves = {t: m[name].numpy().reshape(groups, seeds) for t, m in enumerate(results) if t}
-        scatter = expected.finite_n.get(name)
-        perfect = {t: own for t in curves if (own := values_at(scatter, t)) is not None}
-        for group in range(groups):
-            margins = {t: values[group] for t, values in curves.items()}
-            marked[group] |= judge_bound(margins, perfect, identity=identity).violated
-    return float(marked.mean())
