@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from luceloop.analysis.curves import write_table
 from luceloop.analysis.figures import draw_forecasts
 from luceloop.analysis.forecasts import average, forecast_from, forecast_table
 from luceloop.analysis.store import find_runs
 from luceloop.core.config.naming import describe, point_name
+from luceloop.core.config.point import PointConfig
 from luceloop.core.config.sweep import SweepConfig
 from luceloop.core.theory.finite_n import MOST_DRAWS, MOST_POINTS, usual_replicates
 from luceloop.core.theory.forecast import Forecast, forecast
@@ -41,25 +43,7 @@ def forecast_points(
     """
     points, searched = dict(enumerate(planned_points(config))), list(config.search.space)
     names = {index: point_name(point.flat(), searched) for index, point in points.items()}
-    seeds: tuple[int, ...] = ()
-    count = usual_replicates(len(points)) if replicates is None else replicates
-    most = MOST_DRAWS if replicates is None else math.inf
-    if start is None:
-        found = forecast(
-            list(points.values()),
-            cache=output.cache,
-            replicates=count,
-            limits=True,
-            most_draws=most,
-        )
-        every = {i: [each] for i, each in enumerate(found)}
-    else:
-        folder = output.find(start)
-        seeds = folder.config().point.seeds
-        runs = find_runs(output.tracking_uri, folder.id)
-        every = forecast_from(
-            runs, points, output.cache, replicates=count, limits=True, most_draws=most
-        )
+    every, seeds = _every_forecast(points, output, start, replicates)
     forecasts = {index: average(found) for index, found in every.items()}
     console.print(describe(config), style="dim", highlight=False)
     if config.search.learns_values:
@@ -75,6 +59,22 @@ def forecast_points(
         console.print(f"{len(rows)} rows in {file}", highlight=False)
     if figures:
         print_figures(draw_forecasts(names, forecasts, output.forecasts / config.name))
+
+
+def _every_forecast(
+    points: Mapping[int, PointConfig], output: Output, start: str | None, replicates: int | None
+) -> tuple[dict[int, list[Forecast]], tuple[int, ...]]:
+    """Forecasts of each point, one, or one for each of the seeds whose p_0 they start from."""
+    count = usual_replicates(len(points)) if replicates is None else replicates
+    most = MOST_DRAWS if replicates is None else math.inf
+    options: dict[str, Any] = {"replicates": count, "limits": True, "most_draws": most}
+    if start is None:
+        found = forecast(list(points.values()), cache=output.cache, **options)
+        return {index: [each] for index, each in zip(points, found, strict=True)}, ()
+    folder = output.find(start)
+    runs = find_runs(output.tracking_uri, folder.id)
+    every = forecast_from(runs, points, output.cache, **options)
+    return every, folder.config().point.seeds
 
 
 def _tell_what_is_left_out(forecasts: Mapping[int, Forecast]) -> None:

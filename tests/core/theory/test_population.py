@@ -12,6 +12,8 @@ from scipy.special import expit, logsumexp
 
 from luceloop.core.theory.bounds import largest_ratio, lemma_2_2, theorem_2_3, theorem_2_4
 from luceloop.core.theory.population import (
+    TOLERANCE,
+    converge,
     fixed_point,
     kl_divergence,
     limit,
@@ -606,3 +608,36 @@ def test_bounds_have_the_values_of_their_formulas():
         assert (largest_ratio(lam, 1), theorem_2_4(lam, 1)) == (1, 0)
     for lam, k in ((1.0, 2), (0.5, 3), (0.4, 4), (0.01, INF), (INF, 2), (INF, 1)):
         assert largest_ratio(lam, k) is None and theorem_2_4(lam, k) is None
+
+
+LEVELS = np.sort(np.random.default_rng(11).random(60))
+REFERENCE = np.random.default_rng(12).dirichlet(np.ones(60))
+
+
+@pytest.mark.parametrize("lam", [0.3, 1.0, 4.0])
+@pytest.mark.parametrize("beta", [1.0, 5.0])
+def test_iterating_comes_to_the_fixed_point_where_a_formula_has_it(beta, lam):
+    given = LEVELS, REFERENCE[:, None], REFERENCE, beta, np.array([lam]), np.array([math.inf])
+    expected = fixed_point(LEVELS, REFERENCE, beta, lam)
+    assert np.abs(converge(*given)[:, 0] - expected).sum() / 2 < 2 * TOLERANCE
+
+
+def test_a_limit_without_a_formula_is_mapped_to_itself():
+    lam, k = np.array([0.2, 1.0, 3.0]), np.array([2.0, 8.0, 3.0])
+    start = np.repeat(REFERENCE[:, None], 3, 1)
+    ends = converge(LEVELS, start, REFERENCE, 4.0, lam, k)
+    for i in range(3):
+        chosen = ends[:, i] * selection_density(LEVELS, ends[:, i], 4.0, k[i])
+        share = lam[i] / (1 + lam[i])
+        again = (1 - share) * REFERENCE + share * chosen / chosen.sum()
+        assert np.abs(again - ends[:, i]).sum() / 2 < TOLERANCE
+
+
+def test_a_limit_that_is_too_far_is_not_told():
+    """Without a taste and with hardly any real data a law moves back by a thousandth at a time."""
+    start = np.zeros((60, 2))
+    start[:10] = 0.1
+    lam = np.array([10_000.0, 1.0])
+    ends = converge(LEVELS, start, REFERENCE, 0.0, lam, np.array([2.0, 2.0]))
+    assert np.isnan(ends[:, 0]).all()
+    assert np.abs(ends[:, 1] - REFERENCE).sum() / 2 < TOLERANCE
