@@ -21,6 +21,7 @@ import pandas as pd
 from luceloop.analysis.curves import load_table
 from luceloop.analysis.figures import draw_all
 from luceloop.analysis.forecasts import forecast_table
+from luceloop.analysis.pairs import At
 from luceloop.analysis.results import Start, load_results
 from luceloop.core.config.naming import point_name
 from luceloop.core.config.parsing import at_point, override, parse_config
@@ -29,6 +30,7 @@ from luceloop.core.errors import LoopError, StorageError
 from luceloop.core.io.plugins import use_folder
 from luceloop.core.theory.finite_n import MOST_DRAWS, usual_replicates
 from luceloop.core.theory.forecast import forecast as forecast_points
+from luceloop.sweeps.comparisons import comparison_table
 from luceloop.sweeps.console import console
 from luceloop.sweeps.presets.reading import read_config
 from luceloop.sweeps.record.folders import Output, SweepFolder
@@ -82,6 +84,33 @@ class SweepHandle:
             rows.append({"point": point.index, "name": name, **point.values, **state})
         columns = ["point", "name", *searched, "iteration", "status", "reason"]
         return pd.DataFrame(rows, columns=columns)
+
+    def compare(
+        self,
+        other: SweepHandle | None = None,
+        *,
+        metric: str | None = None,
+        at: At = "last",
+        point: Mapping[str, Any] | None = None,
+    ) -> pd.DataFrame:
+        """Compare the sweep's points with each other, or with those of another sweep.
+
+        Args:
+            other: the other sweep, whose points of the same name are compared with.
+            metric: what is compared; the first objective's metric if not given.
+            at: at which iteration.
+            point: values of searched keys of the points that all others are compared with.
+
+        Returns:
+            The table of `luceloop compare -o`: a row for each pair.
+
+        Raises:
+            ConfigError: if there is no such metric, iteration or point.
+        """
+        sweeps = [self.folder] if other is None else [self.folder, other.folder]
+        chosen = metric or self.config.search.objective[0].metric
+        given = [f"{key}={value}" for key, value in (point or {}).items()]
+        return comparison_table(sweeps, self.output, chosen, at, given)
 
     def plot(self, folder: str | Path | None = None, *, forecast: Start = "law") -> list[Path]:
         """Draw all figures, PNG and PDF.

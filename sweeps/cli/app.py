@@ -30,10 +30,11 @@ from luceloop.sweeps.cli.options import (
 from luceloop.sweeps.console import console
 
 if TYPE_CHECKING:
+    from luceloop.analysis.pairs import At
     from luceloop.analysis.results import Start
     from luceloop.core.io import plugins
     from luceloop.sweeps import presets
-    from luceloop.sweeps.cli import forecasting, reading, running
+    from luceloop.sweeps.cli import comparing, forecasting, reading, running
     from luceloop.sweeps.presets import reading as configurations
     from luceloop.sweeps.record import folders
     from luceloop.sweeps.tracking import server
@@ -41,6 +42,7 @@ else:
     plugins = LazyModule("luceloop.core.io.plugins")
     presets = LazyModule("luceloop.sweeps.presets")
     configurations = LazyModule("luceloop.sweeps.presets.reading")
+    comparing = LazyModule("luceloop.sweeps.cli.comparing")
     forecasting = LazyModule("luceloop.sweeps.cli.forecasting")
     reading = LazyModule("luceloop.sweeps.cli.reading")
     running = LazyModule("luceloop.sweeps.cli.running")
@@ -55,6 +57,17 @@ forecast_option = click.option(
     show_default=True,
     help="Theory beneath the curves: from the real data's law, from the measured p_0, or none.",
 )
+
+
+def _iteration(context: click.Context, option: click.Parameter, text: str) -> At:
+    """Reads `last`, `best` or a number."""
+    if text == "last":
+        return "last"
+    if text == "best":
+        return "best"
+    if text.isdecimal():
+        return int(text)
+    raise ConfigError("--at", text, "must be last, best, or the number of an iteration")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -222,6 +235,59 @@ def report(sweep: str, file: Path | None, start: Start, output: Path | None) -> 
     if file is not None:
         _check_ending(file, ".html")
     reading.report(sweep, _output(output), file, start)
+
+
+@app.command()
+@click.argument("sweeps", metavar="SWEEP [SWEEP]", nargs=-1, required=True)
+@click.option("--metric", metavar="M", help="What is compared.  [the first objective's metric]")
+@click.option(
+    "--at",
+    metavar="last|best|T",
+    default="last",
+    show_default=True,
+    callback=_iteration,
+    help="At which iteration; best is that of the best mean over seeds.",
+)
+@click.option(
+    "--point",
+    "points",
+    metavar="KEY=VALUE",
+    multiple=True,
+    help="Compare all other points with those of this value.  [all pairs]",
+)
+@click.option(
+    "-o",
+    "--to",
+    "file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Also write the table: a .csv or .parquet file.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--latex", "as_latex", is_flag=True, help="Print a LaTeX table (booktabs).")
+@output_option
+def compare(
+    sweeps: tuple[str, ...],
+    metric: str | None,
+    at: At,
+    points: tuple[str, ...],
+    file: Path | None,
+    as_json: bool,
+    as_latex: bool,
+    output: Path | None,
+) -> None:
+    """Compare points: by how much, how sure, how many seeds more.
+
+    Within a sweep all pairs; of two sweeps, points of the same name.
+    """
+    if len(sweeps) > 2:
+        raise ConfigError("SWEEP", sweeps[2], "must be one sweep or two")
+    if as_json and as_latex:
+        raise ConfigError("--latex", True, "is one way to print, --json another; choose one")
+    if file is not None:
+        _check_ending(file, ".csv", ".parquet")
+    found = _output(output)
+    wanted = comparing.Wanted(metric, at, points, file, as_json, as_latex)
+    comparing.compare([found.find(sweep) for sweep in sweeps], found, wanted)
 
 
 @app.command("presets")
