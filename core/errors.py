@@ -26,6 +26,22 @@ class LoopError(RuntimeError):
     """A loop that cannot go on: NaN losses or samples, a reward that breaks its contract."""
 
 
+class ChangedFileError(RuntimeError):
+    """A file of the user's that is not what a sweep has on record; its message is one line.
+
+    Args:
+        found: the files, and what became of them.
+        remedy: what to do.
+    """
+
+    def __init__(self, found: str, remedy: str) -> None:
+        super().__init__(found, remedy)  # all arguments, so that it survives pickling
+        self.found, self.remedy = found, remedy
+
+    def __str__(self) -> str:
+        return f"{self.found}; {self.remedy}"
+
+
 class DiskFullError(RuntimeError):
     """A disk that takes no more; its message is one line for the user, what to do included."""
 

@@ -20,17 +20,25 @@ class Strict(BaseModel):
     )
 
 
+class _NamesFile:
+    """Marks the type of fields that name a file."""
+
+
+class _NamesCode:
+    """Marks the type of fields that name code of the user's own."""
+
+
+Plugin = Annotated[str, Field(pattern=plugins.PATTERN), _NamesCode()]
+"""Code of the user's own, `package.module:attribute`."""
+
+
 class Custom(Strict):
     """A part that is code of the user's own."""
 
-    name: str = Field(pattern=plugins.PATTERN)
+    name: Plugin
     """`package.module:attribute`."""
     args: dict[str, Any] = Field(default_factory=dict)
     """Keyword arguments the attribute is called with."""
-
-
-class _NamesFile:
-    """Marks the type of fields that name a file."""
 
 
 def _absolute(path: str) -> str:
@@ -51,22 +59,55 @@ File = Annotated[str, AfterValidator(_absolute_unless_url), _NamesFile()]
 """A file: an fsspec URL, or a path, kept as an absolute one."""
 
 
-def named_files(part: Strict, prefix: str = "") -> dict[str, str]:
+def named_files(part: Strict) -> dict[str, str]:
     """The files that a configuration names, by the dotted keys that name them."""
-    found: dict[str, str] = {}
-    for key, field in type(part).model_fields.items():
-        value = getattr(part, key)
-        if isinstance(value, Strict):
-            found |= named_files(value, f"{prefix}{key}.")
-        elif value is not None and _is_file(field.annotation, field.metadata):
-            found[f"{prefix}{key}"] = value
-    return found
+    return dict(_marked(part, _NamesFile))
 
 
-def _is_file(annotation: Any, metadata: list[Any]) -> bool:
-    """Whether a field has the type `File`, alone or with other types beside it."""
-    nested = [argument for part in get_args(annotation) for argument in (part, *get_args(part))]
-    return any(isinstance(mark, _NamesFile) for mark in (*metadata, *nested))
+def named_code(part: Strict) -> dict[str, str]:
+    """The code of the user's that a configuration names, by the dotted keys that name it."""
+    return dict(_marked(part, _NamesCode))
+
+
+def nested(part: Strict, prefix: str = "") -> Iterator[tuple[str, Strict]]:
+    """A configuration and all parts inside it, each with the start of its dotted keys."""
+    yield prefix, part
+    for key in type(part).model_fields:
+        for place, value in _leaves(f"{prefix}{key}", getattr(part, key)):
+            if isinstance(value, Strict):
+                yield from nested(value, f"{place}.")
+
+
+def _marked(part: Strict, mark: type) -> Iterator[tuple[str, str]]:
+    """Dotted keys and values of the fields whose type has a mark."""
+    for prefix, inner in nested(part):
+        for key, field in type(inner).model_fields.items():
+            if _has_mark(field.annotation, field.metadata, mark):
+                leaves = _leaves(f"{prefix}{key}", getattr(inner, key))
+                yield from ((place, value) for place, value in leaves if isinstance(value, str))
+
+
+def _leaves(key: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """The values that a list or a mapping holds, however deep, with their dotted keys."""
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield from _leaves(f"{key}.{name}", inner)
+    elif isinstance(value, list | tuple):
+        for index, inner in enumerate(value):
+            yield from _leaves(f"{key}.{index}", inner)
+    else:
+        yield key, value
+
+
+def strings(value: Any) -> Iterator[str]:
+    """All strings in plain values."""
+    return (leaf for _, leaf in _leaves("", value) if isinstance(leaf, str))
+
+
+def _has_mark(annotation: Any, metadata: list[Any], mark: type) -> bool:
+    """Whether a field's type has a mark, alone or with other types beside it."""
+    inside = [argument for part in get_args(annotation) for argument in (part, *get_args(part))]
+    return any(isinstance(found, mark) for found in (*metadata, *inside))
 
 
 def flatten(plain: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -14,12 +14,13 @@ import ray
 from ray.exceptions import RayTaskError
 from torch import Tensor
 
+from luceloop.core.io.holdings import Holdings
 from luceloop.core.learners.base import Fitted, to_device
 from luceloop.core.loop.loop import Loop
 from luceloop.core.loop.state import LoopState
 from luceloop.core.pool.shards import ShardResult, ShardTask
 from luceloop.workers.arrays import to_numpy
-from luceloop.workers.messages import TrialSetup
+from luceloop.workers.messages import TrialSetup, Work
 from luceloop.workers.sampler import SamplerActor
 
 
@@ -110,9 +111,10 @@ class ActorExecutor:
     Which actor does a piece changes nothing in its result, so neither does their number.
     """
 
-    def __init__(self, actors: ActorPool, loop: Loop) -> None:
+    def __init__(self, actors: ActorPool, loop: Loop, files: Holdings | None = None) -> None:
+        """Take a loop; `files` are digests of the user's files that it depends on, by name."""
         self._actors, self._loop = actors, loop
-        self._point = ray.put(loop.config)
+        self._work = ray.put(Work(loop.config, files or {}))
 
     def run_shards(
         self, model: Mapping[str, Tensor], tasks: Sequence[ShardTask]
@@ -127,7 +129,7 @@ class ActorExecutor:
 
         def job(task: ShardTask) -> Job:
             return Job(
-                lambda actor: actor.generate.remote(self._point, weights, task),
+                lambda actor: actor.generate.remote(self._work, weights, task),
                 lambda: loop.sampler(here, task),
             )
 
@@ -147,7 +149,7 @@ class ActorExecutor:
             own = None if start is None else start.row(row)
             sent = None if own is None else to_numpy(own.plain())
             return Job(
-                lambda actor: actor.fit.remote(self._point, row, ray.put(sent)),
+                lambda actor: actor.fit.remote(self._work, row, ray.put(sent)),
                 lambda: loop.fitter.fit(own, [row]),
             )
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from luceloop.core.config.point import PointConfig
+from luceloop.core.io.holdings import Holdings
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,21 @@ class TrialSetup:
     """Last iteration that is on record already, or -1."""
     folder: str | None = None
     """The user's folder, as `core.io.plugins.name_folder` calls it; None for what is importable."""
+    files: Holdings = field(default_factory=dict)
+    """Digests of the user's files that the point depends on, by name; on others it does not run."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """The point that a sampler works for.
+
+    Example:
+        Work(point, {"my_rewards.py": "9f86d0…"})
+    """
+
+    point: PointConfig
+    files: Holdings = field(default_factory=dict)
+    """Digests of the user's files that the point depends on; see `TrialSetup.files`."""
 
 
 @dataclass(frozen=True)

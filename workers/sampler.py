@@ -10,8 +10,9 @@ import numpy as np
 import ray
 import torch
 
-from luceloop.core.config.point import PointConfig
+from luceloop.core.config.dependencies import dependencies
 from luceloop.core.device import make_repeatable
+from luceloop.core.io.holdings import Guard
 from luceloop.core.io.places import open_folder
 from luceloop.core.io.plugins import enter_folder
 from luceloop.core.learners.base import Fitted, to_device
@@ -19,6 +20,7 @@ from luceloop.core.loop.loop import Loop
 from luceloop.core.loop.state import LoopState
 from luceloop.core.pool.shards import ShardResult, ShardTask
 from luceloop.workers.arrays import from_numpy
+from luceloop.workers.messages import Work
 
 
 def granted_device() -> str:
@@ -43,35 +45,41 @@ class Sampler:
         self._device = granted_device()
         self._cache = None if cache is None else open_folder("cache", cache)
         self._loop: Loop | None = None
+        self._guard = Guard()
 
-    def generate(
-        self, point: PointConfig, model: Mapping[str, np.ndarray], task: ShardTask
-    ) -> ShardResult:
+    def generate(self, work: Work, model: Mapping[str, np.ndarray], task: ShardTask) -> ShardResult:
         """One shard of p_t's pool.
 
         Args:
-            point: whose pool it is.
+            work: the point whose pool it is.
             model: p_t's weights.
             task: which shard, and what of it is wanted.
+
+        Raises:
+            ChangedFileError: if this node has another version of a file of the user's.
         """
         weights = from_numpy(model, self._device)
-        return self._of(point).sampler(weights, task)
+        return self._loop_of(work).sampler(weights, task)
 
-    def fit(self, point: PointConfig, row: int, start: Mapping[str, Any] | None) -> Fitted:
+    def fit(self, work: Work, row: int, start: Mapping[str, Any] | None) -> Fitted:
         """The next model of one row.
 
         Args:
-            point: whose row it is.
+            work: the point whose row it is.
             row: position in its seeds.
             start: plain `LoopState` of the row, arrays for tensors; None for p_0.
+
+        Raises:
+            ChangedFileError: if this node has another version of a file of the user's.
         """
         state = None if start is None else LoopState.of(from_numpy(start, "cpu"))
-        fitted = self._of(point).fitter.fit(state, [row])
+        fitted = self._loop_of(work).fitter.fit(state, [row])
         return Fitted(to_device(fitted.state, "cpu"), fitted.loss)
 
-    def _of(self, point: PointConfig) -> Loop:
-        if self._loop is None or point != self._loop.config:
-            self._loop = Loop(point, self._device, self._cache)
+    def _loop_of(self, work: Work) -> Loop:
+        if self._loop is None or work.point != self._loop.config:
+            self._guard.check(work.files, dependencies([work.point]) if work.files else ())
+            self._loop = Loop(work.point, self._device, self._cache)
         return self._loop
 
 

@@ -11,8 +11,10 @@ import numpy as np
 import torch
 from ray import tune
 
+from luceloop.core.config.dependencies import dependencies
 from luceloop.core.device import make_repeatable
 from luceloop.core.errors import ConfigError, LoopError
+from luceloop.core.io.holdings import Guard
 from luceloop.core.io.places import Folder, open_folder, open_whole
 from luceloop.core.io.plugins import enter_folder
 from luceloop.core.io.saved import save_atomically
@@ -38,6 +40,7 @@ class Trial(tune.Trainable):
     def setup(self, config: dict[str, Any]) -> None:
         """Start a process: called once, then `reset_config` for every further point."""
         self._actors: ActorPool | None = None
+        self._guard = Guard()
         self._start(unpack_setup(config))
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -88,13 +91,14 @@ class Trial(tune.Trainable):
 
     def _begin(self) -> Iterator[IterationResult]:
         setup = self._setup
+        self._guard.check(setup.files, dependencies([setup.point]) if setup.files else ())
         make_repeatable(setup.point.resources.threads)
         loop = Loop(setup.point, granted_device(), cache=self._cache)
         if not setup.samplers.count:
             return loop.run(self._state)
         if self._actors is None:
             self._actors = ActorPool(setup)
-        return loop.run(self._state, ActorExecutor(self._actors, loop))
+        return loop.run(self._state, ActorExecutor(self._actors, loop, setup.files))
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Write the loop's state after the last computed iteration, and every row so far."""

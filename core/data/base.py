@@ -168,6 +168,10 @@ class DatasetConfig(Strict, ABC):
         """What determines the samples, the contents of files included; names cached p_0."""
         return self.model_dump()
 
+    def folders(self) -> tuple[str, ...]:
+        """The folders whose files determine the samples, absolute paths."""
+        return ()
+
     def law_identity(self) -> dict[str, Any]:
         """What determines the law: points whose data agrees in it share one in a process."""
         return self.model_dump()

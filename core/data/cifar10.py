@@ -13,6 +13,9 @@ from luceloop.core.data.labelled import LabelledImages
 from luceloop.core.errors import ConfigError
 from luceloop.core.fields import Directory, PositiveInt
 
+CIFAR10_FOLDER = "cifar-10-batches-py"
+"""What the archive unpacks to."""
+
 
 class Cifar10Config(DatasetConfig):
     """CIFAR-10's 50,000 training images, 32×32 pixels."""
@@ -45,6 +48,10 @@ class Cifar10Config(DatasetConfig):
         """One and the same archive, wherever it lies."""
         return self.model_dump() | {"root": None, "download": None}
 
+    def folders(self) -> tuple[str, ...]:
+        """The archive's folder; none where a node may download it, which checks it."""
+        return () if self.download else (str(Path(self.root) / CIFAR10_FOLDER),)
+
 
 def _read(root: str, download: bool) -> list[Any]:
     """The training and the test set."""
@@ -62,6 +69,6 @@ def _read(root: str, download: bool) -> list[Any]:
     except (RuntimeError, OSError) as error:
         allowed = (
             f"holds no CIFAR-10 ({str(error).splitlines()[0]}): unpack cifar-10-python.tar.gz to "
-            f"{Path(root) / 'cifar-10-batches-py'}, or set data.download=true"
+            f"{Path(root) / CIFAR10_FOLDER}, or set data.download=true"
         )
         raise ConfigError("data.root", root, allowed) from error

@@ -50,3 +50,7 @@ class ImageFolderConfig(DatasetConfig):
     def identity(self) -> dict[str, Any]:
         """The names, sizes and times of the files."""
         return self.model_dump() | {"root": folder_digest(Path(self.root))}
+
+    def folders(self) -> tuple[str, ...]:
+        """The folder of images."""
+        return (self.root,)

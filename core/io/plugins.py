@@ -19,7 +19,8 @@ from typing import Any
 
 import luceloop
 from luceloop.core.errors import ConfigError
-from luceloop.core.io.fingerprints import file_digest
+from luceloop.core.io.fingerprints import digest, file_digest
+from luceloop.core.io.sources import Sources
 
 PATTERN = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
 BESIDE = Path(luceloop.__file__).parents[1]
@@ -28,6 +29,8 @@ BESIDE = Path(luceloop.__file__).parents[1]
 _folder: Path | None = None
 _appended = False
 """Whether it is on the path only because it is the user's folder."""
+_loaded: dict[str, str | None] = {}
+"""By module, the digest of its sources when this process imported it."""
 
 
 def use_folder(folder: Path) -> None:
@@ -53,7 +56,7 @@ def name_folder(package: Path = BESIDE) -> str:
     Args:
         package: the folder that holds our package.
     """
-    folder = _folder or Path.cwd()
+    folder = used_folder()
     beside = folder.is_relative_to(package) and folder != package
     return str(folder.relative_to(package) if beside else folder)
 
@@ -69,6 +72,16 @@ def enter_folder(name: str, package: Path = BESIDE) -> None:
         os.chdir(folder)
 
 
+def used_folder() -> Path:
+    """The folder that this process uses; the current one, if none was named."""
+    return _folder or Path.cwd()
+
+
+def sources() -> Sources:
+    """The user's modules, as this process finds them."""
+    return Sources(_folder)
+
+
 def load(key: str, name: str) -> Any:
     """Import the attribute that `name` ("package.module:attribute") names.
 
@@ -76,6 +89,8 @@ def load(key: str, name: str) -> Any:
         ConfigError: naming `key`, if the module cannot be imported or has no such attribute.
     """
     module_name, _, attribute = name.partition(":")
+    if module_name not in sys.modules:
+        _loaded[module_name] = _digest_of(module_name)
     try:
         with _folder_first():
             module = importlib.import_module(module_name)
@@ -104,12 +119,27 @@ def build(key: str, name: str, args: Mapping[str, Any]) -> Any:
 
 
 def source_digest(key: str, name: str) -> str:
-    """SHA-256 of the source file behind `name`, so that editing it changes a fingerprint."""
-    module = inspect.getmodule(load(key, name))
-    path = getattr(module, "__file__", None)
-    if path is None:
+    """SHA-256 of all source files that `name` runs, so that editing one changes a fingerprint.
+
+    They are those that this process imported: what is edited later on changes nothing in it.
+
+    Raises:
+        ConfigError: naming `key`, if it cannot be imported or has no source file.
+    """
+    load(key, name)
+    module_name = name.partition(":")[0]
+    if module_name not in _loaded:
+        _loaded[module_name] = _digest_of(module_name)
+    found = _loaded[module_name]
+    if found is None:
         raise ConfigError(key, name, "must live in a source file, so that it can be fingerprinted")
-    return file_digest(Path(path))
+    return found
+
+
+def _digest_of(module: str) -> str | None:
+    """SHA-256 of the source files of a module by their names; None if it has none."""
+    files = {name: file_digest(path) for name, path in sources().of(module).items()}
+    return digest(str(files).encode()) if files else None
 
 
 @contextmanager

@@ -15,11 +15,18 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 from rich.table import Table
 
-from luceloop.core.errors import ConfigError, DiskFullError, LoopError, StorageError
+from luceloop.core.errors import (
+    ChangedFileError,
+    ConfigError,
+    DiskFullError,
+    LoopError,
+    StorageError,
+)
 from luceloop.core.io.files import FULL
 from luceloop.sweeps.cli import cluster
 from luceloop.sweeps.cli.lazy import LazyModule
 from luceloop.sweeps.cli.options import (
+    accept_option,
     config_argument,
     figures_option,
     output_option,
@@ -155,16 +162,19 @@ def demo(overrides: tuple[str, ...], output: Path | None) -> None:
 @app.command()
 @sweep_argument
 @figures_option
+@accept_option
 @output_option
 @storage_option
-def resume(sweep: str, figures: bool, output: Path | None, storage: str | None) -> None:
-    """Go on with an interrupted sweep.
+def resume(
+    sweep: str, figures: bool, accept: bool, output: Path | None, storage: str | None
+) -> None:
+    """Go on with an interrupted sweep, on the files that it began with.
 
     Its storage is that which it began with, unless another is named. SWEEP may be the whole id of a
     sweep that ran on another machine: its record is then read from the storage.
     """
     found = _output(output, storage)
-    running.resume(sweep, found, figures=figures, moved=storage is not None)
+    running.resume(sweep, found, figures=figures, moved=storage is not None, accept=accept)
 
 
 @app.command()
@@ -350,7 +360,7 @@ def reporting() -> Iterator[None]:
     """End this process with a line and an exit code, where something is raised for the user."""
     try:
         yield
-    except (ConfigError, LoopError) as error:
+    except (ConfigError, LoopError, ChangedFileError) as error:
         fail(str(error), 2)
     except (DiskFullError, StorageError) as error:
         fail(str(error), 1)

@@ -26,6 +26,12 @@ figures_option = click.option(
     default=True,
     help="Draw figures at the end.  [on]",
 )
+accept_option = click.option(
+    "--accept-changes",
+    "accept",
+    is_flag=True,
+    help="Go on although files that the numbers depend on have changed; that is recorded.",
+)
 address_option = click.option(
     "--address",
     metavar="URL",

@@ -36,7 +36,7 @@ def start(
     run(folder, output, figures=figures)
 
 
-def resume(wanted: str, output: Output, *, figures: bool, moved: bool) -> None:
+def resume(wanted: str, output: Output, *, figures: bool, moved: bool, accept: bool) -> None:
     """Run what is left of the sweep that `wanted` names.
 
     Args:
@@ -44,6 +44,7 @@ def resume(wanted: str, output: Output, *, figures: bool, moved: bool) -> None:
         output: the output folder.
         figures: whether to draw at the end.
         moved: whether its storage is from now on that of `output`.
+        accept: whether to go on although files of the user's have changed since it began.
     """
     if moved:
         try_writing("--storage", output.storage)
@@ -54,12 +55,12 @@ def resume(wanted: str, output: Output, *, figures: bool, moved: bool) -> None:
             folder.keep_storage(output.storage)
     elif folder.has_own_storage:
         try_writing("--storage", folder.storage)
-    run(folder, output, figures=figures)
+    run(folder, output, figures=figures, accept=accept)
 
 
-def run(folder: SweepFolder, output: Output, *, figures: bool) -> None:
+def run(folder: SweepFolder, output: Output, *, figures: bool, accept: bool = False) -> None:
     """Run what is left of a sweep, show what came of it, and exit by it."""
-    outcome = run_sweep(folder, output, console)
+    outcome = run_sweep(folder, output, console, accept=accept)
     found = finish(outcome.delivery, output, folder, figures=figures, remark=print_remark)
     show(folder)
     delivered = print_missing(found, folder, output)

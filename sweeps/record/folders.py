@@ -1,8 +1,8 @@
 """The output folder: where everything a sweep writes lives, and how a sweep is found again.
 
 mlflow.db  artifacts/  cache/  files/  forecasts/
-sweeps/<id>/{config.yaml, ledger.jsonl, previews/, initial/, tune/, figures/,
-              report.html}
+sweeps/<id>/{config.yaml, ledger.jsonl, provenance.json, provenance/, previews/, initial/,
+              tune/, figures/, report.html}
 
 What workers need, too (cache/, files/, tune/), lies in the storage, which is the output folder
 unless another place that all nodes see was named.
@@ -55,6 +55,16 @@ class SweepFolder:
     def environment(self) -> Path:
         """What the last run of the sweep ran on."""
         return self.path / "environment.json"
+
+    @property
+    def provenance(self) -> Path:
+        """What the sweep's numbers come from; see `sweeps.record.provenance`."""
+        return self.path / "provenance.json"
+
+    @property
+    def provenance_files(self) -> Path:
+        """Copies of the user's code, and what git has of it."""
+        return self.path / "provenance"
 
     @property
     def figures(self) -> Path:

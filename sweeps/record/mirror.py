@@ -6,7 +6,8 @@ from the copy repeats nothing that MLflow has already. No pictures are made agai
 a checkpoint has and the copy lacks: those of the last second, or of a call that MLflow has not yet
 answered.
 
-sweeps/<id>/record/{config.yaml, environment.json, ledger/, previews/, initial/, driver.lock}
+sweeps/<id>/record/{config.yaml, environment.json, provenance.json, provenance/, ledger/,
+                    previews/, initial/, driver.lock}
 
 Object stores cannot append, so the ledger is cut into pieces, named by their first byte.
 """
@@ -40,6 +41,7 @@ from luceloop.core.io.places import (
 )
 from luceloop.sweeps.record.events import IterationDone, decode
 from luceloop.sweeps.record.folders import Output, SweepFolder, is_sweep_id
+from luceloop.sweeps.record.provenance import copied_files, parse_provenance, read_provenance
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +49,7 @@ BATCH = 200
 """Most events in a piece."""
 PIECE = re.compile(r"ledger/(\d+)\.jsonl")
 PICTURE = re.compile(r"(previews|initial)/point-\d+/[\w-]+\.(npz|png)")
+PROVENANCE = re.compile(r"provenance(\.json|/.+)")
 
 
 @contextmanager
@@ -115,6 +118,7 @@ class Mirror:
         if not there.startswith(here) and not here.startswith(there):
             reason = f"was run on another machine, too, whose record in {self._there} is another"
             raise ConfigError("SWEEP", self._folder.id, reason)
+        self._take_provenance(found)
         self._copied = {place for place in found if PICTURE.fullmatch(place)}
         if len(there) > len(here):
             logger.warning("reading what is on record in %s", self._there)
@@ -122,6 +126,18 @@ class Mirror:
             fetch_files({there: here for there, here in files.items() if not here.exists()})
             write_atomically(there, self._folder.ledger)
         self._bytes, self.events = len(there), there.count(b"\n")
+
+    def _take_provenance(self, found: Mapping[str, Folder]) -> None:
+        """Take over what is on record of the user's files, if the copy has more of it."""
+        file = found.get(self._folder.provenance.name)
+        if file is None:
+            return
+        with open_whole(file) as opened:
+            content = opened.read()
+        here = read_provenance(self._folder)
+        if here is None or len(here.accepted) < len(parse_provenance(content).accepted):
+            places = [place for place in found if PROVENANCE.fullmatch(place)]
+            fetch_files({found[place]: self._folder.path / place for place in places})
 
     def try_copy(self) -> bool:
         """Copy what is new; False, with `error` set, if that failed: it can be tried again.
@@ -146,8 +162,10 @@ class Mirror:
     def copy(self) -> None:
         """Copy what is new; raises whatever the storage does, after which it can be tried again."""
         if not self._begun:
-            files = (self._folder.config_file, self._folder.environment)
-            send_files({file: self._there / file.name for file in files if file.exists()})
+            alone = (self._folder.config_file, self._folder.environment)
+            files = [file for file in alone if file.exists()] + copied_files(self._folder)
+            places = {file: file.relative_to(self._folder.path).as_posix() for file in files}
+            send_files({file: self._there / place for file, place in places.items()})
             make_folder(self._there / "ledger")
             self._begun = True
         if not self._folder.ledger.exists():

@@ -12,7 +12,6 @@ import os
 import platform
 import sys
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +20,15 @@ from rich.console import Console
 from luceloop.core.config.sweep import SweepConfig
 from luceloop.core.errors import DiskFullError
 from luceloop.core.io.files import says_full, write_atomically
+from luceloop.core.io.holdings import Holdings
 from luceloop.sweeps.record.folders import Output, SweepFolder
 from luceloop.sweeps.record.holding import held
 from luceloop.sweeps.record.ledger import Ledger, Point
 from luceloop.sweeps.record.mirror import Mirror, mirrored
+from luceloop.sweeps.record.provenance import PACKAGES, versions
 from luceloop.sweeps.run.progress import build_progress
 from luceloop.sweeps.run.session import ray_session
+from luceloop.sweeps.run.settle import settle
 from luceloop.sweeps.run.trials import Trials
 from luceloop.sweeps.tracking.delivery import Delivery, attach_environment, build_tracker
 from luceloop.sweeps.tracking.follower import Follower
@@ -59,30 +61,40 @@ class Outcome:
         return any(point.rows for point in self.points)
 
 
-def run_sweep(folder: SweepFolder, output: Output, console: Console) -> Outcome:
+def run_sweep(
+    folder: SweepFolder, output: Output, console: Console, *, accept: bool = False
+) -> Outcome:
     """Run what is left of a sweep, from the start or after an interruption.
 
     Args:
         folder: the sweep's folder, its configuration in it.
         output: the output folder.
         console: where progress is shown.
+        accept: whether to go on although files of the user's have changed since it began.
 
     Ctrl-C and SIGTERM end the run at once; nothing on record is lost. Ray is started and ended
     here, unless the caller has started it.
 
     Raises:
+        ChangedFileError: naming a file that has changed, unless that is accepted.
         DiskFullError: if there is no room left in the output folder; nothing on record is lost.
     """
     with held(folder), mirrored(folder) as mirror:
+        files = settle(folder, folder.config(), accept=accept).files
         ledger = Ledger(folder.ledger)
         try:
-            return _run(folder, output, console, ledger, mirror)
+            return _run(folder, output, console, ledger, mirror, files)
         finally:
             ledger.close()
 
 
 def _run(
-    folder: SweepFolder, output: Output, console: Console, ledger: Ledger, mirror: Mirror | None
+    folder: SweepFolder,
+    output: Output,
+    console: Console,
+    ledger: Ledger,
+    mirror: Mirror | None,
+    files: Holdings,
 ) -> Outcome:
     config = folder.config()
     tracker = build_tracker(output, folder, ledger)
@@ -91,7 +103,7 @@ def _run(
     try:
         write_atomically(json.dumps(_environment(), indent=2), folder.environment)
         follower.start()
-        _run_trials(config, folder, ledger, console)
+        _run_trials(config, folder, ledger, console, files)
     except KeyboardInterrupt:
         console.print("interrupted; everything on record is kept", highlight=False)
     except Exception as error:  # Ray's and Tune's own wrap what the disk says
@@ -109,7 +121,9 @@ def _run(
     return Outcome(folder, points, unfinished, delivery)
 
 
-def _run_trials(config: SweepConfig, folder: SweepFolder, ledger: Ledger, console: Console) -> None:
+def _run_trials(
+    config: SweepConfig, folder: SweepFolder, ledger: Ledger, console: Console, files: Holdings
+) -> None:
     """Run the points that have not ended, if there are any."""
     if not config.search.learns:  # a search that learned from the loss has gone on without
         ledger.reopen_lost()
@@ -119,7 +133,7 @@ def _run_trials(config: SweepConfig, folder: SweepFolder, ledger: Ledger, consol
     progress = build_progress(console, config, ledger, total)
     try:
         with ray_session():
-            Trials(config, folder, ledger).run(progress)
+            Trials(config, folder, ledger, files).run(progress)
     finally:
         progress.close()
 
@@ -136,11 +150,10 @@ def _full_disk(folder: SweepFolder) -> str:
 
 
 def _environment() -> dict[str, Any]:
-    packages = ("torch", "torchcfm", "torchdiffeq", "ray", "optuna", "mlflow", "numpy")
     return {
         "python": sys.version.split()[0],
         "platform": platform.platform(),
         "cpus": os.cpu_count(),
-        "packages": {name: version(name) for name in packages},
+        "packages": {name: found for name, found in versions().items() if name in PACKAGES},
         "command": sys.argv,
     }

@@ -8,8 +8,10 @@ from typing import Any
 import ray
 from ray import tune
 
+from luceloop.core.config.dependencies import dependencies
 from luceloop.core.config.parsing import at_point
 from luceloop.core.config.sweep import SweepConfig
+from luceloop.core.io.holdings import Holdings
 from luceloop.core.io.plugins import name_folder
 from luceloop.core.loop.loop import Loop
 from luceloop.sweeps.record.folders import SweepFolder
@@ -30,7 +32,11 @@ RETRIES = 3
 class Trials:
     """Has Tune run the points of a sweep that have not ended, on the Ray session there is."""
 
-    def __init__(self, config: SweepConfig, folder: SweepFolder, ledger: Ledger) -> None:
+    def __init__(
+        self, config: SweepConfig, folder: SweepFolder, ledger: Ledger, files: Holdings
+    ) -> None:
+        """Take a sweep; `files` are digests of the user's files that it depends on, by name."""
+        self._files = files
         self._config, self._folder, self._ledger = config, folder, ledger
         shards = len(Loop(check_space(config)[0]).shards)
         self._allocation = allocate_for(config, ray.cluster_resources(), shards)
@@ -80,13 +86,16 @@ class Trials:
 
     def _assign(self, point: Point) -> TrialSetup:
         """What the trial of a point is given."""
+        config = at_point(self._config, point.values)
+        needed = dependencies([config]) & self._files.keys()
         return TrialSetup(
             index=point.index,
-            point=at_point(self._config, point.values),
+            point=config,
             cache=self._cache,
             samplers=self._allocation.sampler_setup,
             trial_gpus=self._allocation.trial_gpus,
             checkpoint=self._checkpoints.newest(point.index) if point.rows else None,
             reported=point.last,
             folder=self._code,
+            files={name: self._files[name] for name in needed},
         )

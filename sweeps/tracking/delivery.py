@@ -82,11 +82,15 @@ def _has_ended(ledger: Ledger, config: SweepConfig) -> bool:
 
 
 def attach_environment(tracker: Tracker, folder: SweepFolder) -> None:
-    """Attach what the last run of a sweep ran on."""
+    """Attach what the last run of a sweep ran on, and what its numbers come from."""
 
     def use(experiment: Experiment) -> None:
+        run = experiment.sweep_run()
         if folder.environment.exists():
-            experiment.log_file(experiment.sweep_run(), folder.environment)
+            experiment.log_file(run, folder.environment)
+        if folder.provenance.exists():
+            experiment.log_file(run, folder.provenance_files, labels.PROVENANCE)
+            experiment.log_file(run, folder.provenance, labels.PROVENANCE)
 
     tracker.with_experiment(use)
 

@@ -17,7 +17,7 @@ from luceloop.core.loop.loop import Loop
 from luceloop.core.loop.state import LoopState
 from luceloop.workers.arrays import from_numpy, to_numpy
 from luceloop.workers.executor import ActorExecutor, ActorPool
-from luceloop.workers.messages import SamplerSetup, TrialSetup
+from luceloop.workers.messages import SamplerSetup, TrialSetup, Work
 from luceloop.workers.sampler import Sampler, SamplerActor
 from tests.workers.test_trial import point_of
 
@@ -68,11 +68,11 @@ def test_one_sampler_serves_points_and_models_in_any_order(loop):
     other_point = point_of("beta=0", "seeds=[8,9]")
     other_model = {name: weight * 1.1 for name, weight in model.items()}
     task = loop.tasks(0)[1]
-    fresh = Sampler(1).generate(point, to_numpy(model), task)
+    fresh = Sampler(1).generate(Work(point), to_numpy(model), task)
     used = Sampler(1)
-    used.generate(other_point, to_numpy(model), replace(task, iteration=1))
-    used.generate(point, to_numpy(other_model), replace(task, curate=False))
-    again = used.generate(point, to_numpy(model), task)
+    used.generate(Work(other_point), to_numpy(model), replace(task, iteration=1))
+    used.generate(Work(point), to_numpy(other_model), replace(task, curate=False))
+    again = used.generate(Work(point), to_numpy(model), task)
     assert torch.equal(again.kept, fresh.kept)
 
 
