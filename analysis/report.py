@@ -26,7 +26,7 @@ STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 70em; margin: 2em auto; padding: 0 1em; }
 table { border-collapse: collapse; margin: 1em 0; }
 th, td { padding: .25em .8em; text-align: right; border-bottom: 1px solid #ddd; }
-th:first-child, td:first-child { text-align: left; }
+th:first-child, td:first-child { text-align: left; white-space: nowrap; }
 i { display: inline-block; width: .8em; height: .8em; border-radius: 50%; margin-right: .5em; }
 figure { margin: 1.5em 0; } img { max-width: 100%; } .violated { color: #b00; }
 pre { background: #f6f6f6; padding: 1em; overflow: auto; } .note { color: #555; }
