@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from luceloop.analysis import labels
 from luceloop.analysis.curves import tidy
+from luceloop.analysis.real_rewards import recorded_law
 from luceloop.analysis.store import SweepRuns
 from luceloop.core.config.naming import SYMBOLS
 from luceloop.core.config.parsing import at_point, parse_config
@@ -80,8 +81,10 @@ def forecast_from(
     found: dict[int, list[Forecast]] = {index: [] for index in points}
     for source, members in sources.items():
         chosen = [points[index] for index in members]
+        recorded = recorded_law(runs, source, measured[source])
+        real = recorded or real_law(measured[source], cache=cache)
         for reward in _initial_reward(runs, source):
-            law = real_law(measured[source], cache=cache).starting_from(reward)
+            law = real.starting_from(reward)
             for index, each in zip(members, forecast(chosen, [law] * len(chosen)), strict=True):
                 found[index].append(each)
     return found

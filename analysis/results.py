@@ -10,6 +10,7 @@ import pandas as pd
 
 from luceloop.analysis.curves import load_curves
 from luceloop.analysis.forecasts import average, forecast_from, load_configs
+from luceloop.analysis.real_rewards import recorded_law
 from luceloop.analysis.statistics import aggregate
 from luceloop.analysis.store import SweepRuns, find_runs
 from luceloop.core.errors import ConfigError, LoopError
@@ -106,4 +107,5 @@ def _forecasts(
     configs = {index: config for index, config in load_configs(runs).items() if index in present}
     if start == "measured":
         return {i: average(found) for i, found in forecast_from(runs, configs, cache).items()}
-    return dict(zip(configs, forecast(list(configs.values()), cache=cache), strict=True))
+    laws = [recorded_law(runs, index, config) for index, config in configs.items()]
+    return dict(zip(configs, forecast(list(configs.values()), laws, cache), strict=True))

@@ -13,12 +13,13 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from luceloop.analysis.real_rewards import read_law
 from luceloop.analysis.statistics import gap, over_seeds
 from luceloop.core.config.naming import point_name
 from luceloop.core.config.parsing import at_point
 from luceloop.core.config.sweep import SweepConfig
-from luceloop.core.io.places import Folder
 from luceloop.core.theory.forecast import forecast
+from luceloop.sweeps.record.folders import SweepFolder
 from luceloop.sweeps.record.ledger import Ledger, Point
 from luceloop.sweeps.search import objective
 
@@ -62,10 +63,11 @@ class Gap:
     """None where the seeds have no spread, or there is only one."""
 
 
-def forecast_gaps(config: SweepConfig, ledger: Ledger, cache: Folder) -> dict[int, Gap]:
+def forecast_gaps(config: SweepConfig, ledger: Ledger, folder: SweepFolder) -> dict[int, Gap]:
     """The gaps of the points that have run to their end.
 
     They are in the first objective's metric, or in the mean reward if that one has no forecast.
+    Real rewards that the sweep has on record are not worked out again.
 
     Raises:
         ConfigError: if data or a reward cannot be built.
@@ -73,14 +75,16 @@ def forecast_gaps(config: SweepConfig, ledger: Ledger, cache: Folder) -> dict[in
     """
     configs = {p.index: at_point(config, p.values) for p in list(ledger.points.values())}
     ended = {i: c for i, c in configs.items() if ledger.points[i].last == c.iterations}
-    forecasts = dict(zip(ended, forecast(list(ended.values()), cache=cache), strict=True))
+    laws = [read_law(folder.real_rewards(index)) for index in ended]
+    found = forecast(list(ended.values()), laws, folder.cache)
+    forecasts = dict(zip(ended, found, strict=True))
     metric = config.search.objective[0].metric
     if not all(np.isfinite(f.curves.get(metric, [np.nan])[-1]) for f in forecasts.values()):
         metric = "reward_mean"
     gaps = {}
-    for index, found in forecasts.items():
+    for index, expects in forecasts.items():
         measured = ledger.points[index].rows[ended[index].iterations][metric]
-        expected = float(found.curves[metric][-1])
+        expected = float(expects.curves[metric][-1])
         gaps[index] = Gap(metric, expected, gap(np.array(measured), expected))
     return gaps
 
