@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from luceloop.analysis import labels
 from luceloop.analysis.curves import tidy
+from luceloop.analysis.real_rewards import recorded_law
 from luceloop.analysis.store import SweepRuns
 from luceloop.core.config.naming import SYMBOLS
 from luceloop.core.config.parsing import at_point, parse_config
@@ -91,12 +92,13 @@ def forecast_from(
     found: dict[int, list[Forecast]] = {index: [] for index in points}
     for source, members in sources.items():
         chosen = [points[index] for index in members]
+        recorded = recorded_law(runs, source, measured[source])
+        real = recorded or real_law(measured[source], cache=cache)
         rewards = _initial_reward(runs, source)
         for number, reward in enumerate(rewards):
-            law = real_law(measured[source], cache=cache).starting_from(reward)
             of_seed = forecast(
                 chosen,
-                [law] * len(chosen),
+                [real.starting_from(reward)] * len(chosen),
                 replicates=math.ceil(replicates / len(rewards)),
                 limits=limits,
                 most_draws=most_draws * len(chosen) / (len(points) * len(rewards)),

@@ -34,6 +34,8 @@ BETA, LAM, K, SEED_PARAM = "curation.beta", "lam", "curation.k", "seed"
 
 SAMPLES, INITIAL, FIGURES = "samples", "initial", "figures"
 """Folders of a run's artifacts: samples by iteration, rewards of p_0's pool, drawn figures."""
+REAL_REWARDS = "real.npz"
+"""File of the real data's rewards, beside those of p_0's pool."""
 PROVENANCE = "provenance"
 """Folder of the sweep's artifacts: digests and copies of the user's files, and git's state."""
 

@@ -10,6 +10,7 @@ import pandas as pd
 
 from luceloop.analysis.curves import load_curves
 from luceloop.analysis.forecasts import average, forecast_from, load_configs
+from luceloop.analysis.real_rewards import recorded_law
 from luceloop.analysis.statistics import aggregate
 from luceloop.analysis.store import SweepRuns, find_runs
 from luceloop.core.errors import ConfigError, LoopError
@@ -109,7 +110,8 @@ def _forecasts(
     if start == "measured":
         by_seed = forecast_from(runs, configs, cache, replicates=replicates, most_draws=MOST_DRAWS)
         return {i: average(found) for i, found in by_seed.items()}
+    laws = [recorded_law(runs, index, config) for index, config in configs.items()]
     found = forecast(
-        list(configs.values()), cache=cache, replicates=replicates, most_draws=MOST_DRAWS
+        list(configs.values()), laws, cache, replicates=replicates, most_draws=MOST_DRAWS
     )
     return dict(zip(configs, found, strict=True))

@@ -201,10 +201,7 @@ class Bench:
             torch.save(VGG11(10).state_dict(), file)
             assert self.preset.classifier is not None
             chosen = self.preset.classifier.model_copy(update={"weights": str(file)})
-            threads = self.preset.resources.threads
-            classifier = Classifier(
-                chosen, self.preset.data, data, threads=threads, device=self.device
-            )
+            classifier = Classifier(chosen, self.preset.data, data, device=self.device)
             reward = self.preset.reward.build(data, data.class_names)
             pool = torch.rand(self.work.scored, *SHAPE, device=self.device) * 2 - 1
             seconds = self._seconds(lambda: reward(classifier(pool).logits))

@@ -17,6 +17,9 @@ import numpy as np
 from luceloop.core.config.point import PointConfig
 from luceloop.core.io.holdings import Holdings
 
+REAL = "real/"
+"""Start of the names of arrays that tell the real data's rewards."""
+
 
 @dataclass(frozen=True)
 class SamplerSetup:
@@ -89,6 +92,9 @@ class IterationReport:
     """By name, R values."""
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
     """A `preview` `(R, P, ...)`, and at t=0 `reward`, those of p_0's pool `(R, N)`.
+
+    At t=0 also the arrays of `core.theory.real_law.RealRewards`, where a sweep records those; their
+    names begin with `REAL`.
 
     Empty where the iteration had been computed before. Whoever has delivered them empties it, since
     Tune keeps reports.

@@ -20,8 +20,10 @@ from luceloop.core.io.plugins import enter_folder
 from luceloop.core.io.saved import save_atomically
 from luceloop.core.loop.loop import Loop
 from luceloop.core.loop.state import IterationResult, LoopState
+from luceloop.core.theory.real_law import is_recorded, real_rewards
 from luceloop.workers.executor import ActorExecutor, ActorPool
 from luceloop.workers.messages import (
+    REAL,
     FailureReport,
     IterationReport,
     TrialSetup,
@@ -79,7 +81,7 @@ class Trial(tune.Trainable):
             result = next(self._iterations)
             self._state, self._arrays = result.state, {"preview": result.preview.numpy()}
             if result.reward is not None:
-                self._arrays["reward"] = result.reward.numpy()
+                self._arrays |= {"reward": result.reward.numpy()} | self._real_rewards()
             self._rows[result.iteration] = {
                 name: values.tolist() for name, values in result.metrics.items()
             }
@@ -99,6 +101,14 @@ class Trial(tune.Trainable):
         if self._actors is None:
             self._actors = ActorPool(setup)
         return loop.run(self._state, ActorExecutor(self._actors, loop, setup.files))
+
+    def _real_rewards(self) -> dict[str, np.ndarray]:
+        """What the sweep records of its real data, so that its theory never scores it again."""
+        point = self._setup.point
+        if not is_recorded(point):
+            return {}
+        found = real_rewards(point, granted_device(), self._cache)  # worked out before, and kept
+        return {f"{REAL}{name}": array for name, array in found.arrays().items()}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Write the loop's state after the last computed iteration, and every row so far."""

@@ -44,7 +44,6 @@ class Classifier:
         source: DatasetConfig,
         data: RealData,
         *,
-        threads: int,
         device: str = "cpu",
         cache: Folder | None = None,
     ) -> None:
@@ -54,7 +53,6 @@ class Classifier:
             config: which network.
             source: the configuration of the data.
             data: the labelled images.
-            threads: CPU threads of torch, on which the last bits of the weights depend.
             device: of the network.
             cache: folder of trained classifiers; without one, it is trained anew.
 
@@ -65,7 +63,7 @@ class Classifier:
             raise ConfigError("classifier.name", config.name, "needs data of labelled images")
         config.check(data.shape)
         self.config, self.data, self.device = config, data, device
-        self._source, self._threads, self._cache = source, threads, cache
+        self._source, self._cache = source, cache
         self.n_classes = len(data.class_names)
 
     def __call__(self, x: Tensor) -> Outputs:
@@ -89,6 +87,7 @@ class Classifier:
             if content is None:
                 found = self._train()
                 content = {"weights": found.weights, "accuracy": found.accuracy}
+                content["trained_on"] = self.trained_on
                 save_atomically(content, path)
         return Trained(content["weights"], content["accuracy"])
 
@@ -101,12 +100,20 @@ class Classifier:
     def _build(self) -> nn.Module:
         return self.config.build(self.data.shape, self.n_classes)
 
+    @property
+    def trained_on(self) -> str:
+        """The device that this process would train on, and its threads of torch on a CPU."""
+        kind = torch.device(self.device).type
+        return f"{torch.get_num_threads()} threads of a CPU" if kind == "cpu" else kind
+
     def _fingerprint(self) -> str:
+        """What determines the weights but for their last bits, which whoever trains first decides.
+
+        So a classifier that a GPU took hours for is not trained again where there is none.
+        """
         return fingerprint(
             {
                 "torch": torch.__version__,
-                "device": torch.device(self.device).type,
-                "threads": self._threads,
                 "data": self._source.identity() | {"size": None},
                 "classifier": self.config.model_dump(),
             }

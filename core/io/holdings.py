@@ -11,6 +11,7 @@ Example:
 from __future__ import annotations
 
 import functools
+import platform
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -146,6 +147,6 @@ class Guard:
         asked = {name: was for name, was in needed.items() if self._imported.get(name) != was}
         found = changes(asked, digests({*asked, *(set(here) - self._imported.keys())}))
         if found:
-            remedy = "restore what the sweep began with, then resume it"
-            raise ChangedFileError(f"on this node {in_words(found)}", remedy)
+            remedy = "restore it there, then resume the sweep"
+            raise ChangedFileError(f"{in_words(found)} on node {platform.node()}", remedy)
         self._imported |= {name: was for name, was in asked.items() if name.endswith(".py")}

@@ -88,10 +88,7 @@ def build_scorer(config: PointConfig, device: str = "cpu", cache: Folder | None 
     dataset = config.data.build()
     classifier = None
     if config.classifier is not None:
-        threads = config.resources.threads
-        classifier = Classifier(
-            config.classifier, config.data, dataset, threads=threads, device=device, cache=cache
-        )
+        classifier = Classifier(config.classifier, config.data, dataset, device=device, cache=cache)
     inception = _inception(config.quality, dataset, classifier, device)
     names = dataset.class_names if classifier else None
     vectors = config.quality is not None and dataset.images is None

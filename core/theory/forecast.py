@@ -52,7 +52,7 @@ class Forecast:
 
 def forecast(
     points: Sequence[PointConfig],
-    laws: Sequence[RewardLaw] | None = None,
+    laws: Sequence[RewardLaw | None] | None = None,
     cache: Folder | None = None,
     replicates: int = 0,
     *,
@@ -64,7 +64,7 @@ def forecast(
 
     Args:
         points: configurations without a search.
-        laws: each point's law; that of its real data with p_0 = p_ref if not given.
+        laws: each point's law; that of its real data with p_0 = p_ref where it is not given.
         cache: folder of trained classifiers, for laws that are not given.
         replicates: of a perfect learner at finite n, which are simulated for every point.
         limits: whether limits without a closed form are found by iterating the map.
@@ -78,11 +78,12 @@ def forecast(
     """
     share = most_draws / max(len(points), 1)
     by_law: dict[int | str, list[int]] = defaultdict(list)
+    given = [None] * len(points) if laws is None else list(laws)
     for index, point in enumerate(points):
-        by_law[law_key(point) if laws is None else id(laws[index])].append(index)
+        by_law[law_key(point) if given[index] is None else id(given[index])].append(index)
     found: dict[int, Forecast] = {}
     for members in by_law.values():  # one law at a time: each may be large
-        law = real_law(points[members[0]], cache=cache) if laws is None else laws[members[0]]
+        law = given[members[0]] or real_law(points[members[0]], cache=cache)
         alike: dict[tuple[float, int], list[int]] = defaultdict(list)
         for index in members:
             alike[points[index].beta, points[index].iterations].append(index)

@@ -51,6 +51,8 @@ class RewardLaw:
     """The same of p_0."""
     finite: bool = False
     """Whether the real data is these very samples, of which seeds draw without replacement."""
+    size: int | None = None
+    """Real samples that each seed draws, where only the user's code tells."""
 
     @classmethod
     def of(

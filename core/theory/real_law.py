@@ -2,20 +2,75 @@
 
 It is exact where the data is a fixed set, a fixed quasi-random sample where it has a known law, and
 a large random sample where it is code of the user's own.
+
+Where only a classifier or the user's code can tell rewards, a sweep records those that it scored:
+see `real_rewards`. Then its theory needs neither again.
+
+Axes: N real samples.
 """
 
 from __future__ import annotations
 
 import functools
 import json
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from luceloop.core.config.point import PointConfig
+from luceloop.core.fields import named_code
 from luceloop.core.io.places import Folder
 from luceloop.core.pool.scoring import build_scorer
 from luceloop.core.theory.law import RewardLaw
+
+
+@dataclass(frozen=True)
+class RealRewards:
+    """The rewards of real samples that stand for the law, as they were scored."""
+
+    reward: NDArray[np.floating]
+    """Of each sample `(N,)`."""
+    classes: NDArray[np.int64] | None
+    """Of each sample `(N,)`; None where there are none."""
+    n_classes: int
+    supremum: float | None
+    """r*, if known."""
+    finite: bool = False
+    """Whether the real data is these very samples."""
+    size: int | None = None
+    """Real samples that each seed draws, where only the user's code tells."""
+
+    @functools.cached_property
+    def law(self) -> RewardLaw:
+        """Their law, with p_0 = p_ref."""
+        reward = self.reward.astype(np.float64)
+        law = RewardLaw.of(reward, self.classes, self.n_classes, self.supremum, finite=self.finite)
+        return replace(law, size=self.size)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The same as named arrays, for a file."""
+        found = {"reward": self.reward, "n_classes": np.array(self.n_classes)}
+        found |= {"finite": np.array(self.finite)}
+        if self.size is not None:
+            found["size"] = np.array(self.size)
+        if self.classes is not None:
+            smallest = np.min_scalar_type(max(self.n_classes, 1))
+            found["classes"] = self.classes.astype(smallest)
+        if self.supremum is not None:
+            found["supremum"] = np.array(self.supremum)
+        return found
+
+    @classmethod
+    def of(cls, arrays: Mapping[str, np.ndarray]) -> RealRewards:
+        """The inverse of `arrays`."""
+        classes = arrays["classes"].astype(np.int64) if "classes" in arrays else None
+        supremum = float(arrays["supremum"]) if "supremum" in arrays else None
+        size = int(arrays["size"]) if "size" in arrays else None
+        rest = int(arrays["n_classes"]), supremum, bool(arrays["finite"]), size
+        return cls(arrays["reward"], classes, *rest)
 
 
 def real_law(config: PointConfig, device: str = "cpu", cache: Folder | None = None) -> RewardLaw:
@@ -27,7 +82,20 @@ def real_law(config: PointConfig, device: str = "cpu", cache: Folder | None = No
         LoopError: if the reward or data of the user's own break their contract.
         ConfigError: if the data or the reward cannot be built.
     """
-    return _real_law(_Wanted(law_key(config), config), device, cache)
+    return real_rewards(config, device, cache).law
+
+
+def real_rewards(
+    config: PointConfig, device: str = "cpu", cache: Folder | None = None
+) -> RealRewards:
+    """The rewards of a configuration on the real samples that stand for its law; see `real_law`."""
+    return _real_rewards(_Wanted(law_key(config), config), device, cache)
+
+
+def is_recorded(config: PointConfig) -> bool:
+    """Whether a sweep records its real rewards: a classifier or the user's code tells them."""
+    code = named_code(config.data) | named_code(config.reward)
+    return config.classifier is not None or bool(code)
 
 
 def law_key(config: PointConfig) -> str:
@@ -35,7 +103,6 @@ def law_key(config: PointConfig) -> str:
     determining = {"data": config.data.law_identity(), "reward": config.reward.model_dump()}
     if config.classifier is not None:
         determining["classifier"] = config.classifier.model_dump()
-        determining["resources"] = {"threads": config.resources.threads}
     return json.dumps(determining, sort_keys=True)
 
 
@@ -48,20 +115,22 @@ class _Wanted:
 
 
 @functools.lru_cache(maxsize=4)
-def _real_law(wanted: _Wanted, device: str, cache: Folder | None) -> RewardLaw:
+def _real_rewards(wanted: _Wanted, device: str, cache: Folder | None) -> RealRewards:
     # Rewards alone are wanted, not what the quality of images is measured in.
     config = wanted.config.model_copy(update={"quality": None})
     scorer = build_scorer(config, device, cache)
     rewards, classes = [], []
     for chunk in scorer.dataset.law_samples(config.reward.is_cheap):
         scores = scorer(chunk.to(device))
-        rewards.append(scores.reward.double().cpu())
+        exact = scores.reward.dtype == torch.float64
+        rewards.append(scores.reward.cpu() if exact else scores.reward.float().cpu())
         if scores.classes is not None:
             classes.append(scores.classes.cpu())
-    return RewardLaw.of(
+    return RealRewards(
         torch.cat(rewards).numpy(),
         torch.cat(classes).numpy() if classes else None,
         scorer.n_classes,
         scorer.supremum,
         finite=scorer.dataset.finite,
+        size=scorer.dataset.size if named_code(config.data) else None,
     )

@@ -70,7 +70,7 @@ def draws(law: RewardLaw, point: PointConfig) -> int:
 
 def data_size(law: RewardLaw, point: PointConfig) -> int:
     """Real samples that each seed draws; points with different ones may share a law."""
-    return point.data.sample_size(law.samples)
+    return law.size or point.data.sample_size(law.samples)
 
 
 def _largest(sizes: Sizes, real: int) -> int:

@@ -9,6 +9,7 @@ import click
 from luceloop.core.errors import ConfigError
 from luceloop.sweeps.cli.lazy import LazyModule
 from luceloop.sweeps.cli.options import (
+    accept_option,
     address_option,
     figures_option,
     overrides_argument,
@@ -36,6 +37,7 @@ else:
     help="Build every part of the sweep on this machine first.  [on]",
 )
 @figures_option
+@accept_option
 @click.option(
     "--output",
     metavar="DIR",
@@ -51,6 +53,7 @@ def submit(
     no_wait: bool,
     check: bool,
     figures: bool,
+    accept: bool,
     output: str | None,
     storage: str | None,
 ) -> None:
@@ -60,6 +63,8 @@ def submit(
     """
     if (config is None) == (resume is None):
         raise click.UsageError("Give either CONFIG or --resume SWEEP.")
+    if accept and resume is None:
+        raise click.UsageError("--accept-changes is for --resume.")
     if output and not output.startswith("/"):
         raise ConfigError("--output", output, "must be an absolute path on the cluster")
     if storage:
@@ -75,6 +80,7 @@ def submit(
         wait=not no_wait,
         build=check,
         figures=figures,
+        accept=accept,
         output=output or "",
         storage=storage,
     )

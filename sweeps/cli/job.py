@@ -18,8 +18,9 @@ from luceloop.core.config.parsing import parse_config, set_dotted
 from luceloop.core.io.fingerprints import LENGTH, digest
 from luceloop.core.io.places import Folder, is_url, make_folder, write_whole
 from luceloop.sweeps.cli import app
-from luceloop.sweeps.cluster.upload import CONFIG, ENVIRONMENT, FOLDER
+from luceloop.sweeps.cluster.upload import CONFIG, ENVIRONMENT, FOLDER, REVISION
 from luceloop.sweeps.record.folders import Output
+from luceloop.sweeps.record.revision import TRAVELLED
 
 
 def main() -> None:
@@ -27,6 +28,8 @@ def main() -> None:
     if "--output" not in sys.argv and not os.environ.get("LUCELOOP_OUTPUT"):
         app.fail("--output=None: must be given, or $LUCELOOP_OUTPUT set on the cluster's nodes", 2)
     _read_environment(ENVIRONMENT)
+    if REVISION.exists():
+        os.environ[TRAVELLED] = str(REVISION.absolute())
     file = CONFIG.absolute()
     os.chdir(FOLDER)
     if file.exists():

@@ -48,7 +48,7 @@ def show(folder: SweepFolder) -> None:
     console.print(f"{config.name}  {folder.id}", style="bold", highlight=False)
     lines, gaps = remarks(config, ledger), None
     try:
-        gaps = forecast_gaps(config, ledger, folder.cache)
+        gaps = forecast_gaps(config, ledger, folder)
     except (ConfigError, LoopError) as error:  # the sweep's own code may not be here
         lines.append(f"no forecast: {error}")
     console.print(sweep_table(config, ledger, config.point_count, gaps=gaps))

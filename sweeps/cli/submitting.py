@@ -26,6 +26,7 @@ def submit(
     wait: bool,
     build: bool,
     figures: bool,
+    accept: bool,
     output: str,
     storage: str | None,
 ) -> None:
@@ -39,6 +40,7 @@ def submit(
         wait: whether to follow the job to its end, and exit by it.
         build: whether to build every part of the sweep on this machine first.
         figures: whether the job draws at the end.
+        accept: whether a resumed sweep goes on although files of the user's have changed.
         output: the output folder on the cluster; empty where the cluster knows it.
         storage: where its nodes find what they share, if elsewhere.
     """
@@ -52,7 +54,10 @@ def submit(
         labels = jobs.resumable(cluster, resume or "", output)
     else:
         labels = jobs.metadata(new_sweep_id(), parsed.name, output)
-    job = _upload(cluster, parsed, labels, storage, figures=figures)
+    options = [] if figures else ["--no-figures"]
+    options += ["--accept-changes"] if accept else []
+    options += ["--storage", storage] if storage else []
+    job = _upload(cluster, parsed, labels, options)
     console.print(f"sweep {labels[jobs.SWEEP]}  {labels[jobs.NAME]}: job {job}", highlight=False)
     if not wait:
         console.print(f"follow it with: luceloop logs -f {job}", highlight=False)
@@ -94,20 +99,13 @@ def stop(sweep: str, address: str | None) -> None:
 
 
 def _upload(
-    cluster: Cluster,
-    config: SweepConfig | None,
-    labels: dict[str, str],
-    storage: str | None,
-    *,
-    figures: bool,
+    cluster: Cluster, config: SweepConfig | None, labels: dict[str, str], options: list[str]
 ) -> str:
     sweep, output = labels[jobs.SWEEP], labels[jobs.OUTPUT]
     command = ["resume", sweep]
     if config is not None:
         command = ["run", str(Path("..") / CONFIG), "--id", sweep]  # seen from the user's folder
-    command += ["--output", output] if output else []
-    command += ["--storage", storage] if storage else []
-    command += [] if figures else ["--no-figures"]
+    command += (["--output", output] if output else []) + options
     with tempfile.TemporaryDirectory(prefix="luceloop-") as folder:
         gather(Path(folder), config)
         return cluster.start(Path(folder), command, labels)

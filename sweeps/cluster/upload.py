@@ -2,7 +2,7 @@
 
     luceloop/       this package
     users-folder/   the folder that the user submits from: their code, small files
-    .luceloop/      the resolved configuration, and how to reach the tracking store
+    .luceloop/      the resolved configuration, git's state, and how to reach the tracking store
 
 The package and the user's folder lie beside each other, so no file of one can be taken for a file
 of the other.
@@ -24,11 +24,14 @@ from luceloop.core.config.sweep import SweepConfig
 from luceloop.core.errors import ConfigError
 from luceloop.core.io.places import is_url
 from luceloop.sweeps.cluster.selection import selected
+from luceloop.sweeps.record.revision import revision_of
 
 FOLDER = Path("users-folder")
 """The user's folder, where the job runs."""
 OWN = Path(".luceloop")
 CONFIG = OWN / "config.yaml"
+REVISION = OWN / "revision.json"
+"""What the user's folder has checked out: its repository stays here."""
 ENVIRONMENT = OWN / "environment.json"
 """Secrets travel in this file: Ray shows a job's command and environment variables."""
 TRAVELLING = (
@@ -64,6 +67,9 @@ def gather(target: Path, config: SweepConfig | None) -> None:
     package = Path(luceloop.__file__).parent
     # In a checkout the layers are links, which become folders.
     shutil.copytree(package, target / package.name, ignore=shutil.ignore_patterns("__pycache__"))
+    revision = revision_of(here)
+    if revision is not None:
+        (target / REVISION).write_text(revision.dump())
     _write_environment(target / ENVIRONMENT)
 
 

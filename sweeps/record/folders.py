@@ -118,6 +118,10 @@ class SweepFolder:
         """The rewards of p_0's pool, of which a forecast can start."""
         return self.path / "initial" / f"point-{point:04d}" / "reward.npz"
 
+    def real_rewards(self, point: int) -> Path:
+        """The rewards of the real data that stand for its law, where the sweep records them."""
+        return self.path / "initial" / f"point-{point:04d}" / labels.REAL_REWARDS
+
     def iteration_files(self, point: int, iteration: int) -> list[tuple[Path, str]]:
         """The files that an iteration may have, each with the folder of its run's artifacts."""
         files = [
@@ -126,6 +130,7 @@ class SweepFolder:
         ]
         if iteration == 0:
             files.append((self.initial_reward(point), labels.INITIAL))
+            files.append((self.real_rewards(point), labels.INITIAL))
         return files
 
     def config(self) -> SweepConfig:

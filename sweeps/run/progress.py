@@ -13,16 +13,17 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from luceloop.analysis.real_rewards import read_law
 from luceloop.analysis.starts import describe_starts
 from luceloop.analysis.statistics import over_seeds
 from luceloop.analysis.verdicts import SplitGap, at, split_gap
 from luceloop.core.config.naming import point_name
 from luceloop.core.config.parsing import at_point
 from luceloop.core.config.sweep import SweepConfig
-from luceloop.core.io.places import Folder
 from luceloop.core.pool.ranges import count_classes, metric_range
 from luceloop.core.theory.finite_n import MOST_DRAWS, usual_replicates
 from luceloop.core.theory.forecast import Forecast, forecast
+from luceloop.sweeps.record.folders import SweepFolder
 from luceloop.sweeps.record.ledger import Ledger, Point
 from luceloop.sweeps.search import objective
 
@@ -65,10 +66,11 @@ class PointGap:
     gap: SplitGap
 
 
-def forecast_gaps(config: SweepConfig, ledger: Ledger, cache: Folder) -> dict[int, PointGap]:
+def forecast_gaps(config: SweepConfig, ledger: Ledger, folder: SweepFolder) -> dict[int, PointGap]:
     """The gaps of the points that have run to their end.
 
     They are in the first objective's metric, or in the mean reward if that one has no forecast.
+    Real rewards that the sweep has on record are not worked out again.
 
     Raises:
         ConfigError: if data or a reward cannot be built.
@@ -76,9 +78,11 @@ def forecast_gaps(config: SweepConfig, ledger: Ledger, cache: Folder) -> dict[in
     """
     configs = {p.index: at_point(config, p.values) for p in list(ledger.points.values())}
     ended = {i: c for i, c in configs.items() if ledger.points[i].last == c.iterations}
+    laws = [read_law(folder.real_rewards(index)) for index in ended]
     every = forecast(
         list(ended.values()),
-        cache=cache,
+        laws,
+        folder.cache,
         replicates=usual_replicates(len(ended)),
         most_draws=MOST_DRAWS,
     )

@@ -14,12 +14,14 @@ import numpy as np
 import torch
 from ray.tune import Callback
 
+from luceloop.core.errors import ChangedFileError
 from luceloop.core.io.files import says_full, write_atomically
 from luceloop.sweeps.record.folders import SweepFolder
 from luceloop.sweeps.record.ledger import Ledger
 from luceloop.sweeps.run.checkpoints import NewestCheckpoints
 from luceloop.sweeps.run.progress import Progress
 from luceloop.workers.messages import (
+    REAL,
     FailureReport,
     IterationReport,
     unpack_report,
@@ -72,6 +74,8 @@ class Recorder(Callback):
         _save(self._folder.preview(index, step), samples=arrays.get("preview"))
         _save_grid(self._folder.preview_image(index, step), arrays.get("preview"))
         _save(self._folder.initial_reward(index), reward=arrays.get("reward"))
+        real = {n.removeprefix(REAL): a for n, a in arrays.items() if n.startswith(REAL)}
+        _save(self._folder.real_rewards(index), **real)
         arrays.clear()  # Tune keeps the last report of every trial
         return self._ledger.add_iteration(index, step, report.metrics)
 
@@ -120,7 +124,8 @@ def _why_failed(trial: Any) -> tuple[str, str]:
     if says_full(text):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return (lines[-1] if lines else "the trial's process failed and left no reason"), text
+    last = lines[-1] if lines else "the trial's process failed and left no reason"
+    return last.removeprefix(f"{ChangedFileError.__module__}.{ChangedFileError.__name__}: "), text
 
 
 def _save_grid(path: Path, preview: np.ndarray | None) -> None:
@@ -138,7 +143,7 @@ def _save_grid(path: Path, preview: np.ndarray | None) -> None:
 
 def _save(path: Path, **arrays: np.ndarray | None) -> None:
     """Write arrays that a trial reported, all or nothing; it leaves out what it did not compute."""
-    if any(array is None or array.size == 0 for array in arrays.values()):
+    if not arrays or any(array is None or array.size == 0 for array in arrays.values()):
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     file = io.BytesIO()

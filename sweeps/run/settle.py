@@ -40,8 +40,8 @@ def settle(folder: SweepFolder, config: SweepConfig, *, accept: bool) -> Provena
     if not found:
         return before
     if not accept:
-        remedy = f"restore what sweep {folder.id} began with, or go on with --accept-changes"
-        raise ChangedFileError(in_words(found), remedy)
+        remedy = "restore it, or go on with --accept-changes"
+        raise ChangedFileError(f"{in_words(found)} since sweep {folder.id} began", remedy)
     files = _present({name: now[name] for name in needed})
     return accept_changes(folder, before, files, found, code)
 

@@ -4,23 +4,34 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import numpy as np
 import pytest
 import torch
 
 from luceloop.core.config.parsing import override, parse_config
 from luceloop.core.config.point import PointConfig
+from luceloop.core.errors import ChangedFileError
+from luceloop.core.io import plugins
+from luceloop.core.io.fingerprints import file_digest
 from luceloop.core.loop.loop import Loop
+from luceloop.core.pool.shards import ShardTask
+from luceloop.core.theory.real_law import RealRewards, real_law
 from luceloop.workers.messages import (
+    REAL,
     FailureReport,
     IterationReport,
     SamplerSetup,
     TrialSetup,
+    Work,
     pack_setup,
     unpack_report,
 )
+from luceloop.workers.sampler import Sampler
 from luceloop.workers.trial import CHECKPOINT, Trial, read_checkpoint
 
 POINT: dict[str, Any] = {
@@ -144,6 +155,58 @@ def test_an_error_of_the_loop_is_the_points_result(tmp_path):
     assert isinstance(report, FailureReport)
     assert result["done"] and report.index == 4
     assert "NaN or infinite" in report.reason and "LoopError" in report.traceback
+
+
+@pytest.fixture
+def users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A user's folder in use, whose reward no process has imported yet."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(plugins, "_folder", None)
+    folder = tmp_path / "users"
+    folder.mkdir()
+    (folder / "reward_of_a_node.py").write_text("raise SystemExit('it was imported')\n")
+    monkeypatch.chdir(folder)
+    plugins.use_folder(folder)
+    yield folder
+    sys.modules.pop("reward_of_a_node", None)
+
+
+def test_a_process_refuses_another_version_of_the_code_before_importing_it(users, tmp_path):
+    """It is not what the point came to: Tune is to try again, and the sweep to be resumed."""
+    point = point_of("reward.name=reward_of_a_node:first")
+    began = {"reward_of_a_node.py": "0" * 64}
+    trial = Trial(given(tmp_path, point=point, folder=str(users), files=began))
+    with pytest.raises(ChangedFileError, match=r"^reward_of_a_node\.py has changed on node"):
+        trial.train()
+    model, task = dict[str, Any](), cast(ShardTask, None)
+    with pytest.raises(ChangedFileError, match=r"^reward_of_a_node\.py has changed on node"):
+        Sampler(1, folder=str(users)).generate(Work(point, began), model, task)
+
+
+def test_a_process_that_holds_the_code_works_on_after_an_edit(users, tmp_path):
+    (users / "reward_of_a_node.py").write_text("def first(x):\n    return x[:, 0]\n")
+    point = point_of("reward.name=reward_of_a_node:first", "iterations=1")
+    files = {"reward_of_a_node.py": file_digest(users / "reward_of_a_node.py")}
+    trial = Trial(given(tmp_path, point=point, folder=str(users), files=files))
+    before = curves(steps(trial))
+    (users / "reward_of_a_node.py").write_text("def first(x):\n    return -x[:, 0]\n")
+    assert trial.reset_config(given(tmp_path, point=point, folder=str(users), files=files))
+    assert curves(steps(trial)) == before
+
+
+def test_rewards_that_only_the_users_code_tells_are_reported_once(users, tmp_path):
+    (users / "reward_of_a_node.py").write_text("def first(x):\n    return x[:, 0]\n")
+    point = point_of("reward.name=reward_of_a_node:first", "iterations=1")
+    trial = Trial(given(tmp_path, point=point, folder=str(users)))
+    first, second = steps(trial)
+    found = {n.removeprefix(REAL): a for n, a in first.arrays.items() if n.startswith(REAL)}
+    law, exact = RealRewards.of(found).law, real_law(point)
+    for name in ("reward", "reference", "edges", "classes"):
+        assert np.array_equal(getattr(law, name), getattr(exact, name)), name
+    assert law.supremum is exact.supremum is None and law.classes.shape[1] == 8
+    assert set(second.arrays) == {"preview"}
+    [ours, *_] = steps(Trial(given(tmp_path)), 1)
+    assert set(ours.arrays) == {"preview", "reward"}  # ours can be scored anywhere
 
 
 UNET = {"channels": 32, "multipliers": [1], "blocks": 1, "attention": [], "head_channels": 32}

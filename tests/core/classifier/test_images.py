@@ -17,6 +17,7 @@ from torchvision.models import vgg11_bn
 from luceloop.core.classifier.classifier import Classifier
 from luceloop.core.classifier.vgg11 import VGG11
 from luceloop.core.config.parsing import parse_config
+from luceloop.core.config.parts import ResourcesConfig
 from luceloop.core.config.point import PointConfig
 from luceloop.core.data.images import ImageData
 from luceloop.core.errors import ConfigError
@@ -24,7 +25,13 @@ from luceloop.core.loop.loop import Loop, run_loop
 from luceloop.core.pool.metrics import IMAGE_QUALITY, metric_names
 from luceloop.core.pool.quality import precision_recall
 from luceloop.core.pool.scoring import build_scorer
-from luceloop.core.theory.real_law import real_law
+from luceloop.core.theory.real_law import (
+    RealRewards,
+    is_recorded,
+    law_key,
+    real_law,
+    real_rewards,
+)
 from tests.support import write_cifar10
 
 DIGITS = {
@@ -310,6 +317,40 @@ def test_pickers_of_a_digit_lose_the_others(cache):
     assert (first["precision"] > 0.75).all() and (first["recall"] > 0.75).all()
     assert (last["recall"] < 0.3).all()
     assert (last["frechet_distance"] > 10 * first["frechet_distance"]).all()
+
+
+def test_a_classifier_is_trained_once_whatever_device_and_threads_ask_for_it(tmp_path, monkeypatch):
+    config = _config(classifier={"name": "small_cnn", "epochs": 1})
+    trained = build_scorer(config, cache=tmp_path).classifier
+    assert trained is not None
+    weights = trained.trained.weights
+    [file] = tmp_path.glob("classifier-*.pt")
+    assert torch.load(file, weights_only=True)["trained_on"] == "1 threads of a CPU"
+
+    def again(*_: object) -> None:
+        raise AssertionError("it was trained again")
+
+    monkeypatch.setattr("luceloop.core.classifier.classifier.fit", again)
+    for device, threads in (("cuda", 1), ("cpu", 4)):
+        other = config.model_copy(update={"resources": ResourcesConfig(threads=threads)})
+        found = build_scorer(other, device, cache=tmp_path).classifier
+        assert found is not None
+        assert all(torch.equal(found.trained.weights[name], w) for name, w in weights.items())
+        assert law_key(other) == law_key(config)
+
+
+def test_recorded_real_rewards_make_the_same_law_to_the_bit(cache):
+    config = _config()
+    exact, recorded = real_law(config, cache=cache), real_rewards(config, cache=cache).arrays()
+    assert recorded["reward"].dtype == np.float32 and recorded["classes"].dtype == np.uint8
+    law = RealRewards.of(recorded).law
+    for name in ("reward", "reference", "initial", "edges", "classes"):
+        assert np.array_equal(getattr(law, name), getattr(exact, name)), name
+    assert law.supremum == exact.supremum == 1.0 and law.starts_at_reference
+    assert is_recorded(config) and not is_recorded(_config(classifier=None, **VECTORS))
+
+
+VECTORS = {"data": {"name": "two_moons"}, "reward": {"name": "mode_distance"}}
 
 
 def test_the_law_is_that_of_every_real_image(cache):

@@ -91,6 +91,21 @@ def test_a_folder_that_is_not_on_this_node_is_no_error(folder: Path, tmp_path, m
     assert Path.cwd() == tmp_path
 
 
+def test_a_fingerprint_is_of_all_that_was_imported_and_of_no_later_edit(folder: Path):
+    (folder / "rewards_that_import.py").write_text("from helper_they_edit import value\n")
+
+    def imported(value: int) -> str:
+        (folder / "helper_they_edit.py").write_text(f"value = {value}\n")
+        for name in ("rewards_that_import", "helper_they_edit"):
+            sys.modules.pop(name, None)
+        return plugins.source_digest("data.name", "rewards_that_import:value")
+
+    before, after = imported(1), imported(2)
+    assert before != after == imported(2)
+    (folder / "helper_they_edit.py").write_text("value = 3\n")  # what runs here is still 2
+    assert plugins.source_digest("data.name", "rewards_that_import:value") == after
+
+
 @pytest.mark.processes
 def test_a_folder_full_of_our_names_changes_nothing(tmp_path: Path):
     for name in ("luceloop", "core", "workers", "sweeps", "analysis", "torch", "queue", "tests"):

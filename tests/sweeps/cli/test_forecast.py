@@ -106,8 +106,8 @@ def test_a_sweeps_own_p_0_starts_the_forecast_seed_by_seed(
 
 def test_show_prints_the_gap_as_an_interval_and_a_verdict(finished: Finished, cli: Cli):
     folder = Output(finished.output).find("latest")
-    ledger, cache = Ledger(folder.ledger, writable=False), Output(finished.output).cache
-    gaps = forecast_gaps(folder.config(), ledger, cache)
+    ledger = Ledger(folder.ledger, writable=False)
+    gaps = forecast_gaps(folder.config(), ledger, folder)
     table = pd.read_csv(finished.table).query("metric == 'reward_mean' and iteration == 3")
     ran = cli("show", "latest", "--output", str(finished.output))
     lines = [line for line in ran.out.splitlines() if line.startswith("β=")]
