@@ -72,7 +72,7 @@ def test_other_points_can_be_forecast_from_the_same_p_0(runs, measured):
 
 @pytest.mark.parametrize(
     ("key", "value", "there"),
-    [("reward.mode", 3, 0), ("data.size", 299, 300), ("learner.lr", 0.5, 0.001)],
+    [("reward.mode", 3, 0), ("data.size", 299, 300), ("learner.lr", 0.5, 0.005)],
 )
 def test_a_p_0_of_something_else_is_refused(runs, key, value, there):
     other = with_values(load_configs(runs)[0], {key: value})

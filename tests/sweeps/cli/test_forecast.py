@@ -41,9 +41,16 @@ def test_every_point_gets_its_rows_and_a_figure(cli: Cli, tmp_path):
     assert list(points) == expected
     config = read_config("mog", arguments)
     for index, (beta, lam) in enumerate(expected):
-        [found] = forecast([at_point(config, {"curation.beta": beta, "lam": lam})])
+        point = at_point(config, {"curation.beta": beta, "lam": lam})
+        [found] = forecast([point], replicates=200)
+        simulated = {
+            (f"finite_n/{metric}.{statistic}", t): value
+            for metric, scatter in found.finite_n.items()
+            for t, statistic, value in scatter.statistics()
+        }
         rows = table[table["point"] == index].set_index(["metric", "iteration"])["value"]
-        assert dict(rows) == pytest.approx({(m, t): v for t, m, v in found.values()}, rel=1e-12)
+        expected_rows = {(m, t): v for t, m, v in found.values()} | simulated
+        assert dict(rows) == pytest.approx(expected_rows, rel=1e-12)
         bounds = {metric for metric in rows.index.get_level_values(0) if "bound/" in metric}
         mixing = {"bound/theorem_2_3", "bound/theorem_2_4", "bound/theorem_2_4_sup"}
         assert bounds == ({"bound/lemma_2_2"} if math.isinf(lam) else mixing)

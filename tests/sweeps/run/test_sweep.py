@@ -15,12 +15,12 @@ from tests.support import PAIRWISE, QUICK, SMALL, Cli, Finished
 CURATED = {"kept_reward_mean"}
 EVERY = {
     "reward_mean", "reward_std", "reward_min", "reward_max", "exp_reward_mean", "exp_reward_var",
-    "reward_kl",
+    "reward_kl", "frechet_distance", "precision", "recall", "sliced_wasserstein", "width_ratio",
     "class_entropy", "loss", "seconds/generate", "seconds/score", "seconds/curate", "seconds/fit",
 } | {f"class_fraction/{i}" for i in range(8)}  # fmt: skip
 BOUND = {0.5: "margin/theorem_2_3", math.inf: "margin/lemma_2_2"}
 """By λ: at K=4, λ=0.5 is not below 1/(K-1) as Theorem 2.4 asks."""
-STATISTICS = ("mean", "std", "ci_low", "ci_high", "n")
+STATISTICS = ("mean", "std", "ci_low", "ci_high", "median", "q25", "q75", "n")
 
 
 @pytest.fixture(scope="module")
@@ -65,15 +65,33 @@ def test_aggregates_agree_with_the_seeds_they_summarize(table: pd.DataFrame):
     grouped = seeds.groupby(keys)["value"]
     t_975_2 = 4.302652729749464  # Student's t, 2 degrees of freedom, from a printed table
     half = t_975_2 * grouped.std(ddof=1) / np.sqrt(3)
+    free = [*BOUND.values(), "loss"]  # metrics without a range
+    below = -grouped.mean()  # of mean rewards, from r* = 0
     by_hand = {
-        "mean": grouped.mean(), "std": grouped.std(ddof=1), "n": grouped.count(),
-        "ci_low": grouped.mean() - half, "ci_high": grouped.mean() + half,
+        "mean": (grouped.mean(), None), "std": (grouped.std(ddof=1), None),
+        "n": (grouped.count(), None), "median": (grouped.median(), None),
+        "q25": (grouped.quantile(0.25), None), "q75": (grouped.quantile(0.75), None),
+        "ci_low": (grouped.mean() - half, free), "ci_high": (grouped.mean() + half, free),
     }  # fmt: skip
-    for statistic, expected in by_hand.items():
-        rows = table[table["seed"].isna() & table["metric"].str.endswith(f".{statistic}")]
-        rows = rows.assign(metric=rows["metric"].str.removesuffix(f".{statistic}"))
-        found = rows.set_index(keys)["value"].sort_index()
-        assert np.allclose(found, expected.sort_index().loc[found.index], rtol=1e-9, atol=1e-12)
+    scaled = {"ci_low": -below * np.exp(half / below), "ci_high": -below * np.exp(-half / below)}
+    for statistic, (expected, metrics) in by_hand.items():
+        found = _aggregate(table, statistic)
+        same = expected.loc[found.index]
+        names = found.index.get_level_values("metric")
+        chosen = names.isin(metrics or list(names))
+        assert chosen.any()
+        assert np.allclose(found[chosen], same[chosen], rtol=1e-9, atol=1e-12)
+    for statistic, expected in scaled.items():
+        found = _aggregate(table, statistic)
+        found = found[found.index.get_level_values("metric") == "reward_mean"]
+        assert np.allclose(found, expected.loc[found.index], rtol=1e-9)
+
+
+def _aggregate(table: pd.DataFrame, statistic: str) -> pd.Series:
+    """One statistic of every metric, by point, iteration and metric."""
+    rows = table[table["seed"].isna() & table["metric"].str.endswith(f".{statistic}")]
+    rows = rows.assign(metric=rows["metric"].str.removesuffix(f".{statistic}"))
+    return rows.set_index(["point", "iteration", "metric"])["value"].sort_index()
 
 
 def test_points_share_p_0_of_each_seed(table: pd.DataFrame):
@@ -122,7 +140,9 @@ def test_mlflow_holds_a_run_per_sweep_point_and_seed(finished: Finished, runs: d
         assert run.data.params["lam"] == parent.data.params["lam"]
         assert set(run.data.metrics) == every(run)
     for run in runs["point"]:
-        assert set(run.data.metrics) == {f"{m}.{s}" for m in every(run) for s in STATISTICS}
+        # The number of seeds is a parameter: it would be a flat chart of every metric.
+        shown = [statistic for statistic in STATISTICS if statistic != "n"]
+        assert set(run.data.metrics) == {f"{m}.{s}" for m in every(run) for s in shown}
     statuses = {run.info.status for found in runs.values() for run in found}
     assert statuses == {"FINISHED"}
     latest = Output(finished.output).find("latest").id
