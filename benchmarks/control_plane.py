@@ -74,7 +74,7 @@ def main(options: Options, console: Console) -> None:
 
 def run(points: int) -> Costs:
     """Run a sweep in a new output folder, then deliver and read it again."""
-    from luceloop.analysis.curves import load_table
+    from luceloop.analysis.reading.curves import load_table
     from luceloop.sweeps.record.ledger import Ledger
 
     with ran(_config(points)) as sweep:
@@ -93,7 +93,7 @@ def run(points: int) -> Costs:
 
 def _deliver(output: Output, sweep: str) -> tuple[float, int]:
     """Seconds to deliver a sweep to a new store, and the rows of metrics there."""
-    from luceloop.analysis.store import connect
+    from luceloop.analysis.reading.store import connect
     from luceloop.sweeps.record.ledger import Ledger
     from luceloop.sweeps.tracking.delivery import build_tracker
     from luceloop.sweeps.tracking.follower import Follower

@@ -14,8 +14,8 @@ import numpy as np
 from rich.console import Console
 
 from benchmarks.measure import Options, new_table, show
-from luceloop.analysis.statistics import over_seeds
-from luceloop.analysis.verdicts import judge_bound, values_at
+from luceloop.analysis.statistics.seeds import over_seeds
+from luceloop.analysis.statistics.verdicts import judge_bound, values_at
 from luceloop.core.config.parsing import parse_config
 from luceloop.core.loop.loop import run_loop
 from luceloop.core.theory.bounds import is_identity

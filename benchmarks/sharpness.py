@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from rich.console import Console
 
 from benchmarks.measure import Options, in_child, new_table, show
-from luceloop.analysis.starts import WIDEST
+from luceloop.analysis.statistics.starts import WIDEST
 from luceloop.core.config.parsing import with_values
 from luceloop.core.loop.loop import run_loop
 from luceloop.core.theory.forecast import forecast

@@ -18,11 +18,11 @@ from typing import Any
 
 import pandas as pd
 
-from luceloop.analysis.curves import load_table
-from luceloop.analysis.figures import draw_all
-from luceloop.analysis.forecasts import forecast_table
-from luceloop.analysis.pairs import At
-from luceloop.analysis.results import Start, load_results
+from luceloop.analysis.drawing.figures import draw_all
+from luceloop.analysis.reading.curves import load_table
+from luceloop.analysis.reading.forecasts import forecast_table
+from luceloop.analysis.reading.results import Start, load_results
+from luceloop.analysis.statistics.pairs import At
 from luceloop.core.config.naming import point_name
 from luceloop.core.config.parsing import at_point, override, parse_config
 from luceloop.core.config.sweep import SweepConfig

@@ -9,9 +9,9 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from luceloop.analysis.curves import load_curves
-from luceloop.analysis.pairs import At, Measured, compare_across, compare_within, measure
-from luceloop.analysis.store import find_runs
+from luceloop.analysis.reading.curves import load_curves
+from luceloop.analysis.reading.store import find_runs
+from luceloop.analysis.statistics.pairs import At, Measured, compare_across, compare_within, measure
 from luceloop.core.config.parsing import at_point, dotted, plain_config
 from luceloop.core.config.search import SHORT_KEYS
 from luceloop.core.config.sweep import SweepConfig

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from luceloop.analysis.figures import draw_all
-from luceloop.analysis.report import write_report
-from luceloop.analysis.results import Start, load_results
+from luceloop.analysis.drawing.figures import draw_all
+from luceloop.analysis.pages.report import write_report
+from luceloop.analysis.reading.results import Start, load_results
 from luceloop.core.errors import one_line
 from luceloop.sweeps.record.folders import Output, SweepFolder
 from luceloop.sweeps.record.ledger import Ledger

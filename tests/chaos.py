@@ -23,7 +23,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from luceloop.analysis.store import connect
+from luceloop.analysis.reading.store import connect
 from tests import processes
 from tests.processes import finish, luceloop, rows
 from tests.support import QUICK, curves

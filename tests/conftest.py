@@ -115,7 +115,7 @@ def bucket(object_store: ObjectStore) -> UPath:
 @pytest.fixture(scope="session")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """MLflow's database without a sweep; making one takes several seconds."""
-    from luceloop.analysis.store import connect
+    from luceloop.analysis.reading.store import connect
 
     database = tmp_path_factory.mktemp("store") / "mlflow.db"
     connect(f"sqlite:///{database}")

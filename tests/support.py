@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from luceloop.analysis.curves import load_table
+from luceloop.analysis.reading.curves import load_table
 from luceloop.sweeps.record.folders import Output
 
 SMALL = ["data.size=300", "learner.steps=40", "learner.batch_size=64", "sampling.shard_size=200"]

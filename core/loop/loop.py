@@ -23,9 +23,9 @@ from luceloop.core.io.places import Folder
 from luceloop.core.loop.executor import Executor, LocalExecutor
 from luceloop.core.loop.fitting import Fitter
 from luceloop.core.loop.state import IterationResult, LoopState
+from luceloop.core.measures.quality import RealFeatures
 from luceloop.core.pool.gather import gather
 from luceloop.core.pool.own_metrics import OwnMetrics
-from luceloop.core.pool.quality import RealFeatures
 from luceloop.core.pool.reference import real_features
 from luceloop.core.pool.rows import Rows
 from luceloop.core.pool.sampler import ShardSampler

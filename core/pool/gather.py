@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from luceloop.core import rng
-from luceloop.core.pool import curation, metrics, quality
+from luceloop.core.measures import metrics, quality
+from luceloop.core.pool import curation
 from luceloop.core.pool.own_metrics import OwnMetrics
 from luceloop.core.pool.rows import Rows
 from luceloop.core.pool.shards import ShardResult

@@ -15,7 +15,7 @@ from luceloop.core.config.point import PointConfig
 from luceloop.core.custom_metrics import CheckedMetric
 from luceloop.core.data.base import RealData
 from luceloop.core.errors import ConfigError, LoopError
-from luceloop.core.pool.metrics import VECTOR_QUALITY, metric_names
+from luceloop.core.measures.metrics import VECTOR_QUALITY, metric_names
 
 OURS = {name.split("/")[0] for name in metric_names(1, 0.0, VECTOR_QUALITY)}
 """What metrics of ours begin with, before any slash."""

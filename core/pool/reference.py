@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from luceloop.core.config.parts import QualityConfig
-from luceloop.core.pool.quality import RealFeatures
+from luceloop.core.measures.quality import RealFeatures
+from luceloop.core.measures.width import ClassMoments
 from luceloop.core.pool.scoring import Scorer
-from luceloop.core.pool.width import ClassMoments
 
 
 def real_features(wanted: QualityConfig, scorer: Scorer, device: str) -> RealFeatures:

@@ -20,13 +20,13 @@ from luceloop.core.config.point import PointConfig
 from luceloop.core.device import Stopwatch
 from luceloop.core.errors import LoopError
 from luceloop.core.learners.base import Learner
+from luceloop.core.measures.metrics import PoolStatistics
+from luceloop.core.measures.quality import FeatureMoments, ShardFeatures
+from luceloop.core.measures.width import ClassMoments
 from luceloop.core.pool import curation
-from luceloop.core.pool.metrics import PoolStatistics
-from luceloop.core.pool.quality import FeatureMoments, ShardFeatures
 from luceloop.core.pool.rows import Rows
 from luceloop.core.pool.scoring import Scorer, Scores
 from luceloop.core.pool.shards import Shard, ShardResult, ShardTask
-from luceloop.core.pool.width import ClassMoments
 
 
 class ShardSampler:

@@ -18,7 +18,7 @@ from luceloop.core.config.point import PointConfig
 from luceloop.core.data.base import RealData
 from luceloop.core.errors import ConfigError
 from luceloop.core.io.places import Folder
-from luceloop.core.pool.quality import MOST_COORDINATES
+from luceloop.core.measures.quality import MOST_COORDINATES
 from luceloop.core.rewards.base import BaseReward
 
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from luceloop.core.measures.metrics import PoolStatistics
+from luceloop.core.measures.quality import ShardFeatures
 from luceloop.core.pool.curation import WeightedDraws
-from luceloop.core.pool.metrics import PoolStatistics
-from luceloop.core.pool.quality import ShardFeatures
 
 
 @dataclass(frozen=True)

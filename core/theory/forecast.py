@@ -3,7 +3,7 @@
     for config, found in zip(points, forecast(points)):
         print(found.curves["reward_mean"], found.bounds)
 
-The curves have the names and meanings of the loop's metrics (`core.pool.metrics`).
+The curves have the names and meanings of the loop's metrics (`core.measures.metrics`).
 
 Axes: L reward levels, P points that share a law, β and T; F statistics of a law.
 """

@@ -1,6 +1,6 @@
 """The metrics of laws, and of pools, from linear statistics of them.
 
-Names and meanings are those of the loop's metrics (`core.pool.metrics`).
+Names and meanings are those of the loop's metrics (`core.measures.metrics`).
 
 Axes: F statistics: mean and mean square of the reward from its centre, the same two of
 e^{β(r - r*)} where r* is known, shares of the Q reward bins, shares of the C classes.

@@ -37,8 +37,8 @@ from luceloop.sweeps.cli.options import (
 from luceloop.sweeps.console import console
 
 if TYPE_CHECKING:
-    from luceloop.analysis.pairs import At
-    from luceloop.analysis.results import Start
+    from luceloop.analysis.reading.results import Start
+    from luceloop.analysis.statistics.pairs import At
     from luceloop.core.io import plugins
     from luceloop.sweeps import presets
     from luceloop.sweeps.cli import comparing, forecasting, reading, running

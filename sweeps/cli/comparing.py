@@ -12,9 +12,9 @@ from typing import Any
 import pandas as pd
 from rich.table import Table
 
-from luceloop.analysis.curves import write_table
-from luceloop.analysis.latex import to_latex
-from luceloop.analysis.pairs import At, verdict
+from luceloop.analysis.pages.latex import to_latex
+from luceloop.analysis.reading.curves import write_table
+from luceloop.analysis.statistics.pairs import At, verdict
 from luceloop.sweeps.comparisons import comparison_table, configuration_difference
 from luceloop.sweeps.console import console, print_line
 from luceloop.sweeps.record.folders import Output, SweepFolder

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from luceloop.analysis.curves import write_table
-from luceloop.analysis.figures import draw_forecasts
-from luceloop.analysis.forecasts import average, forecast_from, forecast_table
-from luceloop.analysis.store import find_runs
+from luceloop.analysis.drawing.figures import draw_forecasts
+from luceloop.analysis.reading.curves import write_table
+from luceloop.analysis.reading.forecasts import average, forecast_from, forecast_table
+from luceloop.analysis.reading.store import find_runs
 from luceloop.core.config.naming import describe, point_name
 from luceloop.core.config.point import PointConfig
 from luceloop.core.config.sweep import SweepConfig

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from rich.table import Table
 
-from luceloop.analysis.curves import load_table, write_table
-from luceloop.analysis.figures import draw_all
-from luceloop.analysis.results import Start, load_results
+from luceloop.analysis.drawing.figures import draw_all
+from luceloop.analysis.reading.curves import load_table, write_table
+from luceloop.analysis.reading.results import Start, load_results
 from luceloop.core.errors import ConfigError, LoopError
 from luceloop.sweeps.console import console, print_figures, print_line, print_remark
 from luceloop.sweeps.record.folders import Output, SweepFolder

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import yaml
 
-from luceloop.analysis import labels
+from luceloop.analysis.reading import labels
 from luceloop.core.config.parsing import parse_config, plain_config
 from luceloop.core.config.sweep import SweepConfig
 from luceloop.core.errors import ConfigError, without_password

@@ -10,7 +10,7 @@ import torch
 from luceloop.core.config.sweep import SweepConfig
 from luceloop.core.errors import ConfigError
 from luceloop.core.loop.loop import Loop
-from luceloop.core.pool.metrics import IMAGE_QUALITY, VECTOR_QUALITY, metric_names
+from luceloop.core.measures.metrics import IMAGE_QUALITY, VECTOR_QUALITY, metric_names
 from luceloop.core.theory.bounds import applicable
 from luceloop.sweeps.run.resources import allocate_for, check_fits
 from luceloop.sweeps.search.space import check_objectives, check_space

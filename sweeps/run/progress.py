@@ -13,14 +13,14 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from luceloop.analysis.real_rewards import read_law
-from luceloop.analysis.starts import describe_starts
-from luceloop.analysis.statistics import over_seeds
-from luceloop.analysis.verdicts import SplitGap, at, split_gap
+from luceloop.analysis.reading.real_rewards import read_law
+from luceloop.analysis.statistics.seeds import over_seeds
+from luceloop.analysis.statistics.starts import describe_starts
+from luceloop.analysis.statistics.verdicts import SplitGap, at, split_gap
 from luceloop.core.config.naming import point_name
 from luceloop.core.config.parsing import at_point
 from luceloop.core.config.sweep import SweepConfig
-from luceloop.core.pool.ranges import count_classes, metric_range
+from luceloop.core.measures.ranges import count_classes, metric_range
 from luceloop.core.theory.finite_n import MOST_DRAWS, usual_replicates
 from luceloop.core.theory.forecast import Forecast, forecast
 from luceloop.sweeps.record.folders import SweepFolder

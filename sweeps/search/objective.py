@@ -6,10 +6,10 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from luceloop.analysis.statistics import over_seeds
+from luceloop.analysis.statistics.seeds import over_seeds
 from luceloop.core.config.search import ObjectiveConfig
 from luceloop.core.errors import ConfigError
-from luceloop.core.pool.ranges import count_classes, metric_range
+from luceloop.core.measures.ranges import count_classes, metric_range
 from luceloop.sweeps.record.events import Row
 from luceloop.sweeps.record.ledger import Point
 

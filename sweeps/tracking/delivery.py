@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from luceloop.analysis import labels
+from luceloop.analysis.reading import labels
 from luceloop.core.config.naming import describe
 from luceloop.core.config.sweep import SweepConfig
 from luceloop.sweeps.record.folders import Output, SweepFolder

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from luceloop.analysis import labels
-from luceloop.analysis.colors import color
-from luceloop.analysis.store import connect
+from luceloop.analysis.drawing.colors import color
+from luceloop.analysis.reading import labels
+from luceloop.analysis.reading.store import connect
 from luceloop.core.config.naming import point_name
 from luceloop.core.config.parsing import dotted
 from luceloop.core.config.point import PointConfig

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from luceloop.analysis.labels import experiment_name
-from luceloop.analysis.store import connect
+from luceloop.analysis.reading.labels import experiment_name
+from luceloop.analysis.reading.store import connect
 from luceloop.core.errors import ConfigError, one_line
 from luceloop.sweeps.record.folders import Output
 

@@ -13,12 +13,12 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from luceloop.analysis import labels
-from luceloop.analysis.statistics import over_seeds
+from luceloop.analysis.reading import labels
+from luceloop.analysis.statistics.seeds import over_seeds
 from luceloop.core.config.parsing import at_point
 from luceloop.core.config.point import PointConfig
 from luceloop.core.errors import one_line
-from luceloop.core.pool.ranges import count_classes, metric_range
+from luceloop.core.measures.ranges import count_classes, metric_range
 from luceloop.sweeps.record.events import Event, IterationDone, PointBegun, PointEnded, Row
 from luceloop.sweeps.record.folders import Output, SweepFolder
 from luceloop.sweeps.record.ledger import Ledger

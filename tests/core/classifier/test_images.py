@@ -22,8 +22,8 @@ from luceloop.core.config.point import PointConfig
 from luceloop.core.data.images import ImageData
 from luceloop.core.errors import ConfigError
 from luceloop.core.loop.loop import Loop, run_loop
-from luceloop.core.pool.metrics import IMAGE_QUALITY, metric_names
-from luceloop.core.pool.quality import precision_recall
+from luceloop.core.measures.metrics import IMAGE_QUALITY, metric_names
+from luceloop.core.measures.quality import precision_recall
 from luceloop.core.pool.scoring import build_scorer
 from luceloop.core.theory.real_law import (
     RealRewards,

@@ -18,7 +18,7 @@ from luceloop.core.errors import ConfigError, LoopError
 from luceloop.core.learners.base import Fitted
 from luceloop.core.loop.loop import Loop, run_loop
 from luceloop.core.loop.state import IterationResult, LoopState
-from luceloop.core.pool.metrics import metric_names
+from luceloop.core.measures.metrics import metric_names
 from luceloop.core.pool.shards import ShardResult, ShardTask
 
 OTCFM = {

@@ -12,7 +12,7 @@ import pytest
 
 from luceloop.core.config.point import PointConfig
 from luceloop.core.loop.loop import run_loop
-from luceloop.core.pool.metrics import metric_names
+from luceloop.core.measures.metrics import metric_names
 from luceloop.core.pool.rows import Rows
 from luceloop.core.theory.forecast import Forecast, forecast
 from luceloop.core.theory.real_law import real_law

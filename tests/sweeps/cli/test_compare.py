@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from luceloop.analysis.pairs import COLUMNS
+from luceloop.analysis.statistics.pairs import COLUMNS
 from luceloop.sweeps.api import load
 from tests.support import ALONE, QUICK, Cli, Finished
 

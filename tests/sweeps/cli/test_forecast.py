@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 import yaml
 
-from luceloop.analysis.forecasts import load_configs
-from luceloop.analysis.statistics import interval
-from luceloop.analysis.store import find_runs
+from luceloop.analysis.reading.forecasts import load_configs
+from luceloop.analysis.reading.store import find_runs
+from luceloop.analysis.statistics.seeds import interval
 from luceloop.core.config.parsing import at_point, parse_config
 from luceloop.core.rewards.mode_distance import ModeDistanceConfig
 from luceloop.core.theory.forecast import forecast

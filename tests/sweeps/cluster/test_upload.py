@@ -75,7 +75,7 @@ def test_the_whole_package_travels_as_files(mine: Path, upload):
         if file.is_file() and "__pycache__" not in file.parts
     }
     assert files_of(upload / "luceloop") == expected
-    some = {"core/loop/loop.py", "sweeps/presets/mog.yaml", "analysis/report.py", "py.typed"}
+    some = {"core/loop/loop.py", "sweeps/presets/mog.yaml", "analysis/pages/report.py", "py.typed"}
     assert some <= expected
     assert not any(path.is_symlink() for path in upload.rglob("*"))
 

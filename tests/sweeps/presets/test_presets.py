@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from luceloop.analysis.starts import WIDEST
+from luceloop.analysis.statistics.starts import WIDEST
 from luceloop.core.config.parsing import plain_config
 from luceloop.core.config.search import ObjectiveConfig, SearchConfig
 from luceloop.core.loop.loop import run_loop

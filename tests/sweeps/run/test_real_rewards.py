@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from luceloop.analysis.forecasts import forecast_from, load_configs
-from luceloop.analysis.results import load_results
-from luceloop.analysis.store import find_runs
+from luceloop.analysis.reading.forecasts import forecast_from, load_configs
+from luceloop.analysis.reading.results import load_results
+from luceloop.analysis.reading.store import find_runs
 from luceloop.core.io import plugins
 from luceloop.core.theory import real_law
 from luceloop.sweeps.record.folders import Output

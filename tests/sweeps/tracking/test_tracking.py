@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from luceloop.analysis.store import connect
+from luceloop.analysis.reading.store import connect
 from luceloop.core.config.parsing import parse_config, with_values
 from luceloop.core.config.sweep import SweepConfig
 from luceloop.sweeps.record.folders import Output, SweepFolder
@@ -151,7 +151,9 @@ def test_a_store_that_comes_up_late_gets_everything(output, folder, config, monk
 @pytest.mark.slow
 def test_a_process_killed_while_making_the_database_leaves_none_or_a_whole_one(tmp_path):
     database = tmp_path / "mlflow.db"
-    program = f"from luceloop.analysis.store import connect; connect('sqlite:///{database}')"
+    program = (
+        f"from luceloop.analysis.reading.store import connect; connect('sqlite:///{database}')"
+    )
     process = subprocess.Popen([sys.executable, "-c", program])
     deadline = time.monotonic() + 60
     while not list(tmp_path.glob(".mlflow-*/mlflow.db")) and time.monotonic() < deadline:

@@ -1,0 +1,1 @@
+"""Figures: functions that draw on an `ax`, and the files they become."""

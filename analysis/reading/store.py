@@ -1,0 +1,142 @@
+"""Tracking stores: connecting to MLflow's, and finding the runs of a sweep in one."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from filelock import FileLock
+
+from luceloop.analysis.reading import labels
+from luceloop.core.errors import ConfigError, without_password
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Experiment, Run
+
+
+def connect(uri: str) -> MlflowClient:
+    """A client for a tracking store, which fails at once where MLflow would retry for minutes.
+
+    It repeats nothing by itself: a request whose answer was lost may have made a run, which only a
+    look at the store can tell.
+    """
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+    from mlflow import MlflowClient
+
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    # It would print the traceback of every error that it also raises.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+    if uri.startswith("sqlite:///"):
+        _create_whole(Path(uri.removeprefix("sqlite:///")))
+    return MlflowClient(uri)
+
+
+def _create_whole(database: Path) -> None:
+    """Create MLflow's SQLite file unless it is there: all of it, or none.
+
+    MLflow builds a new database by a hundred migrations; a process killed among them would leave a
+    file that no process can open again.
+    """
+    from mlflow import MlflowClient
+
+    if database.exists():
+        return
+    database.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{database}.lock"):
+        if database.exists():
+            return
+        with tempfile.TemporaryDirectory(dir=database.parent, prefix=".mlflow-") as folder:
+            new = Path(folder) / database.name
+            MlflowClient(f"sqlite:///{new}")
+            new.replace(database)
+
+
+@dataclass(frozen=True)
+class SweepRuns:
+    """The runs of one sweep in a tracking store."""
+
+    client: MlflowClient
+    sweep: str
+    name: str
+    """The sweep's name."""
+    description: str
+    """What is swept."""
+    run: Run | None
+    """Of the configuration and other files; None if the sweep died before it was there."""
+    points: dict[int, Run]
+    """By index."""
+    seeds: list[Run]
+
+    @property
+    def suprema(self) -> dict[int, float]:
+        """r* of the points' rewards, by index, where it is known."""
+        tags = {index: run.data.tags.get(labels.SUPREMUM) for index, run in self.points.items()}
+        return {index: float(text) for index, text in tags.items() if text is not None}
+
+    @property
+    def searched(self) -> list[str]:
+        """Dotted keys that the sweep varies."""
+        tags = next(iter(self.points.values())).data.tags
+        return list(json.loads(tags[labels.SEARCHED]))
+
+
+def find_runs(tracking_uri: str, sweep: str) -> SweepRuns:
+    """The runs of the sweep with this id.
+
+    Raises:
+        ConfigError: if the store does not answer or has no such sweep.
+    """
+    shown = without_password(tracking_uri)
+    try:
+        client = connect(tracking_uri)
+        experiments = _experiments(client, sweep)
+        runs = [run for experiment in experiments for run in _all_runs(client, experiment)]
+    except Exception as error:  # stores raise what they like: HTTP, SQL, files
+        reason = without_password(str(error).splitlines()[0] if str(error) else repr(error))
+        raise ConfigError("MLFLOW_TRACKING_URI", shown, f"no answer: {reason}") from error
+    points, seeds, whole = {}, [], None
+    for run in runs:
+        match run.data.tags.get(labels.KIND):
+            case "sweep":
+                whole = run
+            case "point":
+                points[int(run.data.tags[labels.POINT])] = run
+            case "seed":
+                seeds.append(run)
+    if not points:
+        raise ConfigError("SWEEP", sweep, f"has no runs in MLflow at {shown}")
+    return SweepRuns(
+        client=client,
+        sweep=sweep,
+        name=experiments[0].name.rpartition("/")[0],
+        description=experiments[0].tags.get(labels.NOTE, ""),
+        run=whole,
+        points=dict(sorted(points.items())),
+        seeds=seeds,
+    )
+
+
+def _experiments(client: MlflowClient, sweep: str) -> list[Experiment]:
+    escaped = sweep.replace("'", "")
+    return list(client.search_experiments(filter_string=f"name LIKE '%/{escaped}'"))
+
+
+def _all_runs(client: MlflowClient, experiment: Experiment) -> list[Run]:
+    runs: list[Run] = []
+    token = None
+    while True:
+        page = client.search_runs([experiment.experiment_id], max_results=1000, page_token=token)
+        runs += page
+        token = page.token
+        if not token:
+            return runs
