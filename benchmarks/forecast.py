@@ -15,6 +15,8 @@ from luceloop.core.theory.forecast import forecast
 from luceloop.core.theory.law import RewardLaw
 from luceloop.core.theory.population import population
 from luceloop.core.theory.selection import Array
+from luceloop.sweeps.presets.reading import read_config
+from luceloop.sweeps.search.space import planned_points
 
 LEVELS, ITERATIONS = 10_000, 50
 SPAN = 50.0
@@ -22,6 +24,7 @@ SPAN = 50.0
 SIMULATED = 100_000
 """Samples of the simulation, whose mean then has a standard error of 0.1 % of the range."""
 TARGET_MS = 20.0
+PRESETS = ("demo", "mog", "moons")
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,8 @@ class Timing:
     forecast_error: float
     simulation_error: float
     """Largest error of the mean reward, in the range of the rewards."""
+    finite_ms: dict[str, tuple[int, float]]
+    """By preset, its points and what 200 replicates of a perfect learner at their n take."""
 
 
 def main(options: Options, console: Console) -> None:
@@ -54,6 +59,10 @@ def main(options: Options, console: Console) -> None:
     )
     title = f"12 points x {ITERATIONS} iterations x {LEVELS:,} rewards, one thread"
     show(console, title, table)
+    finite = new_table("finite n, 200 replicates", "points", "CPU ms")
+    for name, (points, spent) in timing.finite_ms.items():
+        finite.add_row(name, str(points), f"{spent:.0f}")
+    show(console, "Perfect learners at the presets' own sample sizes", finite)
     ratio = timing.simulation_ms / timing.first_ms
     console.print(f"ratio {ratio:.0f}, first call; target: at most {TARGET_MS:g} ms")
 
@@ -82,7 +91,16 @@ def run(quick: bool) -> Timing:
         simulation_ms=one_ms * len(points),
         forecast_error=float(np.abs(found - exact).max()) / span,
         simulation_error=float(np.abs(simulated[0] - exact).max()) / span,
+        finite_ms={name: _finite_n(name) for name in (PRESETS[:1] if quick else PRESETS)},
     )
+
+
+def _finite_n(name: str) -> tuple[int, float]:
+    """Points of a preset, and the milliseconds that their bands at finite n add to a forecast."""
+    points = planned_points(read_config(name, []))
+    forecast(points)  # the law
+    with_bands = median_ms(lambda: forecast(points, replicates=200), repetitions=3, warm_up=0)
+    return len(points), with_bands - median_ms(lambda: forecast(points), repetitions=3, warm_up=0)
 
 
 def _points(reward: Array) -> list[PointConfig]:

@@ -31,6 +31,10 @@ BAD = [
     (["run", "demo", "reward.name=no_such_module:f"], "reward.name=", "cannot be imported"),
     (["run", "demo", "reward.mode=8"], "reward.mode=8", "at most 7"),
     (["run", "demo", "resources.trial.cpus=4096"], "resources=", "4096 CPUs"),
+    (
+        ["run", "demo", "search.objective.metric=exp_reward_mean"],
+        "search.objective.metric='exp_reward_mean': is another quantity for every beta",
+    ),
     (["run", "demo", "search.objective.metric=reward"], "search.objective.metric='reward'"),
     (["run", "demo", "search.nope.grid=[1]"], "nope=1: unknown key"),
     (["validate", "demo", "learner.nfe=7"], "learner.nfe=7", "multiple of 4"),
