@@ -331,6 +331,7 @@ def train_classifier(
 
 
 @app.command()
+@click.argument("sweep", metavar="[SWEEP]", default="latest")
 @click.option(
     "--port",
     type=click.IntRange(1, 65535),
@@ -339,9 +340,9 @@ def train_classifier(
     help="Port on 127.0.0.1.",
 )
 @output_option
-def ui(port: int, output: Path | None) -> None:
-    """Serve MLflow; print the newest sweep's address."""
-    server.serve(_output(output), port, console)
+def ui(sweep: str, port: int, output: Path | None) -> None:
+    """Serve MLflow; print the address of a sweep's charts, the newest if none is named."""
+    server.serve(_output(output), sweep, port, console)
 
 
 for command in cluster.COMMANDS:

@@ -7,6 +7,7 @@ per seed with the raw curves, and one run named `sweep` for configuration, envir
 from __future__ import annotations
 
 import json
+import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 BATCH = 1000
 """MLflow's limit on metrics in a call."""
+MOST_CHARTS = 4
+"""Charts of the page as it opens; a search there shows the others."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,22 @@ class SweepIdentity:
         """Dotted keys that the sweep varies."""
         return list(self.config.search.space)
 
+    @property
+    def view(self) -> str:
+        """How the chart page opens: on the few metrics that tell the sweep's story."""
+        return json.dumps({"chartsSearchFilter": rf"^({'|'.join(self._story)})\.mean$"})
+
+    @property
+    def _story(self) -> list[str]:
+        """What the sweep is judged by, and what every loop is about; at most four, escaped."""
+        metrics = [objective.metric for objective in self.config.search.objective]
+        metrics += ["reward_mean", "class_entropy"]
+        if "curation.beta" not in self.config.search.space:  # else every β has a unit of its own
+            metrics.append("exp_reward_mean")
+        if self.config.point.quality is not None:
+            metrics.append("recall" if self.config.point.classifier else "width_ratio")
+        return [re.escape(metric) for metric in dict.fromkeys(metrics)][:MOST_CHARTS]
+
 
 class Experiment:
     """The runs of one sweep in a tracking store. Not thread-safe; may raise `MlflowException`."""
@@ -57,9 +76,11 @@ class Experiment:
             created = self._client.create_experiment(
                 identity.experiment,
                 artifact_location=artifacts,
-                tags={labels.NOTE: identity.description},
+                tags={labels.NOTE: identity.description, labels.VIEW: identity.view},
             )
             found = self._client.get_experiment(created)
+        elif labels.VIEW not in found.tags:  # of an older version
+            self._client.set_experiment_tag(found.experiment_id, labels.VIEW, identity.view)
         self.id = str(found.experiment_id)
         self.made = f"{found.experiment_id} of {found.creation_time}"
         """Tells this experiment from those of other stores, or of this store made anew."""

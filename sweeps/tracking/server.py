@@ -14,7 +14,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from luceloop.analysis.reading.labels import experiment_name
+from luceloop.analysis.reading.labels import VIEW_KEY, experiment_name
 from luceloop.analysis.reading.store import connect
 from luceloop.core.errors import ConfigError, one_line
 from luceloop.sweeps.record.folders import Output
@@ -25,16 +25,17 @@ START = 120.0
 
 def chart_page(base: str, experiment: str) -> str:
     """Address of an experiment's chart page, which compares its points as it opens."""
-    return f"{base}/#/experiments/{experiment}/runs?compareRunsMode=CHART"
+    view = f"compareRunsMode=CHART&viewStateShareKey={VIEW_KEY}"
+    return f"{base}/#/experiments/{experiment}/runs?{view}"
 
 
-def newest_experiment(output: Output) -> str:
-    """The experiment of the newest sweep in the tracking store.
+def experiment_of(output: Output, sweep: str) -> str:
+    """The experiment of a sweep in the tracking store.
 
     Raises:
         ConfigError: if there is no sweep, or the store does not have it.
     """
-    folder = output.find("latest")
+    folder = output.find(sweep)
     name = experiment_name(folder.config().name, folder.id)
     try:
         experiment = connect(output.tracking_uri).get_experiment_by_name(name)
@@ -46,13 +47,19 @@ def newest_experiment(output: Output) -> str:
     return str(experiment.experiment_id)
 
 
-def serve(output: Output, port: int, console: Console) -> None:
+def serve(output: Output, sweep: str, port: int, console: Console) -> None:
     """Run `mlflow server` on 127.0.0.1 until interrupted; of a remote store, only say where it is.
+
+    Args:
+        output: the output folder.
+        sweep: whose page is printed.
+        port: of the server.
+        console: where its address is printed.
 
     Raises:
         ConfigError: if the port is taken or the server does not start.
     """
-    experiment = newest_experiment(output)
+    experiment = experiment_of(output, sweep)
     if output.tracking_uri.startswith("http"):
         page = chart_page(output.tracking_uri.rstrip("/"), experiment)
         console.print(page, highlight=False, soft_wrap=True)

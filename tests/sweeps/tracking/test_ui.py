@@ -40,12 +40,14 @@ def address(finished: Finished) -> Iterator[str]:
 @pytest.mark.slow
 @needs_browser
 def test_the_printed_page_compares_the_points(finished: Finished, address: str, page: Page):
-    assert re.fullmatch(
-        r"http://127\.0\.0\.1:\d+/#/experiments/\d+/runs\?compareRunsMode=CHART", address
-    )
+    view = r"compareRunsMode=CHART&viewStateShareKey=luceloop"
+    assert re.fullmatch(rf"http://127\.0\.0\.1:\d+/#/experiments/\d+/runs\?{view}", address)
     page.goto(address)
     search = page.get_by_placeholder("Search metric charts")
     search.wait_for(timeout=60_000)
+    # As it opens: the mean reward, the entropy of the class shares, the width.
+    assert search.input_value() == r"^(reward_mean|class_entropy|width_ratio)\.mean$"
+    expect(page.locator(".js-plotly-plot")).to_have_count(3, timeout=60_000)
     search.fill(r"^reward_mean\.mean$")
     lines = page.locator(".scatterlayer path.js-line")
     expect(page.locator(".js-plotly-plot")).to_have_count(1, timeout=60_000)
