@@ -130,7 +130,6 @@ def _described(revision: Revision | None) -> dict[str, Any] | None:
 def _keep(folder: SweepFolder, name: str, code: Iterable[str], revision: Revision | None) -> None:
     """Copy code, and what git has of it, to a folder beneath the sweep's."""
     kept = folder.provenance_files / name
-    kept.mkdir(parents=True, exist_ok=True)
     for file in code:
         place = place_of(file)
         if place is not None:
@@ -138,6 +137,7 @@ def _keep(folder: SweepFolder, name: str, code: Iterable[str], revision: Revisio
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(place, copy)
     if revision is not None and revision.diff:
+        kept.mkdir(parents=True, exist_ok=True)
         write_atomically(revision.diff, kept / "diff.patch")
 
 

@@ -59,9 +59,9 @@ def _git(folder: Path, *arguments: str) -> str:
         with subprocess.Popen(command, stdout=pipe, stderr=nothing, env=quiet) as process:
             assert process.stdout is not None
             text = process.stdout.read(MOST_BYTES + 1)
-            process.kill()  # one that is not done has more to say than is kept
-    except OSError:
+            if len(text) > MOST_BYTES:
+                process.kill()
+                return text[:MOST_BYTES].decode(errors="replace") + "\n[cut off here]\n"
+    except OSError:  # there is no git
         return ""
-    if len(text) > MOST_BYTES:
-        return text[:MOST_BYTES].decode(errors="replace") + "\n[cut off here]\n"
-    return text.decode(errors="replace") if process.wait() == 0 else ""
+    return text.decode(errors="replace") if process.returncode == 0 else ""

@@ -88,8 +88,9 @@ def attach_environment(tracker: Tracker, folder: SweepFolder) -> None:
         run = experiment.sweep_run()
         if folder.environment.exists():
             experiment.log_file(run, folder.environment)
-        if folder.provenance.exists():
+        if folder.provenance_files.is_dir():  # without code of the user's there is none
             experiment.log_file(run, folder.provenance_files, labels.PROVENANCE)
+        if folder.provenance.exists():
             experiment.log_file(run, folder.provenance, labels.PROVENANCE)
 
     tracker.with_experiment(use)

@@ -15,8 +15,9 @@ from luceloop.core.config.parsing import parse_config
 from luceloop.core.errors import ConfigError, without_password
 from luceloop.sweeps.cli import job
 from luceloop.sweeps.cluster.selection import selected
-from luceloop.sweeps.cluster.upload import CONFIG, ENVIRONMENT, FOLDER, gather
+from luceloop.sweeps.cluster.upload import CONFIG, ENVIRONMENT, FOLDER, REVISION, gather
 from luceloop.sweeps.record.folders import Output, is_sweep_id, new_sweep_id
+from luceloop.sweeps.record.revision import TRAVELLED, revision_of
 from tests.support import SECRETS
 
 
@@ -194,3 +195,19 @@ def test_ids_sort_by_time_and_no_other_text_is_one():
 )
 def test_addresses_are_shown_without_passwords(text, without):
     assert without_password(text) == without
+
+
+def test_what_git_has_of_the_folder_travels_though_the_repository_does_not(
+    mine: Path, upload: Path, monkeypatch
+):
+    author = ["-c", "user.name=a", "-c", "user.email=a@b"]
+    for command in (["init", "-q"], ["add", "."], [*author, "commit", "-qm", "begun"]):
+        subprocess.run(["git", *command], check=True)
+    (mine / "users_own.py").write_text("value = 1\n")
+    expected = revision_of(mine)
+    assert expected is not None and "+value = 1" in expected.diff
+    gather(upload, config(path="mine.npz"))
+    assert not list(upload.rglob(".git"))
+    assert revision_of(upload / FOLDER) is None
+    monkeypatch.setenv(TRAVELLED, str(upload / REVISION))
+    assert revision_of(upload / FOLDER) == expected
