@@ -12,6 +12,7 @@ import pandas as pd
 
 from luceloop.analysis.drawing.colors import color
 from luceloop.analysis.reading import labels
+from luceloop.analysis.reading.answers import load_answers
 from luceloop.analysis.reading.forecasts import load_config_text
 from luceloop.analysis.reading.results import PointCurves, SweepResults
 from luceloop.analysis.statistics.seeds import over_seeds
@@ -47,6 +48,7 @@ def write_report(results: SweepResults, figures: Sequence[Path], file: Path) -> 
         f"<p>{html.escape(results.runs.description)}</p>",
         f'<p class="violated">{html.escape(results.remark)}</p>' if results.remark else "",
         *(f"<p>{html.escape(line)}</p>" for line in describe_starts(_first(results))),
+        *_claims_section(results),
         *_points_section(results),
         *_bounds_section(results),
         "<h2>Figures</h2>",
@@ -67,6 +69,20 @@ def _first(results: SweepResults) -> Iterable[Mapping[str, Sequence[float]]]:
     first = results.curves[results.curves["iteration"] == 0]
     for _, mine in first.groupby("point"):
         yield {str(metric): rows["value"].tolist() for metric, rows in mine.groupby("metric")}
+
+
+def _claims_section(results: SweepResults) -> Iterable[str]:
+    verdicts = load_answers(results)
+    if not verdicts:
+        return
+    yield "<h2>What the sweep was run to find out</h2>"
+    yield (
+        '<p class="note">Each claim is answered by t-tests over the seeds, paired where points '
+        "share them. All comparisons are adjusted together by Holm's method: any wrong answer has "
+        "a probability of at most 5 %.</p>"
+    )
+    rows = [[html.escape(each.claim.says), html.escape(each.words)] for each in verdicts]
+    yield _table(("claim", "answer"), rows)
 
 
 def _points_section(results: SweepResults) -> Iterable[str]:

@@ -64,12 +64,16 @@ def with_values(point: PointConfig, values: Mapping[str, Any]) -> PointConfig:
 
 def plain_config(config: SweepConfig) -> dict[str, Any]:
     """A configuration as values that YAML and JSON hold, in the spelling users write."""
-    dumped = config.model_dump(mode="json", exclude={"point": True, "search": {"space"}})
+    apart: dict[str, Any] = {"point": True, "claims": True, "search": {"space"}}
+    dumped = config.model_dump(mode="json", exclude=apart)
     search = dumped.pop("search") | {
         key: dimension.model_dump(mode="python", exclude_none=True)
         for key, dimension in config.search.space.items()
     }
-    return dumped | config.point.model_dump(mode="json") | {"search": search}
+    found = dumped | config.point.model_dump(mode="json") | {"search": search}
+    # JSON's own mode would turn an infinity among the values of a point to nothing.
+    claims = [claim.model_dump(mode="python", exclude_none=True) for claim in config.claims]
+    return found | {"claims": claims} if claims else found
 
 
 def override(plain: dict[str, Any], assignments: list[str]) -> dict[str, Any]:

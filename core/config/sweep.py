@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import Field, field_validator, model_validator
 
+from luceloop.core.config.claims import ClaimConfig
 from luceloop.core.config.point import PointConfig
 from luceloop.core.config.search import SearchConfig
 from luceloop.core.fields import Strict
@@ -24,6 +25,8 @@ class SweepConfig(Strict):
     point: PointConfig
     """What every point has, but for the keys that are searched."""
     search: SearchConfig = SearchConfig()
+    claims: tuple[ClaimConfig, ...] = ()
+    """What it is run to find out."""
 
     @model_validator(mode="before")
     @classmethod
@@ -48,5 +51,5 @@ class SweepConfig(Strict):
         return self.search.trials or math.prod(lengths)
 
 
-OWN_KEYS = ("name", "description", "search")
+OWN_KEYS = ("name", "description", "search", "claims")
 """Keys of a file that are no part of a point."""

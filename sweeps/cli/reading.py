@@ -14,6 +14,7 @@ from luceloop.sweeps.console import console, print_figures, print_line, print_re
 from luceloop.sweeps.record.folders import Output, SweepFolder
 from luceloop.sweeps.record.ledger import Ledger
 from luceloop.sweeps.results import draw_and_report
+from luceloop.sweeps.run.answers import answers
 from luceloop.sweeps.run.progress import forecast_gaps, remarks, sweep_table
 
 
@@ -49,6 +50,9 @@ def show(folder: SweepFolder) -> None:
     lines, gaps = remarks(config, ledger), None
     try:
         gaps = forecast_gaps(config, ledger, folder)
+        lines += [
+            f"claim: {each.claim.says}  {each.words}" for each in answers(config, ledger, folder)
+        ]
     except (ConfigError, LoopError) as error:  # the sweep's own code may not be here
         lines.append(f"no forecast: {error}")
     console.print(sweep_table(config, ledger, config.point_count, gaps=gaps))

@@ -1,0 +1,203 @@
+"""Claims answered by seeds: each *holds*, is *contradicted*, or is *undecided*.
+
+A claim is a comparison for each point that it is about, by a two-sided t-test against the number,
+or the other point or iteration, that it names: paired where seeds are shared. Nearness is tested by
+two one-sided tests. All comparisons of a sweep's claims are one family, adjusted by Holm: that any
+of them is answered wrongly has a probability of at most 5 %.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+
+from luceloop.analysis.statistics.comparison import LEVEL, Difference, adjusted, compare
+from luceloop.core.config.claims import Against, ClaimConfig, Iteration, Target
+
+Answer = Literal["holds", "contradicted", "undecided"]
+BySeed = Mapping[int, float]
+Measure = Callable[[int, str, Iteration], BySeed]
+"""A metric by seed, of a point (by index) at an iteration; empty if there are no values."""
+Forecasts = Callable[[int, str, Iteration], float | None]
+"""The forecast of the same; None if there is none."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One comparison that a claim rests on."""
+
+    a: str
+    """The point that the claim is about."""
+    b: str
+    """What it is compared with."""
+    found: Difference
+    """How far the first is above the second, beyond what the claim allows."""
+    supports: bool
+    """Whether the difference is on the claim's side."""
+
+    @property
+    def answer(self) -> Answer:
+        """What this comparison says of the claim."""
+        if not self.found.p_holm < 1 - LEVEL:
+            return "undecided"
+        return "holds" if self.supports else "contradicted"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a sweep's seeds say of one claim."""
+
+    claim: ClaimConfig
+    comparisons: Sequence[Comparison]
+    """One for each point that the claim is about."""
+
+    @property
+    def answer(self) -> Answer:
+        """It holds if all comparisons say so; one that contradicts it is enough."""
+        answers = [each.answer for each in self.comparisons]
+        if "contradicted" in answers:
+            return "contradicted"
+        return "holds" if answers and set(answers) == {"holds"} else "undecided"
+
+    @property
+    def words(self) -> str:
+        """The answer, and what it rests on or takes."""
+        if not self.comparisons:
+            return "undecided: no such point has run to its end"
+        hardest = max(self.comparisons, key=lambda each: _or_one(each.found.p_holm))
+        if self.answer == "undecided":
+            needed, seeds = hardest.found.seeds_needed, hardest.found.seeds
+            if math.isfinite(needed) and needed > seeds:
+                return f"undecided: {int(needed) - seeds} seeds more would show such a difference"
+            return f"undecided after {seeds} seeds"
+        if self.answer == "contradicted":
+            hardest = next(each for each in self.comparisons if each.answer == "contradicted")
+        difference = hardest.found
+        ends = f"{difference.ci_low:+.3g} to {difference.ci_high:+.3g}"
+        numbers = f"{difference.difference:+.3g} ({ends}), p={difference.p_holm:.2g}"
+        return f"{self.answer}: {hardest.a} against {hardest.b}: {numbers}"
+
+
+def answer_claims(
+    claims: Sequence[ClaimConfig],
+    points: Mapping[int, Mapping[str, Any]],
+    names: Mapping[int, str],
+    measure: Measure,
+    forecasts: Forecasts,
+) -> list[Verdict]:
+    """Answer claims from what is measured, all comparisons adjusted together.
+
+    Args:
+        claims: of the sweep.
+        points: the flattened configuration of each point that has ended, by index.
+        names: of the points, by index.
+        measure: what was measured.
+        forecasts: what is expected of a perfect learner.
+    """
+    family: list[tuple[int, Comparison]] = []
+    for number, claim in enumerate(claims):
+        for index in points:
+            if _matches(points[index], claim.point):
+                found = _compare(claim, index, points, names, measure, forecasts)
+                family += [] if found is None else [(number, found)]
+    corrected = adjusted([each.found for _, each in family])
+    answered = [
+        (number, replace(each, found=found))
+        for (number, each), found in zip(family, corrected, strict=True)
+    ]
+    return [
+        Verdict(claim, [each for owner, each in answered if owner == number])
+        for number, claim in enumerate(claims)
+    ]
+
+
+def _compare(
+    claim: ClaimConfig,
+    index: int,
+    points: Mapping[int, Mapping[str, Any]],
+    names: Mapping[int, str],
+    measure: Measure,
+    forecasts: Forecasts,
+) -> Comparison | None:
+    """The comparison of one point; None if there is nothing to compare it with."""
+    own = measure(index, claim.metric, claim.at)
+    against, other = _other(claim, index, points, names, measure, forecasts)
+    if not own or other is None:
+        return None
+    if claim.relation == "near":
+        assert claim.within is not None
+        found = _near(own, other, claim.within)
+        return Comparison(names[index], against, found, abs(found.difference) < claim.within)
+    by = claim.by if claim.relation == "above" else -claim.by
+    found = compare(own, {seed: value + by for seed, value in other.items()})
+    above = found.difference > 0
+    return Comparison(names[index], against, found, above == (claim.relation == "above"))
+
+
+def _other(
+    claim: ClaimConfig,
+    index: int,
+    points: Mapping[int, Mapping[str, Any]],
+    names: Mapping[int, str],
+    measure: Measure,
+    forecasts: Forecasts,
+) -> tuple[str, BySeed | None]:
+    """What a point is compared with: in words, and by seed."""
+    against: Against = claim.against
+    own = measure(index, claim.metric, claim.at)
+    if isinstance(against, Target):
+        at = claim.at if against.at is None else against.at
+        wanted = {**points[index], **against.point}
+        for target, flat in points.items():
+            if _same_but(flat, wanted):
+                words = names[target] if against.point else f"t={against.at}"
+                return words, measure(target, claim.metric, at) or None
+        return "", None
+    if against == "forecast":
+        expected = forecasts(index, claim.metric, claim.at)
+        return "the forecast", None if expected is None else dict.fromkeys(own, expected)
+    return f"{against:g}", dict.fromkeys(own, float(against))
+
+
+def _near(own: BySeed, other: BySeed, within: float) -> Difference:
+    """Two one-sided tests: p is that of "not nearer than `within`", or of "near" if it is not."""
+    found = compare(own, other)
+    upper, lower = (
+        compare(own, {seed: value + end for seed, value in other.items()})
+        for end in (within, -within)
+    )
+    below, above = _one_sided(upper), _one_sided(lower)  # of lying below +within, above -within
+    near = max(below, 1 - above)
+    far = min(1 - below, above)
+    # Doubled, as the two-sided tests of the other claims, for either answer may come out.
+    p = math.nan if math.isnan(near) else min(1.0, 2 * min(near, far))
+    return replace(found, p=p, seeds_needed=math.nan)
+
+
+def _one_sided(found: Difference) -> float:
+    """p-value that the first is not below the second."""
+    if math.isnan(found.p):
+        return math.nan
+    return found.p / 2 if found.difference < 0 else 1 - found.p / 2
+
+
+def _matches(flat: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    return all(_equal(flat.get(key), value) for key, value in wanted.items())
+
+
+def _same_but(flat: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    return flat.keys() == wanted.keys() and _matches(flat, wanted)
+
+
+def _equal(one: Any, other: Any) -> bool:
+    if isinstance(one, int | float) and isinstance(other, int | float):
+        return bool(np.isclose(one, other, rtol=1e-12, atol=0)) or one == other
+    return bool(one == other)
+
+
+def _or_one(p: float) -> float:
+    return 1.0 if math.isnan(p) else p

@@ -1,0 +1,56 @@
+"""The claims of a sweep, answered from its ledger: for `show`, which asks no tracking store."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from luceloop.analysis.reading.answers import forecast_at, values_at
+from luceloop.analysis.reading.real_rewards import read_law
+from luceloop.analysis.statistics.claims import BySeed, Verdict, answer_claims
+from luceloop.core.config.claims import Iteration
+from luceloop.core.config.naming import point_name
+from luceloop.core.config.parsing import at_point
+from luceloop.core.config.sweep import SweepConfig
+from luceloop.core.theory.forecast import Forecast, forecast
+from luceloop.sweeps.record.folders import SweepFolder
+from luceloop.sweeps.record.ledger import Ledger
+
+
+def answers(config: SweepConfig, ledger: Ledger, folder: SweepFolder) -> list[Verdict]:
+    """What a sweep's seeds say of its claims, of points that have run to their end.
+
+    Raises:
+        ConfigError: if data or a reward that a forecast needs cannot be built.
+        LoopError: if a reward breaks its contract on the real data.
+    """
+    if not config.claims:
+        return []
+    configs = {i: at_point(config, p.values) for i, p in ledger.points.items()}
+    ended = {i: c for i, c in configs.items() if ledger.points[i].last == c.iterations}
+    searched = list(config.search.space)
+    names = {index: point_name(each.flat(), searched) for index, each in ended.items()}
+    curves, expected = _curves(ledger), dict[int, Forecast]()
+    if any(claim.against == "forecast" for claim in config.claims):
+        laws = [read_law(folder.real_rewards(index)) for index in ended]
+        expected = dict(zip(ended, forecast(list(ended.values()), laws, folder.cache), strict=True))
+
+    def measure(index: int, metric: str, at: Iteration) -> BySeed:
+        return values_at(curves, index, metric, at)
+
+    def expect(index: int, metric: str, at: Iteration) -> float | None:
+        return forecast_at(expected, index, metric, at)
+
+    flat = {index: each.flat() for index, each in ended.items()}
+    return answer_claims(config.claims, flat, names, measure, expect)
+
+
+def _curves(ledger: Ledger) -> pd.DataFrame:
+    """Rows of seeds, which are numbered as they stand in the configuration."""
+    rows = [
+        (index, seed, iteration, metric, value)
+        for index, point in ledger.points.items()
+        for iteration, row in point.rows.items()
+        for metric, values in row.items()
+        for seed, value in enumerate(values)
+    ]
+    return pd.DataFrame(rows, columns=["point", "seed", "iteration", "metric", "value"])
