@@ -1,16 +1,18 @@
 """Files of the user's by name and digest: what is on record of them, and whether it is so still.
 
-A file in the user's folder is named by its place there, a module elsewhere on the path by its place
-beneath its top-level package's folder, any other file by its absolute path or its URL. So another
-node, or a folder that was moved, has the same names.
+A module is named by its place in the user's folder or, elsewhere on the path, beneath the folder of
+its top-level package; any other file as the configuration names it, which knows absolute paths and
+URLs and, in the `args` of plugins, places in the user's folder. So code has the same names on
+another node and in a folder that was moved, and data wherever a command is run.
 
 Example:
-    {"my_rewards.py": "9f86d0…", "data/mine.npz": "60303a…", "s3://bucket/weights.pt": "fd61a0…"}
+    {"my_rewards.py": "9f86d0…", "/data/mine.npz": "60303a…", "s3://bucket/weights.pt": "fd61a0…"}
 """
 
 from __future__ import annotations
 
 import functools
+import os
 import platform
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -75,14 +77,8 @@ def in_words(found: Iterable[Change]) -> str:
 
 
 def name_of(path: str | Path) -> str:
-    """The name of a file or folder that is no module: its place in the user's folder, if there."""
-    if is_url(str(path)):
-        return str(path)
-    folder = used_folder()
-    absolute = folder / path
-    if absolute.is_relative_to(folder):
-        return absolute.relative_to(folder).as_posix()
-    return str(absolute)
+    """The name of a file or folder that is no module, one for all spellings of its path."""
+    return str(path) if is_url(str(path)) else os.path.normpath(path)
 
 
 def place_of(name: str) -> Path | None:

@@ -41,6 +41,8 @@ def settle(folder: SweepFolder, config: SweepConfig, *, accept: bool) -> Provena
         return before
     if not accept:
         remedy = "restore it, or go on with --accept-changes"
+        if any(change.kind == "missing" for change in found):
+            remedy = f"run this in the folder that holds it, {remedy}"
         raise ChangedFileError(f"{in_words(found)} since sweep {folder.id} began", remedy)
     files = _present({name: now[name] for name in needed})
     return accept_changes(folder, before, files, found, code)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from luceloop.core.io import plugins
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The user's folder, in use and the current one."""
-    monkeypatch.setattr("sys.path", list(__import__("sys").path))
+    monkeypatch.setattr("sys.path", list(sys.path))
     monkeypatch.setattr(plugins, "_folder", None)
     monkeypatch.chdir(tmp_path)
     plugins.use_folder(tmp_path)
@@ -40,18 +41,18 @@ def test_code_counts_in_every_part_with_what_it_imports(part, folder: Path):
 
 
 def test_files_and_folders_that_keys_name_count(folder: Path):
-    """Those of the user's folder by their place in it, others by the path or URL they are."""
+    """By the absolute path or URL that a configuration makes of their names."""
     weights = {"name": "vgg11_bn", "weights": "weights.pt"}
     learner = {"name": "otcfm", "checkpoint": "s3://bucket/p0.pt"}
     elsewhere = str(folder.parent / "images")
     data = {"name": "image_folder", "root": elsewhere}
-    expected = {"weights.pt", "s3://bucket/p0.pt", elsewhere}
+    expected = {str(folder / "weights.pt"), "s3://bucket/p0.pt", elsewhere}
     assert of(data=data, classifier=weights, learner=learner) == expected
-    assert of(data={"name": "npz", "path": "mine.npz"}) == {"mine.npz"}
+    assert of(data={"name": "npz", "path": "mine.npz"}) == {str(folder / "mine.npz")}
     quality = {"inception": "inception.pt"}
     assert of(data={"name": "cifar10"}, quality=quality) == {
-        "inception.pt",
-        "data/cifar-10-batches-py",
+        str(folder / "inception.pt"),
+        str(folder / "data" / "cifar-10-batches-py"),
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from luceloop.core.io.holdings import Guard, changes, digests, in_words, name_of
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A user's folder in use, with a module and a file of data."""
-    monkeypatch.setattr("sys.path", list(__import__("sys").path))
+    monkeypatch.setattr("sys.path", list(sys.path))
     monkeypatch.setattr(plugins, "_folder", None)
     users = tmp_path / "users"
     users.mkdir()
@@ -40,13 +41,21 @@ def test_changes_are_what_differs_and_say_how():
 
 
 def test_a_folder_that_moved_has_the_same_names_and_digests(folder: Path, tmp_path):
-    names = [name_of(folder / "mine.bin"), name_of("mine.py"), name_of(tmp_path / "else.bin")]
-    assert names == ["mine.bin", "mine.py", str(tmp_path / "else.bin")]
+    names = ["mine.py", name_of("./mine.bin"), name_of("../users/mine.bin")]
+    assert names[1] == "mine.bin"
     before = digests(names)
-    moved = folder.rename(tmp_path / "moved")
-    plugins.use_folder(moved)
-    assert digests([name_of(moved / "mine.bin"), "mine.py", names[2]]) == before
-    assert before[names[2]] is None
+    assert None not in before.values() and before[names[1]] == before[names[2]]
+    plugins.use_folder(folder.rename(tmp_path / "moved"))
+    assert digests(names) == before | {names[2]: None}
+
+
+def test_an_absolute_path_is_the_same_file_wherever_a_command_is_run(folder: Path, tmp_path):
+    names = [name_of(folder / "mine.bin"), name_of("s3://bucket/mine.bin")]
+    assert names == [str(folder / "mine.bin"), "s3://bucket/mine.bin"]
+    before = digests(names[:1])
+    (tmp_path / "other").mkdir()
+    plugins.use_folder(tmp_path / "other")
+    assert digests(names[:1]) == before and None not in before.values()
 
 
 def test_a_large_file_is_read_again_once_its_time_has_changed(folder: Path):

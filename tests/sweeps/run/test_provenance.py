@@ -81,7 +81,7 @@ def edited(file: Path, content: bytes | None) -> Iterator[None]:
 def test_what_the_numbers_come_from_is_on_record(ended: Path, users: Path):
     found = read_provenance(folder_of(ended))
     assert found is not None and found.accepted == []
-    names = ["helper_of_mine.py", "mine.npz", "my_rewards.py"]
+    names = ["helper_of_mine.py", str(users / "mine.npz"), "my_rewards.py"]
     assert found.files == {name: file_digest(users / name) for name in names}
     head = ["git", "rev-parse", "HEAD"]
     commit = subprocess.run(head, cwd=users, capture_output=True, text=True, check=True).stdout
@@ -121,9 +121,9 @@ def test_resume_refuses_a_changed_file_and_names_it(file, ended: Path, users: Pa
         refused = cli("resume", "latest", QUICK, *where)
         shown = cli("show", "latest", *where)
     words = "is missing" if EDITS[file] is None else "has changed"
-    identity = folder_of(ended).id
-    expected = f"{file} {words} since sweep {identity} began; restore it, or go on with --accept"
-    assert refused.code == 2 and refused.err.startswith(expected) and refused.err.count("\n") == 1
+    expected = f"{file} {words} since sweep {folder_of(ended).id} began; "
+    assert refused.code == 2 and expected in refused.err and refused.err.count("\n") == 1
+    assert refused.err.endswith("restore it, or go on with --accept-changes\n")
     assert shown.code == 0, shown.err
     assert cli("resume", "latest", QUICK, *where).code == 0
 
@@ -132,7 +132,19 @@ def test_data_that_was_written_anew_is_another_file(ended: Path, users: Path, cl
     with edited(users / "mine.npz", b""):
         np.savez(users / "mine.npz", x=np.random.default_rng(1).normal(size=(60, 2)))
         refused = cli("resume", "latest", QUICK, "--output", str(ended))
-    assert refused.code == 2 and refused.err.startswith("mine.npz has changed")
+    assert refused.code == 2 and refused.err.startswith(f"{users / 'mine.npz'} has changed")
+
+
+def test_data_is_the_same_file_wherever_resume_is_run_and_code_is_missed(
+    ended: Path, cli: Cli, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    for name in ("my_rewards", "helper_of_mine"):
+        monkeypatch.delitem(sys.modules, name, raising=False)  # as in a new process
+    refused = cli("resume", "latest", QUICK, "--output", str(ended))
+    assert refused.code == 2 and "mine.npz" not in refused.err
+    assert refused.err.startswith("helper_of_mine.py is missing, my_rewards.py is missing since ")
+    assert "run this in the folder that holds it" in refused.err
 
 
 def test_a_machine_that_goes_on_from_the_storage_is_held_to_the_record(
