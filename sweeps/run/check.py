@@ -7,6 +7,8 @@ import os
 import ray
 import torch
 
+from luceloop.core.config.claims import ClaimConfig, Target
+from luceloop.core.config.parsing import with_values
 from luceloop.core.config.sweep import SweepConfig
 from luceloop.core.errors import ConfigError
 from luceloop.core.loop.loop import Loop
@@ -40,7 +42,26 @@ def check(config: SweepConfig, here: bool = True) -> int:
         if wanted.metric not in names:
             allowed = f"must be one of {', '.join(sorted(names))}"
             raise ConfigError("search.objective.metric", wanted.metric, allowed)
+    _check_claims(config, set.union(*measured))
     return config.point_count
+
+
+def _check_claims(config: SweepConfig, names: set[str]) -> None:
+    """Refuse claims about metrics, keys or iterations that the sweep does not have."""
+    for number, claim in enumerate(config.claims):
+        place = f"claims.{number}"
+        if claim.metric not in names:
+            allowed = f"must be one of {', '.join(sorted(names))}"
+            raise ConfigError(f"{place}.metric", claim.metric, allowed)
+        against = claim.against
+        targets: list[ClaimConfig | Target] = [claim]
+        if isinstance(against, Target):
+            targets.append(against)
+        for target in targets:
+            if isinstance(target.at, int) and target.at > config.point.iterations:
+                allowed = f"must be at most iterations={config.point.iterations}"
+                raise ConfigError(f"{place}.at", target.at, allowed)
+            with_values(config.point, target.point)  # which names a key that there is none of
 
 
 def _metric_names(loop: Loop) -> set[str]:
