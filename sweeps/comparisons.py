@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +11,7 @@ import yaml
 from luceloop.analysis.reading.curves import load_curves
 from luceloop.analysis.reading.store import find_runs
 from luceloop.analysis.statistics.pairs import At, Measured, compare_across, compare_within, measure
-from luceloop.core.config.parsing import at_point, dotted, plain_config
+from luceloop.core.config.parsing import at_point, dotted, plain_config, with_values
 from luceloop.core.config.search import SHORT_KEYS
 from luceloop.core.config.sweep import SweepConfig
 from luceloop.core.errors import ConfigError
@@ -61,21 +60,24 @@ def _matching(sweep: SweepFolder, given: Sequence[str]) -> list[int]:
         if not equals or key not in config.search.space:
             searched = ", ".join(config.search.space)
             raise ConfigError("--point", assignment, f"must read key=value, of keys {searched}")
-        conditions[key] = yaml.safe_load(text)
+        conditions[key] = _read(config, key, text)
     found = []
     for point in Ledger(sweep.ledger, writable=False).points.values():
         plain = at_point(config, point.values).model_dump()
-        if all(_same(dotted(plain, key), value) for key, value in conditions.items()):
+        if all(dotted(plain, key) == value for key, value in conditions.items()):
             found.append(point.index)
     if not found:
         raise ConfigError("--point", " ".join(given), "fits no point of the sweep")
     return found
 
 
-def _same(value: Any, wanted: Any) -> bool:
-    if isinstance(wanted, str) and wanted in ("inf", "∞"):
-        wanted = math.inf
-    return bool(value == wanted)
+def _read(config: SweepConfig, key: str, text: str) -> Any:
+    """A value as configurations have it, so that 1e-3 is a number and inf infinite."""
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ConfigError("--point", f"{key}={text}", "is not a YAML value") from None
+    return dotted(with_values(config.point, {key: value}).model_dump(), key)
 
 
 def configuration_difference(first: SweepConfig, second: SweepConfig) -> list[str]:

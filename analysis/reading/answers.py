@@ -28,34 +28,42 @@ def load_answers(results: SweepResults) -> list[Verdict]:
     configs = load_configs(results.runs)
     points = {point.index: configs[point.index].flat() for point in results.points}
     names = {point.index: point.name for point in results.points}
+    last = results.curves.groupby("point")["iteration"].max().to_dict()
+    ended = [index for index in points if last[index] == configs[index].iterations]
+    curves = by_point_and_metric(results.curves)
     found = {p.index: p.forecast for p in results.points if p.forecast is not None}
 
     def measure(index: int, metric: str, at: Iteration) -> BySeed:
-        return values_at(results.curves, index, metric, at)
+        return values_at(curves, index, metric, at)
 
     def expect(index: int, metric: str, at: Iteration) -> float | None:
         return forecast_at(found, index, metric, at)
 
-    return answer_claims(claims, points, names, measure, expect)
+    return answer_claims(claims, points, names, measure, expect, ended)
 
 
-def values_at(curves: pd.DataFrame, index: int, metric: str, at: Iteration) -> BySeed:
+Curves = Mapping[tuple[int, str], pd.DataFrame]
+"""Rows of seeds by point and metric."""
+
+
+def by_point_and_metric(curves: pd.DataFrame) -> Curves:
+    """Tidy rows of seeds, sorted once for many look-ups."""
+    return {(int(str(p)), str(m)): rows for (p, m), rows in curves.groupby(["point", "metric"])}
+
+
+def values_at(curves: Curves, index: int, metric: str, at: Iteration) -> BySeed:
     """A metric of a point by seed, at an iteration; empty if there are no values.
 
     Args:
-        curves: tidy rows of seeds.
+        curves: rows of seeds.
         index: of the point.
         metric: its name.
-        at: the last iteration that has the metric, that of its highest mean, or a number.
+        at: the last iteration that has the metric, or a number.
     """
-    rows = curves[(curves["point"] == index) & (curves["metric"] == metric)]
-    if rows.empty:
+    rows = curves.get((index, metric))
+    if rows is None:
         return {}
-    iteration = at
-    if at == "last":
-        iteration = int(rows["iteration"].max())
-    elif at == "best":
-        iteration = int(str(rows.groupby("iteration")["value"].mean().idxmax()))
+    iteration = int(rows["iteration"].max()) if at == "last" else at
     chosen = rows[rows["iteration"] == iteration]
     return {int(s): float(v) for s, v in zip(chosen["seed"], chosen["value"], strict=True)}
 
@@ -69,8 +77,5 @@ def forecast_at(
         return None
     curve = found.curves[metric]
     known = [t for t, value in enumerate(curve) if not math.isnan(value)]
-    if at == "last":
-        return float(curve[known[-1]])
-    if at == "best":
-        return float(max(curve[t] for t in known))
-    return float(curve[at]) if at in known else None
+    wanted = known[-1] if at == "last" and known else at
+    return float(curve[wanted]) if wanted in known else None

@@ -13,8 +13,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-import numpy as np
-
 from luceloop.analysis.statistics.comparison import LEVEL, Difference, adjusted, compare
 from luceloop.core.config.claims import Against, ClaimConfig, Iteration, Target
 
@@ -54,6 +52,9 @@ class Verdict:
     claim: ClaimConfig
     comparisons: Sequence[Comparison]
     """One for each point that the claim is about."""
+    missing: int = 0
+    """Points that it is about and that cannot be compared, as they, or what they are compared with,
+    have not run to their end."""
 
     @property
     def answer(self) -> Answer:
@@ -61,13 +62,16 @@ class Verdict:
         answers = [each.answer for each in self.comparisons]
         if "contradicted" in answers:
             return "contradicted"
-        return "holds" if answers and set(answers) == {"holds"} else "undecided"
+        every = answers and set(answers) == {"holds"} and not self.missing
+        return "holds" if every else "undecided"
 
     @property
     def words(self) -> str:
         """The answer, and what it rests on or takes."""
         if not self.comparisons:
             return "undecided: no such point has run to its end"
+        if self.missing and self.answer == "undecided":
+            return f"undecided: {self.missing} points cannot be compared yet"
         hardest = max(self.comparisons, key=lambda each: _or_one(each.found.p_holm))
         if self.answer == "undecided":
             needed, seeds = hardest.found.seeds_needed, hardest.found.seeds
@@ -88,29 +92,39 @@ def answer_claims(
     names: Mapping[int, str],
     measure: Measure,
     forecasts: Forecasts,
+    ended: Sequence[int] | None = None,
 ) -> list[Verdict]:
     """Answer claims from what is measured, all comparisons adjusted together.
 
     Args:
         claims: of the sweep.
-        points: the flattened configuration of each point that has ended, by index.
+        points: the flattened configuration of each point that has begun, by index.
         names: of the points, by index.
         measure: what was measured.
         forecasts: what is expected of a perfect learner.
+        ended: indices of the points that have run to their end; all if not given.
     """
+    whole = {i: flat for i, flat in points.items() if ended is None or i in ended}
     family: list[tuple[int, Comparison]] = []
+    missing = [0] * len(claims)
     for number, claim in enumerate(claims):
         for index in points:
-            if _matches(points[index], claim.point):
-                found = _compare(claim, index, points, names, measure, forecasts)
-                family += [] if found is None else [(number, found)]
+            if not _matches(points[index], claim.point) or _is_itself(claim, points[index]):
+                continue
+            found = None
+            if index in whole:
+                found = _compare(claim, index, whole, names, measure, forecasts)
+            if found is None:
+                missing[number] += 1
+            else:
+                family.append((number, found))
     corrected = adjusted([each.found for _, each in family])
     answered = [
         (number, replace(each, found=found))
         for (number, each), found in zip(family, corrected, strict=True)
     ]
     return [
-        Verdict(claim, [each for owner, each in answered if owner == number])
+        Verdict(claim, [each for owner, each in answered if owner == number], missing[number])
         for number, claim in enumerate(claims)
     ]
 
@@ -185,6 +199,14 @@ def _one_sided(found: Difference) -> float:
     return found.p / 2 if found.difference < 0 else 1 - found.p / 2
 
 
+def _is_itself(claim: ClaimConfig, flat: Mapping[str, Any]) -> bool:
+    """Whether a point would be compared with itself, as it has the other point's values."""
+    against = claim.against
+    if not isinstance(against, Target) or against.at not in (None, claim.at):
+        return False
+    return _matches(flat, against.point)
+
+
 def _matches(flat: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
     return all(_equal(flat.get(key), value) for key, value in wanted.items())
 
@@ -194,9 +216,10 @@ def _same_but(flat: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
 
 
 def _equal(one: Any, other: Any) -> bool:
-    if isinstance(one, int | float) and isinstance(other, int | float):
-        return bool(np.isclose(one, other, rtol=1e-12, atol=0)) or one == other
-    return bool(one == other)
+    if one == other:
+        return True
+    numbers = isinstance(one, int | float) and isinstance(other, int | float)
+    return numbers and math.isclose(one, other, rel_tol=1e-12)
 
 
 def _or_one(p: float) -> float:

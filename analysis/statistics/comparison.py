@@ -77,14 +77,15 @@ def compare(first: Mapping[int, float], second: Mapping[int, float]) -> Differen
 def _paired(a: Array, b: Array) -> Difference:
     gaps = a - b
     low, high, p, needed = math.nan, math.nan, math.nan, math.nan
-    if len(gaps) > 1 and np.ptp(gaps) > 0:
+    if len(gaps) > 1 and _varies(gaps, a, b):
         test = stats.ttest_1samp(gaps, 0.0)
         low, high = test.confidence_interval(LEVEL)
         p = float(test.pvalue)
         needed = _seeds_needed(TTestPower(), gaps.mean() / gaps.std(ddof=1))
     elif len(gaps) > 1:  # the same difference every time: no spread that a test could use
         low = high = gaps[0]
-        p = 1.0 if gaps[0] == 0 else math.nan
+        if not gaps.any():
+            p, needed = 1.0, math.inf
     varies = len(gaps) > 1 and np.ptp(a) > 0 and np.ptp(b) > 0
     return Difference(
         difference=float(gaps.mean()),
@@ -99,10 +100,16 @@ def _paired(a: Array, b: Array) -> Difference:
     )
 
 
+def _varies(gaps: Array, *values: Array) -> bool:
+    """Whether gaps spread by more than rounding the values makes them."""
+    largest = max(float(np.abs(each).max()) for each in values)
+    return float(np.ptp(gaps)) > 1e-12 * largest
+
+
 def _welch(a: Array, b: Array) -> Difference:
     low, high, p, needed = math.nan, math.nan, math.nan, math.nan
     pooled = 0.0
-    if min(len(a), len(b)) > 1:
+    if min(len(a), len(b)) > 1 and (_varies(a, a) or _varies(b, b)):
         pooled = math.sqrt((a.var(ddof=1) + b.var(ddof=1)) / 2)
     if pooled:
         test = stats.ttest_ind(a, b, equal_var=False)

@@ -34,6 +34,10 @@ COLUMNS = [
 """Columns of a table of comparisons."""
 
 
+MOST_PAIRS = 5000
+"""The most comparisons of one table; each takes some milliseconds, and a line."""
+
+
 @dataclass(frozen=True)
 class Measured:
     """A metric of one point at one iteration."""
@@ -100,11 +104,17 @@ def compare_within(
 
     Returns:
         A row for each pair, with the columns `COLUMNS`.
+
+    Raises:
+        ConfigError: if there are more than `MOST_PAIRS`.
     """
     if against is None:
         pairs = [(later, earlier) for earlier, later in itertools.combinations(points, 2)]
     else:
-        pairs = [(i, j) for j in against for i in points if i not in against]
+        pairs = [(i, j) for j in against if j in points for i in points if i not in against]
+    if len(pairs) > MOST_PAIRS:
+        allowed = f"would make {len(pairs)} comparisons; compare with some points by --point"
+        raise ConfigError("SWEEP", f"{len(points)} points", allowed)
     return _table([(points[i], points[j]) for i, j in pairs], metric)
 
 
@@ -139,7 +149,7 @@ def verdict(row: Mapping[str, Any]) -> str:
         return "undecided: too few seeds, or no spread"
     if row["p_holm"] < 0.05:
         return "above" if row["difference"] > 0 else "below"
-    if math.isinf(needed):
+    if not math.isfinite(needed):
         return "undecided: no difference seen"
     more = max(0, int(needed) - int(row["seeds"]))
     return f"undecided: about {more} seeds more" if more else "undecided"

@@ -43,7 +43,9 @@ class Gap:
         if self.seeds < 2:
             return f"undecided: one seed ({self.value:+.3g})"
         ends = f"{self.low:+.3g} to {self.high:+.3g}"
-        if self.low <= 0 <= self.high:
+        if self.high - self.low <= ROUNDING < abs(self.value):
+            return f"undecided: no spread over seeds ({self.value:+.3g})"
+        if self.low <= 0 <= self.high or abs(self.value) <= ROUNDING:
             return f"agrees ({ends})"
         side = "above" if self.value > 0 else "below"
         return f"{side} by {abs(self.value):.3g} ({ends})"
@@ -162,7 +164,9 @@ class BoundVerdict:
             return "an identity"
         if self.violated:
             return f"violated (p={self.p:.2g})"
-        return "kept" if self.seeds > 1 else "undecided: one seed"
+        if self.seeds < 2:
+            return "undecided: one seed"
+        return "undecided: no spread over seeds" if math.isnan(self.p) else "kept"
 
 
 def judge_bound(
@@ -184,11 +188,13 @@ def judge_bound(
     """
     tests = {t: _p_below(own, (simulated or {}).get(t)) for t, own in margins.items()}
     possible = [t for t, p in tests.items() if not math.isnan(p)]
-    if possible:
+    rejected = possible and len(possible) * min(tests[t] for t in possible) < 1 - LEVEL
+    if possible and (rejected or len(possible) == len(tests)):
         worst = min(possible, key=lambda t: tests[t])
         p = min(1.0, len(possible) * tests[worst])
     else:
-        worst, p = min(margins, key=lambda t: float(margins[t].mean())), math.nan
+        unsure = [t for t in tests if t not in possible]
+        worst, p = min(unsure, key=lambda t: float(margins[t].mean())), math.nan
     found = gap(margins[worst], 0.0)
     below = int((margins[worst] < -ROUNDING).sum())
     ends = found.low, found.high

@@ -18,8 +18,8 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 from luceloop.core.config.search import SHORT_KEYS
 from luceloop.core.fields import Finite, Strict
 
-Iteration = Literal["last", "best"] | Annotated[int, Field(ge=0, strict=True)]
-"""The last iteration, that of the best mean over seeds, or its number."""
+Iteration = Literal["last"] | Annotated[int, Field(ge=0, strict=True)]
+"""The last iteration, or its number. The best of several would be chosen by the noise it is in."""
 
 
 def _long_keys(given: Any) -> Any:

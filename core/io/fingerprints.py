@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Mapping
@@ -36,16 +37,24 @@ def content_digest(folder: Path) -> str:
 
     Of a folder that holds more than `READ_AT_MOST` bytes only names and sizes count.
     """
-    found, files = hashlib.sha256(), dict[str, Path]()
+    files = []
     for path in folder.rglob("*"):
         parts = path.relative_to(folder).parts
         if path.is_file() and not any(part.startswith(".") for part in parts):
-            files["/".join(parts)] = path
-    sizes = {place: path.stat().st_size for place, path in files.items()}
-    is_read = sum(sizes.values()) <= READ_AT_MOST
-    for place in sorted(files):
-        content = file_digest(files[place]) if is_read else ""
-        found.update(f"{place}\0{sizes[place]}\0{content}\n".encode())
+            status = path.stat()
+            times = status.st_mtime_ns, status.st_ctime_ns
+            files.append(("/".join(parts), status.st_size, *times))
+    return _content_digest(folder, tuple(sorted(files)))
+
+
+@functools.lru_cache(maxsize=16)
+def _content_digest(folder: Path, files: tuple[tuple[str, int, int, int], ...]) -> str:
+    """The digest of files by place, size and times; read once for the same ones."""
+    found = hashlib.sha256()
+    is_read = sum(size for _, size, *_ in files) <= READ_AT_MOST
+    for place, size, *_ in files:
+        content = file_digest(folder / place) if is_read else ""
+        found.update(f"{place}\0{size}\0{content}\n".encode())
     return found.hexdigest()
 
 

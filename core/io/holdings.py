@@ -52,6 +52,11 @@ class Change:
         return f"{self.file} {words[self.kind]}"
 
 
+def is_code(name: str) -> bool:
+    """Whether a name is that of a source file."""
+    return name.endswith(".py")
+
+
 def changes(recorded: Holdings, now: Mapping[str, str | None]) -> list[Change]:
     """How files differ from what is on record, in the order of their names.
 
@@ -141,8 +146,10 @@ class Guard:
             StorageError: if a URL cannot be read now.
         """
         asked = {name: was for name, was in needed.items() if self._imported.get(name) != was}
-        found = changes(asked, digests({*asked, *(set(here) - self._imported.keys())}))
+        # Other files than code may be what the user's code itself has written meanwhile.
+        new = {name for name in set(here) - self._imported.keys() if is_code(name)}
+        found = changes(asked, digests({*asked, *new}))
         if found:
             remedy = "restore it there, then resume the sweep"
             raise ChangedFileError(f"{in_words(found)} on node {platform.node()}", remedy)
-        self._imported |= {name: was for name, was in asked.items() if name.endswith(".py")}
+        self._imported |= {name: was for name, was in asked.items() if is_code(name)}

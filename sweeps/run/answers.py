@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from luceloop.analysis.reading.answers import forecast_at, values_at
+from luceloop.analysis.reading.answers import by_point_and_metric, forecast_at, values_at
 from luceloop.analysis.reading.real_rewards import read_law
 from luceloop.analysis.statistics.claims import BySeed, Verdict, answer_claims
 from luceloop.core.config.claims import Iteration
@@ -28,8 +28,8 @@ def answers(config: SweepConfig, ledger: Ledger, folder: SweepFolder) -> list[Ve
     configs = {i: at_point(config, p.values) for i, p in ledger.points.items()}
     ended = {i: c for i, c in configs.items() if ledger.points[i].last == c.iterations}
     searched = list(config.search.space)
-    names = {index: point_name(each.flat(), searched) for index, each in ended.items()}
-    curves, expected = _curves(ledger), dict[int, Forecast]()
+    names = {index: point_name(each.flat(), searched) for index, each in configs.items()}
+    curves, expected = by_point_and_metric(_curves(ledger)), dict[int, Forecast]()
     if any(claim.against == "forecast" for claim in config.claims):
         laws = [read_law(folder.real_rewards(index)) for index in ended]
         expected = dict(zip(ended, forecast(list(ended.values()), laws, folder.cache), strict=True))
@@ -40,8 +40,8 @@ def answers(config: SweepConfig, ledger: Ledger, folder: SweepFolder) -> list[Ve
     def expect(index: int, metric: str, at: Iteration) -> float | None:
         return forecast_at(expected, index, metric, at)
 
-    flat = {index: each.flat() for index, each in ended.items()}
-    return answer_claims(config.claims, flat, names, measure, expect)
+    flat = {index: each.flat() for index, each in configs.items()}
+    return answer_claims(config.claims, flat, names, measure, expect, list(ended))
 
 
 def _curves(ledger: Ledger) -> pd.DataFrame:

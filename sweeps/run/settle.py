@@ -6,8 +6,9 @@ from luceloop.core.config.dependencies import code_of, dependencies
 from luceloop.core.config.sweep import SweepConfig
 from luceloop.core.errors import ChangedFileError
 from luceloop.core.fields import named_code
-from luceloop.core.io.holdings import Holdings, changes, digests, in_words
+from luceloop.core.io.holdings import Holdings, changes, digests, in_words, is_code
 from luceloop.sweeps.record.folders import SweepFolder
+from luceloop.sweeps.record.ledger import Ledger
 from luceloop.sweeps.record.provenance import (
     Provenance,
     accept_changes,
@@ -34,8 +35,13 @@ def settle(folder: SweepFolder, config: SweepConfig, *, accept: bool) -> Provena
     code = code_of({name for point in points for name in named_code(point).values()})
     before = read_provenance(folder)
     if before is None:
+        if _goes_on(folder, config) and not accept:
+            remedy = "run it anew, or go on with --accept-changes"
+            was = f"sweep {folder.id} was begun by an older version, whose numbers this one changes"
+            raise ChangedFileError(was, remedy)
         return begin_provenance(folder, _present(digests(needed)), code)
-    now = digests(needed | set(before.files))
+    appeared = {name for name in needed - set(before.files) if not is_code(name)}
+    now = digests((needed | set(before.files)) - appeared)
     found = changes(before.files, now)
     if not found:
         return before
@@ -44,8 +50,15 @@ def settle(folder: SweepFolder, config: SweepConfig, *, accept: bool) -> Provena
         if any(change.kind == "missing" for change in found):
             remedy = f"run this in the folder that holds it, {remedy}"
         raise ChangedFileError(f"{in_words(found)} since sweep {folder.id} began", remedy)
-    files = _present({name: now[name] for name in needed})
+    files = _present({name: now[name] for name in needed - appeared})
     return accept_changes(folder, before, files, found, code)
+
+
+def _goes_on(folder: SweepFolder, config: SweepConfig) -> bool:
+    """Whether a sweep has iterations on record, and points that have not ended."""
+    points = Ledger(folder.ledger, writable=False).points.values()
+    ended = sum(point.status is not None for point in points)
+    return ended < config.point_count and any(point.rows for point in points)
 
 
 def _present(found: dict[str, str | None]) -> Holdings:

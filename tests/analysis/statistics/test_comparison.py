@@ -161,3 +161,8 @@ def test_as_many_seeds_as_told_make_the_interval_as_narrow_as_wanted():
         assert widths[0] <= half and not widths[1] <= half
     with pytest.raises(ValueError, match="two seeds"):
         seeds_for_width(values[:1], 1.0)
+
+
+def test_rounding_is_no_spread():
+    found = compare(_point(0.1 * np.arange(5)), _point(0.1 * np.arange(5) + 0.3))
+    assert found.difference == pytest.approx(-0.3) and math.isnan(found.p)

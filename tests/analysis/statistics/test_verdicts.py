@@ -122,3 +122,10 @@ def test_true_bounds_are_marked_in_at_most_five_percent_of_groups(name, seeds):
     groups = SIMULATED // seeds
     marked = share_marked(name, seeds, groups)
     assert marked <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / groups)
+
+
+def test_what_has_no_spread_is_told_so():
+    assert gap(np.ones(5), 0.95, 0.0, 1.0).words == "undecided: no spread over seeds (+0.05)"
+    assert gap(np.ones(5), 1 - 1e-12).words.startswith("agrees")
+    verdict = judge_bound({1: np.full(5, -0.5), 2: np.array([0.1, 0.2, 0.3, 0.1, 0.2])})
+    assert verdict.words == "undecided: no spread over seeds" and verdict.iteration == 1

@@ -76,6 +76,8 @@ def test_the_first_iteration_of_points_that_share_p_0_is_no_difference(cli: Cli,
     rows = json.loads(cli("compare", "latest", "--at", "0", "--json", *where).out)
     same = [row for row in rows if row["a"].split()[1] == row["b"].split()[1]]  # the pool's size
     assert len(same) == 2 and all(row["difference"] == 0 and row["p"] == 1 for row in same)
+    shown = cli("compare", "latest", "--at", "0", *where)
+    assert shown.code == 0 and "no difference seen" in shown.out
     best = json.loads(cli("compare", "latest", "--at", "best", "--json", *where).out)
     assert all(row["at"] for row in best)
 
@@ -95,6 +97,7 @@ REFUSED = [
     (["--point", "beta"], "--point='beta': must read key=value"),
     (["--point", "seeds=3"], "--point='seeds=3': must read key=value, of keys"),
     (["--point", "beta=3"], "--point='beta=3': fits no point"),
+    (["--point", "lam=["], "--point='lam=[': is not a YAML value"),
     (["--json", "--latex"], "--latex=True: "),
     (["-o", "x.txt"], "-o='x.txt': must end in"),
     (["latest", "latest"], "SWEEP='latest': must be one sweep or two"),
