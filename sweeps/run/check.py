@@ -47,10 +47,17 @@ def check(config: SweepConfig, here: bool = True) -> int:
 
 
 def _check_claims(config: SweepConfig, names: set[str]) -> None:
-    """Refuse claims about metrics, keys or iterations that the sweep does not have."""
+    """Refuse claims about metrics, keys or iterations that no sweep, or not this one, can have.
+
+    A metric that other data would have is let pass: a preset's claims stay when its data is
+    replaced, and are then undecided.
+    """
+    names = names | set(metric_names(1, 0.0, VECTOR_QUALITY))
     for number, claim in enumerate(config.claims):
         place = f"claims.{number}"
-        if claim.metric not in names:
+        if claim.metric not in names and not claim.metric.startswith(
+            ("class_fraction/", "margin/")
+        ):
             allowed = f"must be one of {', '.join(sorted(names))}"
             raise ConfigError(f"{place}.metric", claim.metric, allowed)
         against = claim.against
