@@ -38,7 +38,7 @@ LABELS = {
     "loss": "training loss",
 }
 FORECAST: dict[str, Any] = {"ls": "--", "lw": 1.0, "zorder": 1.9}
-FINITE_N: dict[str, Any] = {"alpha": 0.35, "lw": 0.0, "hatch": "////", "facecolor": "none"}
+FINITE_N: dict[str, Any] = {"alpha": 0.35, "lw": 0.0, "hatch": "||||", "facecolor": "none"}
 BOUND: dict[str, Any] = {"ls": ":", "lw": 1.0, "zorder": 1.8}
 WIDE_SWEEP = 12
 """Points beyond which curves are drawn thin, without bands or legend entries for each."""
@@ -90,7 +90,7 @@ def _draw_forecast(
 def _hatch(ax: Axes, scatter: FiniteN, tint: str) -> None:
     """Where single seeds of a perfect learner lie."""
     iterations = range(len(scatter.low))
-    ax.fill_between(iterations, scatter.low, scatter.high, edgecolor=tint, zorder=1.5, **FINITE_N)
+    ax.fill_between(iterations, scatter.low, scatter.high, edgecolor=tint, zorder=0.9, **FINITE_N)
 
 
 def _bounds_on(found: Forecast, metric: str) -> dict[str, np.ndarray]:

@@ -63,7 +63,8 @@ def interval(
     The scale is the metric's own where it has no range, the logarithm of the distance from the one
     end that it has, or the logit between two. There the mean's standard error is that of the metric
     by the scale's slope (the delta method). Ends of such an interval lie within the range, and it
-    covers better than Student's where seeds are skewed; docs/statistics.md has the figures.
+    covers better than Student's where seeds are skewed; docs/statistics.md has the figures. Of two
+    seeds of a metric with one end it is Student's own, cut off at that end.
 
     Args:
         mean: over seeds `(...)`.
@@ -87,10 +88,11 @@ def interval(
         }
     has_low, has_high = np.isfinite(low), np.isfinite(high)
     inside = (~has_low | (above > 0)) & (~has_high | (below > 0))  # else rounding, or no spread
+    one_end = inside & (count > 2)  # of two seeds it would reach thousands of times too far
     which = [
         inside & has_low & has_high,
-        inside & has_low & ~has_high,
-        inside & has_high & ~has_low,
+        one_end & has_low & ~has_high,
+        one_end & has_high & ~has_low,
     ]
     ends = [
         np.select(which, [scales[name][end] for name in ("both", "low", "high")], plain)
@@ -115,7 +117,8 @@ def aggregate(
     pieces = []
     wide = curves.set_index([*keys, "seed"])["value"].unstack("seed")
     present = wide.notna()
-    n_classes = count_classes(curves["metric"].unique())
+    names = curves.groupby("point")["metric"].unique()
+    n_classes = {int(str(point)): count_classes(own) for point, own in names.items()}
     for _, rows in wide.groupby(present.apply(tuple, axis=1)):
         values = rows.dropna(axis=1).to_numpy(dtype=np.float64)
         low, high = _ranges(rows.index.to_frame(index=False), n_classes, suprema or {})
@@ -131,13 +134,13 @@ def aggregate(
 
 
 def _ranges(
-    rows: pd.DataFrame, n_classes: int, suprema: Mapping[int, float | None]
+    rows: pd.DataFrame, n_classes: Mapping[int, int], suprema: Mapping[int, float | None]
 ) -> tuple[Array, Array]:
-    """The ends of each row's metric."""
+    """The ends of each row's metric, whose classes and supremum are those of its point."""
     known: dict[Any, tuple[float, float]] = {}
     pairs = list(zip(rows["metric"], rows["point"], strict=True))
     for metric, point in set(pairs):
-        known[metric, point] = metric_range(metric, n_classes, suprema.get(int(point)))
+        known[metric, point] = metric_range(metric, n_classes[int(point)], suprema.get(int(point)))
     ends = np.array([known[pair] for pair in pairs], dtype=np.float64)
     return ends[:, 0], ends[:, 1]
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,8 @@ RESAMPLED = 5000
 """Groups of simulated seeds that a group of seeds is compared with."""
 ROUNDING = 1e-9
 """Margins above the negative of this count as 0: they are differences of sums of many terms."""
+Null = Literal["perfect learners", "infinite samples", "nothing"]
+"""What a bound is tested against: who may be how far beyond it."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,8 @@ class Gap:
         if self.high - self.low <= ROUNDING < abs(self.value):
             return f"undecided: no spread over seeds ({self.value:+.3g})"
         if self.low <= 0 <= self.high or abs(self.value) <= ROUNDING:
-            return f"agrees ({ends})"
+            verdict = "agrees" if self.seeds != 2 else "undecided: two seeds"
+            return f"{verdict} ({ends})"
         side = "above" if self.value > 0 else "below"
         return f"{side} by {abs(self.value):.3g} ({ends})"
 
@@ -137,7 +141,7 @@ class BoundVerdict:
     """Whether seeds keep to a bound of the theory, over all iterations together."""
 
     margin: float
-    """The mean margin where it is smallest against what is allowed; negative: beyond the bound."""
+    """The mean margin at the iteration that speaks most against the bound; negative: beyond it."""
     low: float
     high: float
     """Ends of its 95 % interval there; NaN with one seed."""
@@ -151,22 +155,28 @@ class BoundVerdict:
     where no test is possible."""
     identity: bool = False
     """Whether the bound is an equality, which is not tested: noise breaks it half the time."""
+    null: Null = "infinite samples"
+    """Who may be beyond the bound: perfect learners as they were simulated, or nobody."""
 
     @property
     def violated(self) -> bool:
-        """Whether it is: a true bound is marked so in at most 5 % of sweeps."""
-        return not self.identity and self.p < 1 - LEVEL
+        """Whether it is: a true bound is marked so in at most 5 % of sweeps of perfect learners."""
+        tested = not self.identity and self.null != "nothing"
+        return tested and self.p < 1 - LEVEL
 
     @property
     def words(self) -> str:
         """The verdict."""
         if self.identity:
             return "an identity"
-        if self.violated:
-            return f"violated (p={self.p:.2g})"
+        if self.null == "nothing":
+            return "not tested: finite n was not simulated"
         if self.seeds < 2:
             return "undecided: one seed"
-        return "undecided: no spread over seeds" if math.isnan(self.p) else "kept"
+        against = "" if self.null == "perfect learners" else ", against n=∞"
+        if self.violated:
+            return f"violated (p={self.p:.2g}{against})"
+        return "undecided: no spread over seeds" if math.isnan(self.p) else f"kept{against}"
 
 
 def judge_bound(
@@ -174,6 +184,7 @@ def judge_bound(
     simulated: Mapping[int, Array] | None = None,
     *,
     identity: bool = False,
+    is_biased: bool = False,
 ) -> BoundVerdict:
     """Test a bound by Student's one-sided test at each iteration, with Bonferroni over them.
 
@@ -185,28 +196,54 @@ def judge_bound(
         margins: of the seeds, by iteration `(S,)`.
         simulated: of single seeds of a perfect learner, by iteration `(R,)`.
         identity: whether the bound is an equality for the point.
+        is_biased: whether sampling alone moves margins below 0: then nothing is tested but against
+            simulated seeds.
     """
-    tests = {t: _p_below(own, (simulated or {}).get(t)) for t, own in margins.items()}
-    possible = [t for t, p in tests.items() if not math.isnan(p)]
-    rejected = possible and len(possible) * min(tests[t] for t in possible) < 1 - LEVEL
-    if possible and (rejected or len(possible) == len(tests)):
-        worst = min(possible, key=lambda t: tests[t])
-        p = min(1.0, len(possible) * tests[worst])
-    else:
-        unsure = [t for t in tests if t not in possible]
-        worst, p = min(unsure, key=lambda t: float(margins[t].mean())), math.nan
+    perfect = simulated or {}
+    null: Null = "perfect learners" if margins.keys() <= perfect.keys() else "infinite samples"
+    if is_biased and null != "perfect learners":
+        null = "nothing"
+    tests = {t: _p_below(own, perfect.get(t)) for t, own in margins.items()}
+    worst, p = _worst(tests, {t: _beyond(own, perfect.get(t)) for t, own in margins.items()})
     found = gap(margins[worst], 0.0)
     below = int((margins[worst] < -ROUNDING).sum())
-    ends = found.low, found.high
-    return BoundVerdict(found.value, *ends, worst, below, found.seeds, p, identity)
+    ends = (math.nan, math.nan) if math.isnan(p) else (found.low, found.high)
+    return BoundVerdict(found.value, *ends, worst, below, found.seeds, p, identity, null)
+
+
+def _worst(tests: Mapping[int, float], beyond: Mapping[int, float]) -> tuple[int, float]:
+    """The iteration that speaks most against a bound, and its p-value adjusted for all of them.
+
+    Where no test finds a violation and at some iteration none was possible, nothing is decided.
+
+    Args:
+        tests: p-values by iteration; NaN where seeds are beyond what is allowed without a spread.
+        beyond: the mean margin minus what is allowed, by iteration.
+    """
+    possible = [t for t, p in tests.items() if not math.isnan(p)]
+    worst = min(possible, key=lambda t: (tests[t], beyond[t]), default=None)
+    p = math.nan if worst is None else min(1.0, len(possible) * tests[worst])
+    if worst is not None and (p < 1 - LEVEL or len(possible) == len(tests)):
+        return worst, p
+    return min(tests.keys() - set(possible), key=lambda t: beyond[t]), math.nan
+
+
+def _allowed(simulated: Array | None) -> float:
+    """How far a perfect learner's mean margin is below 0, as a number that is at most 0."""
+    return 0.0 if simulated is None else min(0.0, float(simulated.mean()))
+
+
+def _beyond(margins: Array, simulated: Array | None) -> float:
+    """The mean margin minus what is allowed: negative where it is beyond that."""
+    return float(margins.mean()) - _allowed(simulated)
 
 
 def _p_below(margins: Array, simulated: Array | None) -> float:
     """One-sided p-value that the mean margin is not below what is allowed; NaN without spread."""
-    count, allowed, error = len(margins), 0.0, 0.0
-    if simulated is not None and simulated.mean() < 0:
-        allowed, error = float(simulated.mean()), float(simulated.var(ddof=1)) / len(simulated)
-    value = float(margins.mean()) - allowed
+    count, error = len(margins), 0.0
+    if simulated is not None and _allowed(simulated) < 0:
+        error = float(simulated.var(ddof=1)) / len(simulated)
+    value = _beyond(margins, simulated)
     if value >= -ROUNDING:
         return 1.0
     if count < 2 or np.ptp(margins) <= ROUNDING:

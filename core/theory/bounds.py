@@ -56,6 +56,8 @@ class Bounded:
     metric: str
     side: Literal["lower", "upper"]
     title: str
+    is_biased: bool = False
+    """Whether finitely many samples alone move the metric's mean towards the bound."""
 
     def margin(self, value: Number, bound: Number | float) -> Number:
         """How far `value` is on the right side of `bound`; negative where it is violated."""
@@ -65,7 +67,7 @@ class Bounded:
 BOUNDS = {
     "lemma_2_2": Bounded("exp_reward_mean", "lower", "Lemma 2.2"),
     "theorem_2_3": Bounded("exp_reward_mean", "lower", "Theorem 2.3"),
-    "theorem_2_4": Bounded("reward_kl", "upper", "Theorem 2.4"),
+    "theorem_2_4": Bounded("reward_kl", "upper", "Theorem 2.4", is_biased=True),
     "theorem_2_4_sup": Bounded("exp_reward_mean", "upper", "Theorem 2.4, on p_t/p_ref"),
 }
 """By name in metrics, `bound/<name>` and `margin/<name>`."""

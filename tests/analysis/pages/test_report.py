@@ -28,8 +28,13 @@ def figures(finished: Finished) -> list[Path]:
     return sorted(Output(finished.output).find("latest").figures.iterdir())
 
 
-def _cells(page: Page, table: int) -> list[list[str]]:
-    rows = page.locator("table").nth(table).locator("tr").all()[1:]
+POINTS, BOUNDS = "Points at their last iteration", "The theorems' bounds"
+
+
+def _cells(page: Page, heading: str) -> list[list[str]]:
+    """The table beneath a heading."""
+    table = page.locator("h2", has_text=heading).locator("xpath=following-sibling::table[1]")
+    rows = table.locator("tr").all()[1:]
     return [row.locator("td").all_inner_texts() for row in rows]
 
 
@@ -47,7 +52,7 @@ def test_the_page_stands_alone_and_says_how_far_points_are_from_the_theory(
     assert len(widths) == len([path for path in figures if path.suffix == ".png"])
     assert min(widths) > 100
     assert "- 7\n" in page.inner_text("pre")  # the configuration's seeds
-    rows = _cells(page, 0)
+    rows = _cells(page, POINTS)
     assert [row[0] for row in rows] == [point.name for point in results.points]
     table = pd.read_csv(finished.table).query("metric == 'reward_mean' and iteration == 3")
     for row, point in zip(rows, results.points, strict=True):
@@ -69,13 +74,13 @@ def test_violated_bounds_are_told_and_where(results: SweepResults, page: Page, t
     curves.loc[chosen & (curves["iteration"] == 2), "value"] = [0.1, -0.4, -0.6]
     file = write_report(replace(results, curves=curves), [], tmp_path / "report.html")
     page.goto(file.as_uri())
-    rows = {(row[0], row[1]): row[2:] for row in _cells(page, 1)}
+    rows = {(row[0], row[1]): row[2:] for row in _cells(page, BOUNDS)}
     margin, _, t, beyond, verdict = rows["β=10 λ=inf K=4", "Lemma 2.2"]
     # Within the seeds' noise: one-sided p=0.11, three iterations.
     assert [margin, t, beyond, verdict] == ["-0.3", "2", "2 of 3", "kept"]
     curves.loc[chosen & (curves["iteration"] == 2), "value"] = [-0.4, -0.5, -0.6]
     page.goto(write_report(replace(results, curves=curves), [], file).as_uri())
-    rows = {(row[0], row[1]): row[2:] for row in _cells(page, 1)}
+    rows = {(row[0], row[1]): row[2:] for row in _cells(page, BOUNDS)}
     p = 3 * stats.t.cdf(-0.5 / (0.1 / np.sqrt(3)), 2)
     marked = rows["β=10 λ=inf K=4", "Lemma 2.2"][-1]
     assert marked == f"violated (p={p:.2g})"

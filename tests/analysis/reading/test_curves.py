@@ -14,6 +14,7 @@ from luceloop.analysis.reading.store import find_runs
 from luceloop.analysis.statistics.seeds import aggregate, band
 from luceloop.core.errors import ConfigError
 from luceloop.sweeps.record.folders import Output
+from luceloop.sweeps.tracking.tracker import aggregates
 from tests.support import PAIRWISE, QUICK, Finished
 
 
@@ -115,3 +116,23 @@ def test_a_metric_that_a_point_lacks_has_an_empty_band(curves):
     """Points at λ=0 keep nothing, beside points that do."""
     table = band(aggregate(curves), "kept_reward_mean")
     assert table.empty and "mean" in table
+
+
+def test_points_with_other_classes_have_the_intervals_that_mlflow_has():
+    """A sweep may search over `data.name`: eight modes beside two."""
+    per_point = {}
+    for point, count in ((0, 8), (1, 2)):
+        shares = {f"class_fraction/{i}": [1 / count, 1 / count] for i in range(count)}
+        per_point[point] = shares | {"class_entropy": [f * math.log(count) for f in (0.2, 0.6)]}
+    rows = [
+        (point, seed, 0, metric, value)
+        for point, row in per_point.items()
+        for metric, values in row.items()
+        for seed, value in enumerate(values)
+    ]
+    table = pd.DataFrame(rows, columns=["point", "seed", "iteration", "metric", "value"])
+    found = aggregate(table.astype({"seed": "Int64"})).set_index(["point", "metric"])["value"]
+    for point, row in per_point.items():
+        logged = aggregates(row)
+        assert {name: found[point, name] for name in logged} == pytest.approx(logged, rel=1e-12)
+    assert found[1, "class_entropy.ci_high"] <= math.log(2)

@@ -101,6 +101,14 @@ def test_intervals_with_one_end_are_students_on_the_log_scale_and_mirror_one_ano
     assert float(turned["ci_high"]) == pytest.approx(-expected[0])
 
 
+def test_two_seeds_of_a_metric_with_one_end_do_not_reach_a_thousand_times_too_far():
+    values = np.array([-0.2, -0.9])
+    found = over_seeds(values, high=0.0)
+    low, _ = stats.t.interval(0.95, 1, loc=-0.55, scale=stats.sem(values))
+    assert float(found["ci_low"]) == pytest.approx(low)
+    assert found["ci_high"] == 0.0
+
+
 def test_far_from_its_ends_a_range_changes_nothing():
     values = np.array([0.5, 0.5001, 0.4999])
     plain, ranged = over_seeds(values), over_seeds(values, 0.0, 1.0)

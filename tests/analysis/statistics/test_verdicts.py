@@ -29,6 +29,7 @@ WORDS = [
     (Gap(-0.21, -0.27, -0.15, 5), "below by 0.21 (-0.27 to -0.15)"),
     (Gap(-0.05, -0.12, 0.03, 5), "agrees (-0.12 to +0.03)"),
     (Gap(0.3, math.nan, math.nan, 1), "undecided: one seed (+0.3)"),
+    (Gap(0.3, -4.1, 4.7, 2), "undecided: two seeds (-4.1 to +4.7)"),
 ]
 
 
@@ -106,6 +107,30 @@ def test_no_spread_is_no_proof():
     assert judge_bound({1: np.array([-3.0, -3.1, -2.9])}, identity=True).words == "an identity"
 
 
+def test_the_smallest_margin_is_shown_where_a_bound_is_kept():
+    margins = {t: np.array([0.50, 0.51, 0.52]) / t for t in (1, 2, 3)}
+    assert judge_bound(margins).iteration == 3
+    allowed = {t: np.full(200, -0.2 if t == 3 else 0.1) for t in margins}
+    assert judge_bound(margins, allowed).iteration == 2  # 0.255 from 0 is less than 0.17 from -0.2
+
+
+def test_an_undecided_bound_has_no_interval():
+    assert math.isnan(judge_bound({1: np.array([0.1, 0.2]), 2: np.full(2, -0.3)}).low)
+    assert math.isnan(judge_bound({1: -0.1 + np.array([0.0, 1e-10])}).low)
+
+
+def test_without_perfect_learners_the_words_say_so_and_biased_margins_are_not_tested():
+    rng = np.random.default_rng(0)
+    margins = {t: rng.normal(-1.0, 0.1, size=5) for t in (1, 2)}
+    assert judge_bound(margins).words.endswith(", against n=∞)")
+    found = judge_bound(margins, is_biased=True)
+    assert not found.violated and found.words == "not tested: finite n was not simulated"
+    perfect = {t: rng.normal(0.0, 0.1, size=200) for t in margins}
+    found = judge_bound(margins, perfect, is_biased=True)
+    assert found.violated and "n=∞" not in found.words
+    assert not judge_bound(margins, {1: perfect[1]}, is_biased=True).violated
+
+
 def test_seeds_far_beyond_a_bound_violate_it():
     margins = {t: np.random.default_rng(t).normal(-1.0, 0.1, size=3) for t in range(1, 9)}
     found = judge_bound(margins)
@@ -121,6 +146,14 @@ SIMULATED = 1000
 def test_true_bounds_are_marked_in_at_most_five_percent_of_groups(name, seeds):
     groups = SIMULATED // seeds
     marked = share_marked(name, seeds, groups)
+    assert marked <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / groups)
+
+
+@pytest.mark.parametrize("name", [name for name in TIGHT if "λ=∞" in name])
+def test_without_perfect_learners_lemma_2_2_is_no_more_often_marked(name):
+    """It is about each seed's own pool, which a retraining resamples without a bias."""
+    groups = SIMULATED // 5
+    marked = share_marked(name, 5, groups, replicates=0)
     assert marked <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / groups)
 
 
