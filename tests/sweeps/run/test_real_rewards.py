@@ -64,7 +64,8 @@ def nothing_is_made_again(output, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_show_and_report_have_forecasts(output: Path, cli: Cli, tmp_path):
     where = ["--output", str(output)]
     shown = cli("show", "latest", *where)
-    assert shown.code == 0 and "forecast of reward_mean" in shown.out, shown.out
+    assert shown.code == 0 and "no forecast" not in shown.out, shown.out
+    assert "forecast of" in shown.out  # a heading, which a narrow table wraps
     page = tmp_path / "report.html"
     ran = cli("report", "latest", "-o", str(page), *where)
     assert ran.code == 0 and "no forecast" not in ran.out + page.read_text(), ran.err

@@ -152,7 +152,7 @@ def test_sync_delivers_a_sweep_that_ended_while_the_server_was_down(
     [experiment] = client.search_experiments(filter_string=f"name LIKE '%/{folder.id}'")
     [run] = client.search_runs([experiment.experiment_id], "tags.luceloop.kind = 'sweep'")
     attached = {file.path for file in client.list_artifacts(run.info.run_id)}
-    assert attached == {"config.yaml", "environment.json", "figures", "report.html"}
+    assert attached == {"config.yaml", "environment.json", "figures", "provenance", "report.html"}
 
 
 def said(ran: Ran, part: str) -> bool:
