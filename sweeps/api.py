@@ -127,7 +127,7 @@ class SweepHandle:
         """
         where = self.folder.figures if folder is None else Path(folder)
         results = load_results(self.output.tracking_uri, self.id, forecast, self.folder.cache)
-        return draw_all(results, where)
+        return [path for each in draw_all(results, where) for path in each.files]
 
 
 def run(

@@ -33,7 +33,7 @@ def comparison_table(
         if points:
             raise ConfigError("--point", points[0], "is for comparisons within one sweep")
         return compare_across(measured[0], measured[1], metric)
-    against = _matching(sweeps[0], points) if points else None
+    against = matching_points(sweeps[0], points) if points else None
     table = compare_within(measured[0], metric, against)
     if table.empty:
         raise ConfigError("SWEEP", sweeps[0].id, "has no two points to compare")
@@ -47,8 +47,13 @@ def _measured(sweep: SweepFolder, output: Output, metric: str, at: At) -> dict[i
     return measure(load_curves(runs), names, metric, at, mode)
 
 
-def _matching(sweep: SweepFolder, given: Sequence[str]) -> list[int]:
-    """The points of a sweep with these values.
+def matching_points(sweep: SweepFolder, given: Sequence[str], option: str = "--point") -> list[int]:
+    """The indices of a sweep's points with these values.
+
+    Args:
+        sweep: the sweep's folder.
+        given: `key=value` of searched keys, values in YAML.
+        option: what an error calls them.
 
     Raises:
         ConfigError: if a key is not searched, or no point fits.
@@ -59,24 +64,24 @@ def _matching(sweep: SweepFolder, given: Sequence[str]) -> list[int]:
         key = SHORT_KEYS.get(key, key)
         if not equals or key not in config.search.space:
             searched = ", ".join(config.search.space)
-            raise ConfigError("--point", assignment, f"must read key=value, of keys {searched}")
-        conditions[key] = _read(config, key, text)
+            raise ConfigError(option, assignment, f"must read key=value, of keys {searched}")
+        conditions[key] = _read(config, key, text, option)
     found = []
     for point in Ledger(sweep.ledger, writable=False).points.values():
         plain = at_point(config, point.values).model_dump()
         if all(dotted(plain, key) == value for key, value in conditions.items()):
             found.append(point.index)
     if not found:
-        raise ConfigError("--point", " ".join(given), "fits no point of the sweep")
+        raise ConfigError(option, " ".join(given), "fits no point of the sweep")
     return found
 
 
-def _read(config: SweepConfig, key: str, text: str) -> Any:
+def _read(config: SweepConfig, key: str, text: str, option: str) -> Any:
     """A value as configurations have it, so that 1e-3 is a number and inf infinite."""
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
-        raise ConfigError("--point", f"{key}={text}", "is not a YAML value") from None
+        raise ConfigError(option, f"{key}={text}", "is not a YAML value") from None
     return dotted(with_values(config.point, {key: value}).model_dump(), key)
 
 

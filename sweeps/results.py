@@ -36,8 +36,9 @@ def draw_and_report(
     """
     results = load_results(output.tracking_uri, folder.id, start, folder.cache)
     remark(results.remark)
-    written = draw_all(results, folder.figures)
-    return [*written, write_report(results, written, file)]
+    drawn = draw_all(results, folder.figures)
+    files = [path for each in drawn for path in each.files]
+    return [*files, write_report(results, drawn, file)]
 
 
 def finish(

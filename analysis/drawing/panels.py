@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,146 +13,198 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 
 from luceloop.analysis.drawing.colors import color
+from luceloop.analysis.drawing.styles import Look
+from luceloop.analysis.drawing.wording import BOUND_LINE, FORECAST_LINE, Band, band_line, label
 from luceloop.analysis.reading.results import PointCurves
-from luceloop.analysis.statistics.seeds import band
+from luceloop.analysis.statistics.seeds import band as statistics_of
 from luceloop.core.theory.bounds import BOUNDS
 from luceloop.core.theory.finite_n import FiniteN
 from luceloop.core.theory.forecast import Forecast
 
-MARKERS = "os^Dv<>P"
-LABELS = {
-    "reward_mean": "mean reward E[r]",
-    "reward_std": "std of the reward",
-    "reward_min": "lowest reward",
-    "reward_max": "highest reward",
-    "reward_kl": "KL(rewards ‖ real rewards), nats",
-    "exp_reward_mean": "E[exp β(r - r*)]",
-    "exp_reward_var": "Var[exp β(r - r*)]",
-    "kept_reward_mean": "mean reward of the kept",
-    "frechet_distance": "Fréchet distance to the real data",
-    "precision": "precision (realism)",
-    "recall": "recall (coverage)",
-    "sliced_wasserstein": "sliced W2 distance to the real data",
-    "width_ratio": "width of the classes / of the real ones",
-    "class_entropy": "entropy of the class shares (nats)",
-    "loss": "training loss",
-}
 FORECAST: dict[str, Any] = {"ls": "--", "lw": 1.0, "zorder": 1.9}
 FINITE_N: dict[str, Any] = {"alpha": 0.35, "lw": 0.0, "hatch": "||||", "facecolor": "none"}
 BOUND: dict[str, Any] = {"ls": ":", "lw": 1.0, "zorder": 1.8}
-WIDE_SWEEP = 12
-"""Points beyond which curves are drawn thin, without bands or legend entries for each."""
+FEW = 8
+"""Curves of a panel up to which each has bounds, and shows where seeds at finite n would lie."""
+ENDS: dict[Band, tuple[str, str]] = {"ci": ("ci_low", "ci_high"), "quantiles": ("q25", "q75")}
+"""The statistics at the ends of a band."""
 
 
-def draw_curve(ax: Axes, points: Sequence[PointCurves], metric: str) -> Axes:
-    """One metric over iterations: a line per point, its 95 % interval over seeds as a band.
+def draw_curve(
+    ax: Axes,
+    points: Sequence[PointCurves],
+    metric: str,
+    looks: Mapping[int, Look],
+    band: Band = "ci",
+) -> Axes:
+    """One metric over iterations: a line per point, and a band that shows how seeds differ.
 
     Beneath: dashed, the forecast; dotted, the theorems' bounds; hatched, where 95 % of single seeds
     of a perfect learner lie at the sweep's own sample sizes.
+
+    Args:
+        ax: where.
+        points: what is drawn.
+        metric: its name.
+        looks: of the points, by index.
+        band: what the band shows.
     """
-    crowded = len(points) > WIDE_SWEEP
+    crowded = len(points) > FEW
     for point in points:
-        table = band(point.aggregates, metric)
+        look, table = looks[point.index], statistics_of(point.aggregates, metric)
         if point.forecast is not None:
-            _draw_forecast(ax, point, point.forecast, metric, crowded)
+            _draw_forecast(ax, point, point.forecast, metric, look, crowded)
         if table.empty:
             continue
-        style: dict[str, Any] = {"lw": 0.8, "alpha": 0.6} if crowded else {"lw": 1.6, "ms": 4}
-        marker = None if crowded else MARKERS[point.index % len(MARKERS)]
-        tint = color(point.index)
-        label = None if crowded else point.label
-        ax.plot(table.index, table["mean"], color=tint, marker=marker, label=label, **style)
-        if not crowded:
-            _shade(ax, table, tint)
-    _explain_lines(ax, points, metric, crowded)
-    ax.set_ylabel(LABELS.get(metric, metric))
-    return _iterations(ax)
+        style: dict[str, Any] = {"lw": 1.0, "ms": 2.5} if crowded else {"lw": 1.6, "ms": 4}
+        marker = look.marker if len(table) <= 30 else None
+        line = table["median"].fillna(table["mean"]) if band == "quantiles" else table["mean"]
+        ax.plot(table.index, line, color=look.color, marker=marker, **style)
+        if band == "seeds" and point.by_seed is not None:
+            _draw_seeds(ax, point.by_seed, metric, look.color)
+        if point.seeds > 1:
+            low, high = _ends(table, band)
+            alpha = 0.12 if crowded or band == "seeds" else 0.2
+            ax.fill_between(table.index, low, high, color=look.color, alpha=alpha, lw=0)
+    explain_lines(ax, points, metric, band)
+    ax.set_ylabel(label(metric))
+    return iterations(ax)
+
+
+def _ends(table: pd.DataFrame, band: Band) -> tuple[pd.Series[float], pd.Series[float]]:
+    if band == "std":
+        return table["mean"] - table["std"], table["mean"] + table["std"]
+    low, high = ENDS["quantiles" if band == "quantiles" else "ci"]
+    return table[low], table[high]
+
+
+def _draw_seeds(ax: Axes, rows: pd.DataFrame, metric: str, tint: str) -> None:
+    """A thin line for each seed."""
+    for _, mine in rows[rows["metric"] == metric].groupby("seed"):
+        curve = mine.sort_values("iteration")
+        ax.plot(curve["iteration"], curve["value"], color=tint, lw=0.5, alpha=0.6, zorder=1.95)
 
 
 def _draw_forecast(
-    ax: Axes, point: PointCurves, found: Forecast, metric: str, crowded: bool
+    ax: Axes, point: PointCurves, found: Forecast, metric: str, look: Look, crowded: bool
 ) -> None:
     """The forecast of a metric and the bounds on it; where nothing was measured, as the curve."""
-    tint = color(point.index)
     if metric in found.curves:
         style: dict[str, Any] = dict(FORECAST)
         if point.aggregates.empty:
-            label = None if crowded else point.label
-            style = {"lw": 0.8 if crowded else 1.6, "label": label}
-        ax.plot(range(len(found.curves[metric])), found.curves[metric], color=tint, **style)
-    if not crowded and metric in found.finite_n:
-        _hatch(ax, found.finite_n[metric], tint)
-    if not crowded:
-        for curve in _bounds_on(found, metric).values():
-            ax.plot(range(len(curve)), curve, color=tint, **BOUND)
+            style = {"lw": 1.0 if crowded else 1.6, "marker": look.marker, "ms": 3}
+        ax.plot(range(len(found.curves[metric])), found.curves[metric], color=look.color, **style)
+    if crowded:
+        return
+    if metric in found.finite_n:
+        _hatch(ax, found.finite_n[metric], look.color)
+    for curve in bounds_on(point, found, metric).values():
+        ax.plot(range(len(curve)), curve, color=look.color, **BOUND)
 
 
 def _hatch(ax: Axes, scatter: FiniteN, tint: str) -> None:
     """Where single seeds of a perfect learner lie."""
-    iterations = range(len(scatter.low))
-    ax.fill_between(iterations, scatter.low, scatter.high, edgecolor=tint, zorder=0.9, **FINITE_N)
+    times = range(len(scatter.low))
+    ax.fill_between(times, scatter.low, scatter.high, edgecolor=tint, zorder=0.9, **FINITE_N)
 
 
-def _bounds_on(found: Forecast, metric: str) -> dict[str, np.ndarray]:
-    """Bounds on a metric, but for upper ones on E[w] that any law meets."""
+def bounds_on(point: PointCurves, found: Forecast, metric: str) -> dict[str, np.ndarray]:
+    """Bounds on a metric, but for upper ones on E[w] that any law meets.
+
+    Where margins were measured, a bound is what the measured curve's own p_0 and moments allow, not
+    what those of the real data's law would.
+    """
     vacuous = {"exp_reward_mean": 1.0}.get(metric, math.inf)
     bounds = {name: b for name, b in found.bounds.items() if BOUNDS[name].metric == metric}
+    bounds = {name: _measured_bound(point, name, bound) for name, bound in bounds.items()}
     return {name: bound for name, bound in bounds.items() if np.nanmin(bound) < vacuous}
 
 
-def _explain_lines(ax: Axes, points: Sequence[PointCurves], metric: str, crowded: bool) -> None:
-    """Legend entries for the kinds of lines."""
-    found = [point.forecast for point in points if point.forecast is not None]
-    measured = any(not point.aggregates.empty for point in points)
-    if measured and any(metric in each.curves for each in found):
-        ax.plot([], [], color="0.4", label="forecast: perfect learner, n=∞", **FORECAST)
-    scatters = [each.finite_n[metric] for each in found if metric in each.finite_n]
-    if scatters and not crowded:
+def _measured_bound(point: PointCurves, name: str, bound: np.ndarray) -> np.ndarray:
+    """The bound that a point's curves were held to, mean over seeds; else the given one."""
+    margins = statistics_of(point.aggregates, f"margin/{name}")["mean"]
+    if margins.empty:
+        return bound
+    values = statistics_of(point.aggregates, BOUNDS[name].metric)["mean"]
+    sign = -1 if BOUNDS[name].side == "lower" else 1
+    own = (values + sign * margins).reindex(range(len(bound)))
+    return np.asarray(own, dtype=np.float64)
+
+
+def explain_lines(ax: Axes, points: Sequence[PointCurves], metric: str, band: Band) -> None:
+    """Legend entries for the kinds of lines and bands."""
+    found = [(point, point.forecast) for point in points if point.forecast is not None]
+    measured = [point for point in points if not point.aggregates.empty]
+    text = band_line(band, measured)
+    if text:
+        ax.fill_between([], [], [], color="0.4", alpha=0.3, lw=0, label=text)
+    if measured and any(metric in each.curves for _, each in found):
+        ax.plot([], [], color="0.4", label=FORECAST_LINE, **FORECAST)
+    if len(points) > FEW:
+        return
+    scatters = [each.finite_n[metric] for _, each in found if metric in each.finite_n]
+    if scatters:
         at = " or ".join(dict.fromkeys(scatter.at for scatter in scatters))
-        label = f"95 % of seeds of a perfect learner, {at}"
-        ax.fill_between([], [], [], edgecolor="0.4", label=label, **FINITE_N)
-    if not crowded and any(_bounds_on(each, metric) for each in found):
-        ax.plot([], [], color="0.4", label="bounds of the theorems", **BOUND)
+        text = f"95 % of seeds of a perfect learner, {at}"
+        ax.fill_between([], [], [], edgecolor="0.4", label=text, **FINITE_N)
+    if any(bounds_on(point, each, metric) for point, each in found):
+        ax.plot([], [], color="0.4", label=BOUND_LINE, **BOUND)
 
 
-def draw_kept_against_pool(ax: Axes, points: Sequence[PointCurves]) -> Axes:
+def draw_kept_against_pool(
+    ax: Axes, points: Sequence[PointCurves], looks: Mapping[int, Look], band: Band = "ci"
+) -> Axes:
     """Mean reward of the pool (dots) and of what was kept of it (rings), a colour per point."""
     for point in points:
-        tint = color(point.index)
-        label: str | None = point.label
+        tint = looks[point.index].color
         for metric, face in (("reward_mean", tint), ("kept_reward_mean", "white")):
-            table = band(point.aggregates, metric)
-            style: dict[str, Any] = {"color": tint, "lw": 1.6, "marker": "o", "ms": 4, "mfc": face}
-            ax.plot(table.index, table["mean"], label=label, **style)
-            _shade(ax, table, tint)
-            if point.forecast is not None:
-                _draw_forecast(ax, point, point.forecast, metric, crowded=True)
-            label = None  # one entry a point
+            table = statistics_of(point.aggregates, metric)
+            style: dict[str, Any] = {"color": tint, "lw": 1.2, "marker": "o", "ms": 4, "mfc": face}
+            ax.plot(table.index, table["mean"], **style)
+            if point.seeds > 1:
+                ax.fill_between(table.index, *_ends(table, band), color=tint, alpha=0.2, lw=0)
+            curves = {} if point.forecast is None else point.forecast.curves
+            if metric in curves:
+                ax.plot(range(len(curves[metric])), curves[metric], color=tint, **FORECAST)
     ax.plot([], [], color="0.4", marker="o", ms=4, label="the pool of p_t")
     ax.plot([], [], color="0.4", marker="o", ms=4, mfc="white", label="what was kept of it")
-    _explain_lines(ax, points, "reward_mean", crowded=True)
-    ax.set_ylabel(LABELS["reward_mean"])
-    return _iterations(ax)
+    text = band_line(band, points)
+    if text:
+        ax.fill_between([], [], [], color="0.4", alpha=0.3, lw=0, label=text)
+    if any(p.forecast is not None and "reward_mean" in p.forecast.curves for p in points):
+        ax.plot([], [], color="0.4", label=FORECAST_LINE, **FORECAST)
+    ax.set_ylabel(label("reward_mean"))
+    return iterations(ax)
 
 
-def _shade(ax: Axes, table: pd.DataFrame, tint: str) -> None:
-    """The interval over seeds, as a band."""
-    low, high = table["ci_low"], table["ci_high"]
-    ax.fill_between(table.index, low, high, color=tint, alpha=0.2, lw=0)
-
-
-def draw_shares(ax: Axes, point: PointCurves) -> Axes:
-    """Shares of the classes or modes, stacked, mean over seeds; dashed, where they are forecast."""
+def class_metrics(point: PointCurves) -> list[str]:
+    """The metrics of a point's class shares, in the order of the classes."""
     names = {
         metric.removesuffix(".mean")
         for metric in point.aggregates["metric"]
         if metric.startswith("class_fraction/") and metric.endswith(".mean")
     }
-    ordered = sorted(names, key=lambda name: int(name.split("/")[1]))
-    shares = pd.DataFrame({name: band(point.aggregates, name)["mean"] for name in ordered})
+    return sorted(names, key=lambda name: int(name.split("/")[1]))
+
+
+def draw_shares(ax: Axes, point: PointCurves, title: str, names: Mapping[int, str]) -> Axes:
+    """Shares of the classes or modes, stacked, mean over seeds; dashed, where they are forecast.
+
+    Args:
+        ax: where.
+        point: whose.
+        title: of the panel.
+        names: what classes are called, by number, where they have names.
+    """
+    ordered = class_metrics(point)
+    shares = pd.DataFrame({n: statistics_of(point.aggregates, n)["mean"] for n in ordered})
     tints = [color(i) for i in range(len(ordered))]
-    labels = [name.split("/")[1] for name in ordered]
+    numbers = [int(name.split("/")[1]) for name in ordered]
+    labels = [names.get(each, str(each)) for each in numbers]
     ax.stackplot(shares.index, shares.T.to_numpy(), colors=tints, labels=labels, lw=0)
+    for area, index in zip(ax.collections, range(len(ordered)), strict=True):
+        if index >= 8:  # colours repeat: hatching tells the second eight from the first
+            area.set(hatch="////", edgecolor="white")
     curves = point.forecast.curves if point.forecast is not None else {}
     if ordered and set(ordered) <= set(curves):
         tops = np.cumsum([curves[name] for name in ordered[:-1]], axis=0)
@@ -161,45 +213,48 @@ def draw_shares(ax: Axes, point: PointCurves) -> Axes:
         ax.plot(range(tops.shape[1]), tops.T, **style)
     ax.set_ylim(0, 1)
     ax.set_xlim(shares.index.min(), max(shares.index.max(), shares.index.min() + 1e-9))
-    ax.set_title(point.name, fontsize=9)
+    ax.set_title(title, fontsize="medium")
     ax.grid(False)
-    return _iterations(ax)
+    return iterations(ax)
 
 
 def draw_samples(ax: Axes, samples: np.ndarray, tint: str) -> Axes:
     """A scatter of two-dimensional samples `(N, 2)`."""
-    ax.scatter(
-        samples[:, 0],
-        samples[:, 1],
-        s=1.5,
-        color=tint,
-        alpha=0.5,
-        lw=0,
-        rasterized=True,
-    )
+    style: dict[str, Any] = {"s": 1.5, "alpha": 0.5, "lw": 0, "rasterized": True}
+    ax.scatter(samples[:, 0], samples[:, 1], color=tint, **style)
     ax.set_aspect("equal")
-    ax.set_xticks([])
-    ax.set_yticks([])
-    ax.grid(False)
-    return ax
+    return _bare(ax)
 
 
 def draw_images(ax: Axes, images: np.ndarray) -> Axes:
     """A square of images `(N, channels, H, W)` in [-1, 1], as many as fill it."""
+    ax.imshow(tiled(images), cmap="gray", vmin=0, vmax=1)
+    return _bare(ax)
+
+
+def tiled(images: np.ndarray) -> np.ndarray:
+    """A square of images `(N, channels, H, W)` in [-1, 1], as one picture in [0, 1].
+
+    `(H', W', 3)`, or `(H', W')` where they are grey.
+    """
     side = math.isqrt(len(images))
     tiles = images[: side**2].reshape(side, side, *images.shape[1:])
     whole = tiles.transpose(0, 3, 1, 4, 2).reshape(
         side * images.shape[2], side * images.shape[3], images.shape[1]
     )
-    shown = ((whole + 1) / 2).clip(0, 1)
-    ax.imshow(shown.squeeze(-1) if shown.shape[-1] == 1 else shown, cmap="gray", vmin=0, vmax=1)
+    shown = np.asarray(((whole + 1) / 2).clip(0, 1))
+    return shown.squeeze(-1) if shown.shape[-1] == 1 else shown
+
+
+def _bare(ax: Axes) -> Axes:
     ax.set_xticks([])
     ax.set_yticks([])
     ax.grid(False)
     return ax
 
 
-def _iterations(ax: Axes) -> Axes:
+def iterations(ax: Axes) -> Axes:
+    """Make the horizontal axis one of retrainings."""
     ax.set_xlabel("retraining iteration t")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     return ax

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from luceloop.analysis.drawing.colors import color
+from luceloop.analysis.drawing.figures import Drawn
 from luceloop.analysis.reading import labels
 from luceloop.analysis.reading.answers import load_answers
 from luceloop.analysis.reading.forecasts import load_config_text
@@ -21,8 +22,6 @@ from luceloop.analysis.statistics.verdicts import at, judge_bound, split_gap, va
 from luceloop.core.measures.ranges import metric_range
 from luceloop.core.theory.bounds import BOUNDS, is_identity
 
-FIRST = ("overview", "margins", "samples", "class_shares", "kept_against_pool")
-"""Figures in this order, then the rest by name."""
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 70em; margin: 2em auto; padding: 0 1em; }
 table { border-collapse: collapse; margin: 1em 0; }
@@ -34,12 +33,12 @@ pre { background: #f6f6f6; padding: 1em; overflow: auto; } .note { color: #555; 
 """
 
 
-def write_report(results: SweepResults, figures: Sequence[Path], file: Path) -> Path:
+def write_report(results: SweepResults, figures: Sequence[Drawn], file: Path) -> Path:
     """Write the page.
 
     Args:
         results: what the sweep came to.
-        figures: files of drawn figures, of which the PNG are embedded.
+        figures: that were drawn, of which the PNG are embedded.
         file: the page.
     """
     title = html.escape(f"{results.runs.name} ({results.runs.sweep})")
@@ -52,7 +51,7 @@ def write_report(results: SweepResults, figures: Sequence[Path], file: Path) -> 
         *_points_section(results),
         *_bounds_section(results),
         "<h2>Figures</h2>",
-        *(_figure(path) for path in _ordered(figures)),
+        *(_figure(each.files[0]) for each in figures),
         f"<h2>Configuration</h2><pre>{html.escape(load_config_text(results.runs))}</pre>",
     ]
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -189,12 +188,6 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = ["".join(f"<th>{html.escape(cell)}</th>" for cell in head)]
     lines += ["".join(f"<td>{cell}</td>" for cell in row) for row in rows]
     return "<table>" + "".join(f"<tr>{line}</tr>" for line in lines) + "</table>"
-
-
-def _ordered(figures: Sequence[Path]) -> list[Path]:
-    images = {path.stem: path for path in sorted(figures) if path.suffix == ".png"}
-    first = [images.pop(name) for name in FIRST if name in images]
-    return first + list(images.values())
 
 
 def _figure(path: Path) -> str:

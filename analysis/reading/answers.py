@@ -6,13 +6,11 @@ import math
 from collections.abc import Mapping
 
 import pandas as pd
-import yaml
 
-from luceloop.analysis.reading.forecasts import load_config_text, load_configs
+from luceloop.analysis.reading.forecasts import load_config, load_configs
 from luceloop.analysis.reading.results import SweepResults
 from luceloop.analysis.statistics.claims import BySeed, Verdict, answer_claims
 from luceloop.core.config.claims import Iteration
-from luceloop.core.config.parsing import parse_config
 from luceloop.core.theory.forecast import Forecast
 
 
@@ -22,7 +20,7 @@ def load_answers(results: SweepResults) -> list[Verdict]:
     Raises:
         ConfigError: if the store lacks the sweep's configuration.
     """
-    claims = parse_config(yaml.safe_load(load_config_text(results.runs))).claims
+    claims = load_config(results.runs).claims
     if not claims:
         return []
     configs = load_configs(results.runs)

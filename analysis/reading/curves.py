@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,11 +30,16 @@ READERS = 8
 """Histories read at once."""
 
 
-def load_curves(runs: SweepRuns) -> pd.DataFrame:
-    """The seeds' rows of the tidy table."""
+def load_curves(runs: SweepRuns, metrics: Collection[str] | None = None) -> pd.DataFrame:
+    """The seeds' rows of the tidy table.
+
+    Args:
+        runs: of the sweep.
+        metrics: those that are read; all if not given.
+    """
     searched = [key for key in runs.searched if key not in SYMBOLS]
     with ThreadPoolExecutor(READERS) as readers:
-        found = readers.map(lambda run: _seed_rows(runs, run, searched), runs.seeds)
+        found = readers.map(lambda run: _seed_rows(runs, run, searched, metrics), runs.seeds)
         rows = [row for per_seed in found for row in per_seed]
     return tidy(rows, searched)
 
@@ -69,7 +74,9 @@ def write_table(table: pd.DataFrame, file: Path) -> None:
         table.to_csv(file, index=False)
 
 
-def _seed_rows(runs: SweepRuns, run: Run, searched: Sequence[str]) -> list[tuple[Any, ...]]:
+def _seed_rows(
+    runs: SweepRuns, run: Run, searched: Sequence[str], metrics: Collection[str] | None
+) -> list[tuple[Any, ...]]:
     params, tags = run.data.params, run.data.tags
     point = int(tags[labels.POINT])
     leading = (
@@ -84,6 +91,7 @@ def _seed_rows(runs: SweepRuns, run: Run, searched: Sequence[str]) -> list[tuple
     return [
         (*leading, step, metric, value)
         for metric in run.data.metrics
+        if metrics is None or metric in metrics
         for step, value in _curve(runs.client, run, metric).items()
     ]
 

@@ -22,6 +22,7 @@ from luceloop.analysis.reading.store import SweepRuns
 from luceloop.core.config.naming import SYMBOLS
 from luceloop.core.config.parsing import at_point, parse_config
 from luceloop.core.config.point import PointConfig
+from luceloop.core.config.sweep import SweepConfig
 from luceloop.core.errors import ConfigError
 from luceloop.core.io.places import Folder
 from luceloop.core.pool.rows import training_sizes
@@ -43,13 +44,22 @@ def load_config_text(runs: SweepRuns) -> str:
         return Path(file).read_text()
 
 
+def load_config(runs: SweepRuns) -> SweepConfig:
+    """The sweep's configuration.
+
+    Raises:
+        ConfigError: if the store lacks it.
+    """
+    return parse_config(yaml.safe_load(load_config_text(runs)))
+
+
 def load_configs(runs: SweepRuns) -> dict[int, PointConfig]:
     """Each point's configuration, by index.
 
     Raises:
         ConfigError: if the store lacks the sweep's configuration or its points' values.
     """
-    config = parse_config(yaml.safe_load(load_config_text(runs)))
+    config = load_config(runs)
     if any(labels.VALUES not in run.data.tags for run in runs.points.values()):
         allowed = "is of an older version, which did not keep the values of its points"
         raise ConfigError("SWEEP", runs.sweep, allowed)

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import pandas as pd
 
+from luceloop.analysis.reading import labels
 from luceloop.analysis.reading.curves import load_curves
-from luceloop.analysis.reading.forecasts import average, forecast_from, load_configs
+from luceloop.analysis.reading.forecasts import (
+    average,
+    forecast_from,
+    load_config,
+    load_configs,
+)
 from luceloop.analysis.reading.real_rewards import recorded_law
 from luceloop.analysis.reading.store import SweepRuns, find_runs
 from luceloop.analysis.statistics.seeds import aggregate
+from luceloop.core.config.sweep import SweepConfig
 from luceloop.core.errors import ConfigError, LoopError
 from luceloop.core.io.places import Folder
 from luceloop.core.theory.finite_n import MOST_DRAWS, usual_replicates
@@ -33,13 +41,10 @@ class PointCurves:
     """Tidy aggregate rows of the point; empty where nothing was measured."""
     forecast: Forecast | None = None
     """What the theory says of the point."""
-
-    @property
-    def label(self) -> str:
-        """The point's name and its number of seeds."""
-        if not self.seeds:
-            return self.name
-        return f"{self.name} ({self.seeds} seed{'s' if self.seeds != 1 else ''})"
+    values: Mapping[str, Any] = field(default_factory=dict)
+    """By searched dotted key."""
+    by_seed: pd.DataFrame | None = None
+    """Tidy rows of the point's seeds; None where nothing was measured."""
 
 
 @dataclass(frozen=True)
@@ -53,14 +58,25 @@ class SweepResults:
     """Those that have rows."""
     remark: str
     """Why there are no forecasts; empty if there are, or none were asked for."""
+    config: SweepConfig | None = None
+    """What was run; None if the store lacks it."""
 
 
 def load_results(
-    tracking_uri: str, sweep: str, start: Start = "law", cache: Folder | None = None
+    tracking_uri: str,
+    sweep: str,
+    start: Start = "law",
+    cache: Folder | None = None,
+    metrics: Collection[str] | None = None,
 ) -> SweepResults:
-    """Load the sweep with this id, its forecasts starting at `start`.
+    """Load a sweep's curves and forecasts.
 
-    `cache` is the folder of trained classifiers, where rewards need one.
+    Args:
+        tracking_uri: of the tracking store.
+        sweep: the sweep's id.
+        start: where forecasts start.
+        cache: folder of trained classifiers, where rewards need one.
+        metrics: those that are read; all if not given.
 
     What was measured can be shown where the code or the data of the sweep are not: then there is a
     remark instead of forecasts.
@@ -69,31 +85,34 @@ def load_results(
         ConfigError: if the tracking store does not have the sweep, or no point of it has a row.
     """
     runs = find_runs(tracking_uri, sweep)
-    curves = load_curves(runs)
+    curves = load_curves(runs, metrics)
     if curves.empty:
         raise ConfigError("SWEEP", sweep, "has no iteration on record")
-    forecasts, remark = dict[int, Forecast](), ""
+    forecasts, remark, config = dict[int, Forecast](), "", None
     try:
+        config = load_config(runs)
         present = set(curves["point"])
         shown = [index for index in runs.points if index in present]
         forecasts = _forecasts(runs, shown, start, cache)
     except (ConfigError, LoopError) as error:
         remark = f"no forecast: {error}"
-    return SweepResults(runs, curves, _points(runs, curves, forecasts), remark)
+    return SweepResults(runs, curves, _points(runs, curves, forecasts), remark, config)
 
 
 def _points(
     runs: SweepRuns, curves: pd.DataFrame, forecasts: Mapping[int, Forecast]
 ) -> list[PointCurves]:
-    seeds = curves.groupby("point")["seed"].nunique()
-    by_point = dict(list(aggregate(curves, runs.suprema).groupby("point")))
+    by_seed = {int(str(index)): rows for index, rows in curves.groupby("point")}
+    by_point = {int(str(i)): rows for i, rows in aggregate(curves, runs.suprema).groupby("point")}
     return [
         PointCurves(
             index,
             run.info.run_name or str(index),
-            int(seeds[index]),
+            int(by_seed[index]["seed"].nunique()),
             by_point[index],
             forecasts.get(index),
+            json.loads(run.data.tags.get(labels.VALUES, "{}")),
+            by_seed[index],
         )
         for index, run in runs.points.items()
         if index in by_point

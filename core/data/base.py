@@ -172,6 +172,10 @@ class DatasetConfig(Strict, ABC):
         """The folders whose files determine the samples, absolute paths."""
         return ()
 
+    def class_names(self) -> list[str]:
+        """What the classes are called, as far as it is known without reading data."""
+        return []
+
     def law_identity(self) -> dict[str, Any]:
         """What determines the law: points whose data agrees in it share one in a process."""
         return self.model_dump()

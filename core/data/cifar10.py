@@ -16,6 +16,8 @@ from luceloop.core.fields import Directory, PositiveInt
 CIFAR10_FOLDER = "cifar-10-batches-py"
 """What the archive unpacks to."""
 
+CLASSES = "airplane automobile bird cat deer dog frog horse ship truck".split()
+
 
 class Cifar10Config(DatasetConfig):
     """CIFAR-10's 50,000 training images, 32×32 pixels."""
@@ -43,6 +45,10 @@ class Cifar10Config(DatasetConfig):
             for part in (train, test)
         )
         return ImageData(images, list(train.classes), self.size, held_out)
+
+    def class_names(self) -> list[str]:
+        """The ten classes, as the archive lists them."""
+        return list(CLASSES)
 
     def identity(self) -> dict[str, Any]:
         """One and the same archive, wherever it lies."""

@@ -27,5 +27,8 @@ class DigitsConfig(DatasetConfig):
         digits = datasets.load_digits()
         pixels = torch.from_numpy(digits.images.astype(np.uint8))[:, None]
         labels = torch.from_numpy(digits.target.astype(np.int64))
-        names = [str(digit) for digit in range(10)]
-        return ImageData(LabelledImages(pixels, labels, highest=16), names, self.size)
+        return ImageData(LabelledImages(pixels, labels, highest=16), self.class_names(), self.size)
+
+    def class_names(self) -> list[str]:
+        """The digits."""
+        return [str(digit) for digit in range(10)]

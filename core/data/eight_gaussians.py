@@ -29,6 +29,10 @@ class EightGaussiansConfig(DatasetConfig):
         """The mixture."""
         return EightGaussians(self.size, self.radius, self.std)
 
+    def class_names(self) -> list[str]:
+        """The modes, by number."""
+        return [f"mode {mode}" for mode in range(8)]
+
     def law_identity(self) -> dict[str, Any]:
         """The law does not depend on how many samples are drawn."""
         return self.model_dump(exclude={"size"})

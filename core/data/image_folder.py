@@ -47,6 +47,12 @@ class ImageFolderConfig(DatasetConfig):
         images = LabelledImages(pixels, torch.tensor(folder.targets))
         return ImageData(images, folder.classes, self.size)
 
+    def class_names(self) -> list[str]:
+        """The names of the folders; none where they are not on this machine."""
+        root = Path(self.root)
+        found = root.iterdir() if root.is_dir() else ()
+        return sorted(each.name for each in found if each.is_dir())
+
     def identity(self) -> dict[str, Any]:
         """The names, sizes and times of the files."""
         return self.model_dump() | {"root": folder_digest(Path(self.root))}

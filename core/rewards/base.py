@@ -53,6 +53,11 @@ class RewardConfig(Strict, ABC):
         """
         return None
 
+    @property
+    def rewarded_classes(self) -> tuple[int, ...]:
+        """The classes that are rewarded as such; none where the reward knows no classes."""
+        return ()
+
     @abstractmethod
     def build(self, dataset: RealData, class_names: Sequence[str] | None) -> BaseReward:
         """The reward of samples of a dataset.

@@ -23,6 +23,11 @@ class ClassProbabilityConfig(RewardConfig):
         """1, as of every probability."""
         return 1.0
 
+    @property
+    def rewarded_classes(self) -> tuple[int, ...]:
+        """What pickers like."""
+        return (self.label,)
+
     def build(self, dataset: RealData, class_names: Sequence[str] | None) -> ClassifierReward:
         """The reward, if there is a classifier that knows the class.
 

@@ -31,6 +31,11 @@ class ModeDistanceConfig(RewardConfig):
         """0, the reward near the mode."""
         return 0.0
 
+    @property
+    def rewarded_mode(self) -> int | None:
+        """The rewarded mode of the data; None where a centre is given."""
+        return self.mode if self.center is None else None
+
     def build(self, dataset: RealData, class_names: Sequence[str] | None) -> ModeDistance:
         """The reward about the given centre or mode.
 

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 from rich.table import Table
@@ -55,6 +55,17 @@ else:
     running = LazyModule("luceloop.sweeps.cli.running")
     folders = LazyModule("luceloop.sweeps.record.folders")
     server = LazyModule("luceloop.sweeps.tracking.server")
+
+FIGURES = (
+    "overview",
+    "curve",
+    "response",
+    "samples",
+    "class_shares",
+    "kept_against_pool",
+    "margins",
+)
+"""What `plot --figure` takes; listed here so that no command waits for Matplotlib."""
 
 forecast_option = click.option(
     "--forecast",
@@ -221,12 +232,27 @@ def export(sweep: str, file: Path, output: Path | None) -> None:
 
 @app.command()
 @sweep_argument
+@click.option("--figure", metavar="F", help=f"One figure: {', '.join(FIGURES)}.  [all]")
+@click.option("--metric", metavar="M", help="What is drawn.  [the first objective's metric]")
+@click.option(
+    "--points", metavar="KEY=VALUE", multiple=True, help="Only points of this value.  [all]"
+)
+@click.option("--x", metavar="KEY", help="Draw where points end up against this searched key.")
+@click.option(
+    "--band",
+    type=click.Choice(["ci", "std", "quantiles", "seeds"]),
+    default="ci",
+    show_default=True,
+    help="How seeds differ: 95 % interval of the mean, mean ± std, quartiles, or each seed.",
+)
+@click.option("--size", type=click.Choice(["paper", "slide"]), default="paper", show_default=True)
+@click.option("--against", metavar="SWEEP", help="Draw another sweep's curves besides.")
 @click.option("--to", type=click.Path(path_type=Path, file_okay=False), help="Another folder.")
 @forecast_option
 @output_option
-def plot(sweep: str, to: Path | None, start: Start, output: Path | None) -> None:
-    """Draw a sweep's figures, PNG and PDF."""
-    reading.plot(sweep, _output(output), to, start)
+def plot(sweep: str, to: Path | None, start: Start, output: Path | None, **wanted: Any) -> None:
+    """Draw a sweep's figures, PNG and PDF, or one of them."""
+    reading.plot(sweep, _output(output), to, start, reading.Plot(**wanted))
 
 
 @app.command()

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from luceloop.analysis.drawing.figures import draw_forecasts
+from luceloop.analysis.drawing.figures import draw_forecasts, forecast_curves
 from luceloop.analysis.reading.curves import write_table
 from luceloop.analysis.reading.forecasts import average, forecast_from, forecast_table
 from luceloop.analysis.reading.store import find_runs
 from luceloop.core.config.naming import describe, point_name
+from luceloop.core.config.parsing import dotted
 from luceloop.core.config.point import PointConfig
 from luceloop.core.config.sweep import SweepConfig
 from luceloop.core.theory.finite_n import MOST_DRAWS, MOST_POINTS, usual_replicates
@@ -58,7 +59,16 @@ def forecast_points(
         write_table(rows, file)
         console.print(f"{len(rows)} rows in {file}", highlight=False)
     if figures:
-        print_figures(draw_forecasts(names, forecasts, output.forecasts / config.name))
+        drawn = [
+            forecast_curves(i, names[i], _values(points[i], searched), forecasts[i]) for i in points
+        ]
+        print_figures(draw_forecasts(drawn, config, output.forecasts / config.name))
+
+
+def _values(point: PointConfig, searched: Sequence[str]) -> dict[str, Any]:
+    """A point's values of the searched keys."""
+    plain = point.model_dump()
+    return {key: dotted(plain, key) for key in searched}
 
 
 def _every_forecast(

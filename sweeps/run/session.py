@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -50,6 +51,7 @@ def ray_session() -> Iterator[None]:
         yield
     finally:
         if owner:
+            gc.collect()  # a handle that is freed after Ray has ended would end this process, too
             ray.shutdown()
         if main:
             signal.signal(signal.SIGTERM, before)
