@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +21,7 @@ def draw_and_report(
     file: Path,
     start: Start = "law",
     remark: Callable[[str], None] = lambda text: None,
+    figures: Collection[str] | None = None,
 ) -> list[Path]:
     """Draw a sweep's figures and write its report.
 
@@ -30,13 +31,14 @@ def draw_and_report(
         file: of the report.
         start: where forecasts start.
         remark: is told why there are no forecasts, or an empty text.
+        figures: names of those that are drawn; all if not given.
 
     Returns:
         The files written: the report last, after the figures.
     """
     results = load_results(output.tracking_uri, folder.id, start, folder.cache)
     remark(results.remark)
-    drawn = draw_all(results, folder.figures)
+    drawn = draw_all(results, folder.figures, names=figures)
     files = [path for each in drawn for path in each.files]
     return [*files, write_report(results, drawn, file)]
 

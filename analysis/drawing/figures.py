@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -114,17 +114,28 @@ class Scene:
         return [point for point in self.points if _curve_of(point, metric).size]
 
 
-def draw_all(results: SweepResults, folder: Path, wish: Wish | None = None) -> list[Drawn]:
+def draw_all(
+    results: SweepResults,
+    folder: Path,
+    wish: Wish | None = None,
+    names: Collection[str] | None = None,
+) -> list[Drawn]:
     """Draw the figures of a sweep, and write their captions beside them.
 
     Of more than eight points the response figure comes first, and of metrics only those that tell
     the story are drawn; `draw_one` draws the others.
+
+    Args:
+        results: what the sweep came to.
+        folder: where.
+        wish: how.
+        names: of those that are drawn; all if not given.
     """
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     with style((wish or Wish()).size) as scale:
         scene = _scene(results, wish or Wish(), scale)
-        for drawing in _all(scene):
+        for drawing in _all(scene, names):
             written.append(Drawn(drawing.name, drawing.caption, tuple(drawing.save(folder))))
     captions = [f"**{each.name}.** {each.caption}\n" for each in written]
     (folder / "captions.md").write_text("\n".join(captions), encoding="utf-8")
@@ -179,12 +190,12 @@ def _scene(results: SweepResults, wish: Wish, scale: float) -> Scene:
     return Scene(results.points, Palette(results.config), wish, scale, results)
 
 
-def _all(scene: Scene) -> Iterator[Drawing]:
+def _all(scene: Scene, names: Collection[str] | None = None) -> Iterator[Drawing]:
     many = len(scene.points) > FEW
     order: list[str] = ["response"] if many else []
     order += ["overview", "samples", "class_shares", "kept_against_pool", "margins"]
     for name in order:
-        drawing = FIGURES[name](scene)
+        drawing = FIGURES[name](scene) if names is None or name in names else None
         if drawing is not None:
             yield drawing
     chosen = [m for m in scene.measured if _is_curve(m)]
@@ -192,7 +203,7 @@ def _all(scene: Scene) -> Iterator[Drawing]:
         objectives = [] if scene.config is None else scene.config.search.objective
         story = {*STORY, *(objective.metric for objective in objectives)}
         chosen = [metric for metric in chosen if metric in story]
-    for metric in chosen:
+    for metric in chosen if names is None else ():
         drawing = _curve_figure(scene, metric)
         if drawing is not None:
             yield drawing
@@ -228,11 +239,11 @@ def _curves(scene: Scene, metric: str, title: str = "") -> tuple[list[Cell], Arr
     if not points or is_constant(points, metric):
         return None
     apart = differs_in_kind(metric)
-    looks = arrange(points, scene.palette, apart=apart)
+    looks = arrange(scene.points, scene.palette, apart=apart)
     cells = []
     for panel, name in enumerate(looks.panels):
         mine = looks.members(points, panel)
-        if not is_constant(mine, metric):
+        if mine and not is_constant(mine, metric):
             draw = _drawer(scene, mine, metric, looks)
             text = "  ".join(filter(None, [title, name]))
             cells.append(Cell(draw, text, "" if apart else metric))
@@ -296,7 +307,7 @@ def _caption(scene: Scene, metrics: Sequence[str], looks: Arrangement) -> str:
     points = [point for point in scene.points if point.index in looks.looks]
     curve = "Median" if scene.wish.band == "quantiles" else "Mean"
     names = ", ".join(label(metric) for metric in metrics)
-    parts = [f"{names} over retraining iterations t."]
+    parts = [f"{names[0].upper()}{names[1:]} over retraining iterations t."]
     measured = [point for point in points if point.seeds]
     if measured:
         parts.append(f"{curve} over {seed_count(points)}.")
@@ -340,17 +351,15 @@ def _overview(scene: Scene) -> Drawing | None:
 def _margins(scene: Scene) -> Drawing | None:
     """How far the points stay on the right side of each bound; below 0 it is violated."""
     cells: list[Cell] = []
-    bounded: set[int] = set()
     for metric in scene.measured:
         if metric.startswith("margin/"):
             title = BOUNDS[metric.removeprefix("margin/")].title
             found = _curves(scene, metric, title)
             if found is not None:
                 cells += found[0]
-                bounded |= found[1].looks.keys()
     if not cells:
         return None
-    looks = arrange([p for p in scene.points if p.index in bounded], scene.palette, apart=True)
+    looks = arrange(scene.points, scene.palette, apart=True)
     caption = (
         "How far each point stays on the right side of the theorems' bounds: below 0 a bound is "
         f"violated. Mean over {seed_count(scene.points)}."
@@ -362,7 +371,7 @@ def _kept(scene: Scene) -> Drawing | None:
     points = scene.having("kept_reward_mean")
     if not points:
         return None
-    looks = arrange(points, scene.palette)
+    looks = arrange(scene.points, scene.palette)
 
     def drawer(panel: int) -> Callable[[Axes], object]:
         mine = looks.members(points, panel)
@@ -465,7 +474,9 @@ def _response(scene: Scene) -> Drawing | None:
     if metric not in scene.measured:
         raise ConfigError("--metric", metric, f"must be one of {', '.join(scene.measured)}")
     if x is not None and x not in keys:
-        raise ConfigError("--x", x, f"must be a key in which points differ: {', '.join(keys)}")
+        raise ConfigError(
+            "--x", x, f"must be a key in which points differ: {', '.join(keys) or 'none'}"
+        )
     if not keys or any(set(keys) - set(point.values) for point in points):
         return None
     wide = 3.3 * (2 if len(keys) > 1 and x is None else 1.4)
@@ -478,7 +489,7 @@ def _response(scene: Scene) -> Drawing | None:
     else:
         shows = draw_response(figure, points, metric, keys, scene.wish.band)
     legend(figure, None, scene.scale)
-    caption = f"{shows}. Mean over {seed_count(points)}"
+    caption = f"{shows[0].upper()}{shows[1:]}. Mean over {seed_count(points)}"
     if len(keys) == 1 or x is not None:
         caption += f"; bars: {band_line(scene.wish.band, points)}"
     return Drawing("response", caption + ".", figure)

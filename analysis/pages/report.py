@@ -1,36 +1,54 @@
-"""A sweep as one HTML page that needs nothing else: points beside the theory, bounds, figures."""
+"""A sweep as one HTML page that needs nothing else: claims, curves, samples, figures, tables."""
 
 from __future__ import annotations
 
 import base64
-import html
-from collections.abc import Iterable, Mapping, Sequence
+import io
+import json
+import shlex
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-import pandas as pd
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+from PIL import Image
 
-from luceloop.analysis.drawing.colors import color
 from luceloop.analysis.drawing.figures import Drawn
+from luceloop.analysis.pages.chart import as_script, chart_data, chart_library
+from luceloop.analysis.pages.sprites import sample_strips
+from luceloop.analysis.pages.tables import (
+    bounds_table,
+    comparisons_table,
+    failures_table,
+    first_metrics,
+    points_table,
+    times_table,
+)
 from luceloop.analysis.reading import labels
 from luceloop.analysis.reading.answers import load_answers
 from luceloop.analysis.reading.forecasts import load_config_text
-from luceloop.analysis.reading.results import PointCurves, SweepResults
-from luceloop.analysis.statistics.seeds import over_seeds
+from luceloop.analysis.reading.results import SweepResults
+from luceloop.analysis.reading.store import SweepRuns
 from luceloop.analysis.statistics.starts import describe_starts
-from luceloop.analysis.statistics.verdicts import at, judge_bound, split_gap, values_at
-from luceloop.core.measures.ranges import metric_range
-from luceloop.core.theory.bounds import BOUNDS, is_identity
 
-STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 70em; margin: 2em auto; padding: 0 1em; }
-table { border-collapse: collapse; margin: 1em 0; }
-th, td { padding: .25em .8em; text-align: right; border-bottom: 1px solid #ddd; }
-th:first-child, td:first-child { text-align: left; white-space: nowrap; }
-i { display: inline-block; width: .8em; height: .8em; border-radius: 50%; margin-right: .5em; }
-figure { margin: 1.5em 0; } img { max-width: 100%; } .violated { color: #b00; }
-pre { background: #f6f6f6; padding: 1em; overflow: auto; } .note { color: #555; }
-"""
+EMBEDDED = ("response", "overview", "class_shares", "kept_against_pool", "margins")
+"""Figures of the page; single metrics and samples are there to play with instead."""
+WIDEST = 1600
+"""Pixels of an embedded figure."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure in the page."""
+
+    name: str
+    caption: str
+    uri: str
+    """The picture itself."""
 
 
 def write_report(results: SweepResults, figures: Sequence[Drawn], file: Path) -> Path:
@@ -38,159 +56,119 @@ def write_report(results: SweepResults, figures: Sequence[Drawn], file: Path) ->
 
     Args:
         results: what the sweep came to.
-        figures: that were drawn, of which the PNG are embedded.
+        figures: that were drawn.
         file: the page.
     """
-    title = html.escape(f"{results.runs.name} ({results.runs.sweep})")
-    body = [
-        f"<h1>{title}</h1>",
-        f"<p>{html.escape(results.runs.description)}</p>",
-        f'<p class="violated">{html.escape(results.remark)}</p>' if results.remark else "",
-        *(f"<p>{html.escape(line)}</p>" for line in describe_starts(_first(results))),
-        *_claims_section(results),
-        *_points_section(results),
-        *_bounds_section(results),
-        "<h2>Figures</h2>",
-        *(_figure(each.files[0]) for each in figures),
-        f"<h2>Configuration</h2><pre>{html.escape(load_config_text(results.runs))}</pre>",
-    ]
+    page = _template("report.html").render(_content(results, figures))
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
-        f"<style>{STYLE}</style>{''.join(body)}</html>",
-        encoding="utf-8",
-    )
+    file.write_text(page, encoding="utf-8")
     return file
 
 
-def _first(results: SweepResults) -> Iterable[Mapping[str, Sequence[float]]]:
-    """Metrics of each point at t=0, a value per seed."""
-    first = results.curves[results.curves["iteration"] == 0]
-    for _, mine in first.groupby("point"):
-        yield {str(metric): rows["value"].tolist() for metric, rows in mine.groupby("metric")}
-
-
-def _claims_section(results: SweepResults) -> Iterable[str]:
-    verdicts = load_answers(results)
-    if not verdicts:
-        return
-    yield "<h2>What the sweep was run to find out</h2>"
-    yield (
-        '<p class="note">Each claim is answered by t-tests over the seeds, paired where points '
-        "share them. All comparisons are adjusted together by Holm's method: any wrong answer has "
-        "a probability of at most 5 %.</p>"
-    )
-    rows = [[html.escape(each.claim.says), html.escape(each.words)] for each in verdicts]
-    yield _table(("claim", "answer"), rows)
-
-
-def _points_section(results: SweepResults) -> Iterable[str]:
-    yield "<h2>Points at their last iteration</h2>"
-    yield (
-        '<p class="note">The gap is the mean over seeds minus the forecast of a perfect learner '
-        "with infinitely many samples: positive where the seeds are above it; in brackets its 95 % "
-        "interval. Where a perfect learner was simulated at the sweep's own sample sizes, the gap "
-        "is split: what finitely many samples explain, and the rest, which is the learner's.</p>"
-    )
-    head = (
-        "point",
-        "seeds",
-        "t",
-        "mean reward",
-        "std",
-        "95 % interval",
-        "forecast",
-        "gap",
-        "from finite n",
-        "the learner's",
-    )
-    yield _table(head, (_point_row(results, point) for point in results.points))
-
-
-def _point_row(results: SweepResults, point: PointCurves) -> Sequence[str]:
-    last, values = _last(results.curves, point.index, "reward_mean")
-    ends = metric_range("reward_mean", supremum=results.runs.suprema.get(point.index))
-    over = {name: float(value) for name, value in over_seeds(values, *ends).items()}
-    spread = ["", ""]
-    if "std" in over:
-        spread = [f"{over['std']:.2g}", f"{over['ci_low']:.4g} to {over['ci_high']:.4g}"]
-    forecast = ["", "", "", ""]
-    if point.forecast is not None:
-        expected = float(point.forecast.curves["reward_mean"][last])
-        simulated = at(point.forecast.finite_n.get("reward_mean"), last)
-        found = split_gap(values, expected, simulated, *ends)
-        parts = (found.whole, found.from_n, found.learner)
-        forecast = [f"{expected:.4g}", *("" if part is None else part.words for part in parts)]
-    name = f'<i style="background: {color(point.index)}"></i>{html.escape(point.name)}'
-    return [name, str(point.seeds), str(last), f"{over['mean']:.4g}", *spread, *forecast]
-
-
-def _bounds_section(results: SweepResults) -> Iterable[str]:
-    margins = results.curves[results.curves["metric"].str.startswith("margin/")]
-    if margins.empty:
-        return
-    yield "<h2>The theorems' bounds</h2>"
-    yield (
-        '<p class="note">A margin is how far a value is on the right side of its bound; shown is '
-        "the retraining where its mean over seeds speaks most against the bound. A bound is "
-        "violated (red) if a one-sided Student test over the seeds says so at 5 %, divided among "
-        "all retrainings. Theorems are about infinitely many samples: as far as a perfect learner "
-        "with this sweep's sample sizes would be beyond a bound, seeds may be, too. Where λ=0, "
-        "K=1 or β=0 bounds are identities, and nothing is tested. Where no perfect learner was "
-        "simulated, as for sweeps of many points, seeds are held to the bound itself (“against "
-        "n=∞”), and the divergence of 2.4, which sampling alone makes too high, is not tested. The "
-        "interval is of that one retraining, so it may lie below 0 where the bound is kept. 2.3 "
-        "and 2.4 also assume that p_0 is the law of the real data.</p>"
-    )
-    rows = []
-    for point in results.points:
-        mine = margins[margins["point"] == point.index]
-        for metric, group in mine.groupby("metric"):
-            rows.append(_margin_row(results, point, str(metric), group))
-    head = ("point", "bound", "mean margin", "95 % interval", "at t", "seeds beyond", "verdict")
-    yield _table(head, rows)
-
-
-def _margin_row(
-    results: SweepResults, point: PointCurves, metric: str, margins: pd.DataFrame
-) -> Sequence[str]:
-    name = metric.removeprefix("margin/")
-    by_t = {
-        int(str(t)): group["value"].to_numpy(dtype=np.float64)
-        for t, group in margins.groupby("iteration")
+def _content(results: SweepResults, figures: Sequence[Drawn]) -> dict[str, Any]:
+    """What the template is filled with; whatever is not `Markup` is escaped there."""
+    runs = results.runs
+    chart = chart_data(results)
+    metric = chart["metrics"][0]["name"] if chart["metrics"] else "reward_mean"
+    pairs, pairs_left_out = comparisons_table(results, metric)
+    strips, strips_left_out = sample_strips(results)
+    environment = _attached(runs, "environment.json")
+    return {
+        "title": f"{runs.name} ({runs.sweep})",
+        "description": runs.description,
+        "remark": results.remark,
+        "starts": list(describe_starts(first_metrics(results))),
+        "claims": load_answers(results),
+        "sweep": runs.sweep,
+        "metric": metric,
+        "chart": chart,
+        "last": int(results.curves["iteration"].max()),
+        "strips": strips,
+        "strips_left_out": strips_left_out,
+        "ends": points_table(results),
+        "pairs": pairs,
+        "pairs_left_out": pairs_left_out,
+        "bounds": bounds_table(results),
+        "figures": [_embedded(each) for each in figures if each.name in EMBEDDED],
+        "failures": failures_table(results),
+        "times": times_table(results),
+        "command": shlex.join(_command(environment)),
+        "link": _link(runs),
+        "code": _code(_attached(runs, f"{labels.PROVENANCE}/provenance.json")),
+        "environment": _environment(environment),
+        "configuration": load_config_text(runs),
+        "css": Markup(_text("report.css")),
+        "spec": Markup(_text("chart.json")),
+        "data": Markup(as_script(chart)),
+        "library": Markup(chart_library()),
+        "script": Markup(_text("report.js")),
     }
-    simulated = None if point.forecast is None else point.forecast.finite_n.get(metric)
-    perfect = {t: own for t in by_t if (own := values_at(simulated, t)) is not None}
-    params = results.runs.points[point.index].data.params
-    key = (float(params[name]) for name in (labels.BETA, labels.LAM, labels.K))
-    bound = BOUNDS[name]
-    found = judge_bound(by_t, perfect, identity=is_identity(*key), is_biased=bound.is_biased)
-    verdict = html.escape(found.words)
-    if found.violated:
-        verdict = f'<span class="violated">{verdict}</span>'
-    interval = "" if np.isnan(found.low) else f"{found.low:+.3g} to {found.high:+.3g}"
-    title, beyond = bound.title, f"{found.below} of {found.seeds}"
-    cells = [f"{found.margin:+.3g}", interval, str(found.iteration), beyond, verdict]
-    return [html.escape(point.name), html.escape(title), *cells]
 
 
-def _last(
-    curves: pd.DataFrame, point: int, metric: str
-) -> tuple[int, np.ndarray[tuple[int], np.dtype[np.float64]]]:
-    """The last iteration of a metric and its value for each seed."""
-    mine = curves[(curves["point"] == point) & (curves["metric"] == metric)]
-    last = int(mine["iteration"].max())
-    return last, mine.loc[mine["iteration"] == last, "value"].to_numpy(dtype=np.float64)
+def _text(name: str) -> str:
+    return (files("luceloop.analysis") / "pages" / "template" / name).read_text("utf-8")
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table of cells that are HTML already."""
-    lines = ["".join(f"<th>{html.escape(cell)}</th>" for cell in head)]
-    lines += ["".join(f"<td>{cell}</td>" for cell in row) for row in rows]
-    return "<table>" + "".join(f"<tr>{line}</tr>" for line in lines) + "</table>"
+def _template(name: str) -> Any:
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    return environment.from_string(_text(name))
 
 
-def _figure(path: Path) -> str:
-    data = base64.b64encode(path.read_bytes()).decode()
-    name = html.escape(path.stem)
-    return f'<figure><img alt="{name}" src="data:image/png;base64,{data}"></figure>'
+def _embedded(figure: Drawn) -> Picture:
+    """A figure as a WebP picture, a third of the size of its PNG."""
+    picture = Image.open(figure.files[0]).convert("RGB")
+    picture.thumbnail((WIDEST, 4 * WIDEST))
+    file = io.BytesIO()
+    picture.save(file, "webp", quality=82)
+    uri = "data:image/webp;base64," + base64.b64encode(file.getvalue()).decode()
+    return Picture(figure.name, figure.caption, uri)
+
+
+def _attached(runs: SweepRuns, path: str) -> dict[str, Any]:
+    """A JSON file of the sweep's run; empty if it has none, as sweeps of older versions."""
+    folder, _, name = path.rpartition("/")
+    if runs.run is None:
+        return {}
+    run = runs.run.info.run_id
+    listed = {Path(each.path).name for each in runs.client.list_artifacts(run, folder or None)}
+    if name not in listed:
+        return {}
+    with tempfile.TemporaryDirectory() as temporary:
+        content = Path(runs.client.download_artifacts(run, path, temporary)).read_text()
+    return dict(json.loads(content))
+
+
+def _command(environment: Mapping[str, Any]) -> list[str]:
+    """The command line, the program by its name alone."""
+    program, *arguments = environment.get("command") or [""]
+    return [Path(program).name, *arguments] if program else []
+
+
+def _environment(found: Mapping[str, Any]) -> list[str]:
+    if not found:
+        return []
+    lines = [f"Python {found['python']}", str(found["platform"]), f"{found['cpus']} CPUs"]
+    return lines + [f"{name} {version}" for name, version in found["packages"].items()]
+
+
+def _code(found: Mapping[str, Any]) -> list[str]:
+    """What the sweep's numbers come from, a line each."""
+    lines = []
+    git = found.get("git")
+    if git:
+        state = ", with changes that are in the sweep's folder" if git.get("dirty") else ""
+        lines.append(f"git commit {git.get('commit')}{state}")
+    lines += [f"{name}: {digest}" for name, digest in dict(found.get("files", {})).items()]
+    for each in found.get("accepted", []):
+        names = ", ".join(str(change.get("file")) for change in each["changes"])
+        lines.append(f"changes accepted at {each['time']}: {names}")
+    return lines
+
+
+def _link(runs: SweepRuns) -> str:
+    """The address of the sweep's page in MLflow; empty where no server is known."""
+    uri = runs.uri
+    if not uri.startswith(("http://", "https://")) or runs.run is None:
+        return ""
+    experiment = runs.run.info.experiment_id
+    return labels.chart_page(uri.rstrip("/"), str(experiment))

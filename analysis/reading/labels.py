@@ -49,6 +49,12 @@ def experiment_name(config_name: str, sweep: str) -> str:
     return f"{config_name}/{sweep}"
 
 
+def chart_page(base: str, experiment: str) -> str:
+    """The address of an experiment's chart page on a server, which compares its points."""
+    view = f"compareRunsMode=CHART&viewStateShareKey={VIEW_KEY}"
+    return f"{base}/#/experiments/{experiment}/runs?{view}"
+
+
 def aggregate_name(metric: str, statistic: str) -> str:
     """The name of a statistic over seeds of a metric."""
     return f"{metric}.{statistic}"

@@ -76,6 +76,8 @@ class SweepRuns:
     points: dict[int, Run]
     """By index."""
     seeds: list[Run]
+    uri: str = ""
+    """Of the tracking store, without a password."""
 
     @property
     def suprema(self) -> dict[int, float]:
@@ -123,6 +125,7 @@ def find_runs(tracking_uri: str, sweep: str) -> SweepRuns:
         run=whole,
         points=dict(sorted(points.items())),
         seeds=seeds,
+        uri=shown,
     )
 
 

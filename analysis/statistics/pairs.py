@@ -152,4 +152,5 @@ def verdict(row: Mapping[str, Any]) -> str:
     if not math.isfinite(needed):
         return "undecided: no difference seen"
     more = max(0, int(needed) - int(row["seeds"]))
-    return f"undecided: about {more} seeds more" if more else "undecided"
+    plural = "" if more == 1 else "s"
+    return f"undecided: about {more} seed{plural} more" if more else "undecided"

@@ -11,6 +11,7 @@ from rich.table import Table
 from luceloop.analysis.drawing.figures import Wish, draw_all, draw_one
 from luceloop.analysis.drawing.sheets import Size
 from luceloop.analysis.drawing.wording import Band
+from luceloop.analysis.pages.report import EMBEDDED
 from luceloop.analysis.reading.curves import load_table, write_table
 from luceloop.analysis.reading.results import Start, SweepResults, load_results
 from luceloop.analysis.reading.store import find_runs
@@ -156,5 +157,5 @@ def report(sweep: str, output: Output, file: Path | None, start: Start) -> None:
     """Write a sweep's report, into its folder if no file is given."""
     folder = output.find(sweep)
     written = file or folder.report
-    draw_and_report(output, folder, written, start, print_remark)
+    draw_and_report(output, folder, written, start, print_remark, EMBEDDED)
     console.print(f"report {written}", highlight=False, soft_wrap=True)

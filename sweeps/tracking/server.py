@@ -14,19 +14,13 @@ from pathlib import Path
 
 from rich.console import Console
 
-from luceloop.analysis.reading.labels import VIEW_KEY, experiment_name
+from luceloop.analysis.reading.labels import chart_page, experiment_name
 from luceloop.analysis.reading.store import connect
 from luceloop.core.errors import ConfigError, one_line
 from luceloop.sweeps.record.folders import Output
 
 START = 120.0
 """Seconds the server may take to answer."""
-
-
-def chart_page(base: str, experiment: str) -> str:
-    """Address of an experiment's chart page, which compares its points as it opens."""
-    view = f"compareRunsMode=CHART&viewStateShareKey={VIEW_KEY}"
-    return f"{base}/#/experiments/{experiment}/runs?{view}"
 
 
 def experiment_of(output: Output, sweep: str) -> str:

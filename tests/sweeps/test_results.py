@@ -25,7 +25,7 @@ def ended(finished: Finished, tmp_path: Path, monkeypatch) -> tuple[Output, Swee
     return output, output.find("latest")
 
 
-def fail(*given: object) -> None:
+def fail(*given: object, **named: object) -> None:
     raise RuntimeError("no pen")
 
 
