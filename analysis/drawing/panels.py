@@ -13,6 +13,7 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 
 from luceloop.analysis.drawing.colors import color
+from luceloop.analysis.drawing.squares import tiled
 from luceloop.analysis.drawing.styles import Look
 from luceloop.analysis.drawing.wording import BOUND_LINE, FORECAST_LINE, Band, band_line, label
 from luceloop.analysis.reading.results import PointCurves
@@ -230,20 +231,6 @@ def draw_images(ax: Axes, images: np.ndarray) -> Axes:
     """A square of images `(N, channels, H, W)` in [-1, 1], as many as fill it."""
     ax.imshow(tiled(images), cmap="gray", vmin=0, vmax=1)
     return _bare(ax)
-
-
-def tiled(images: np.ndarray) -> np.ndarray:
-    """A square of images `(N, channels, H, W)` in [-1, 1], as one picture in [0, 1].
-
-    `(H', W', 3)`, or `(H', W')` where they are grey.
-    """
-    side = math.isqrt(len(images))
-    tiles = images[: side**2].reshape(side, side, *images.shape[1:])
-    whole = tiles.transpose(0, 3, 1, 4, 2).reshape(
-        side * images.shape[2], side * images.shape[3], images.shape[1]
-    )
-    shown = np.asarray(((whole + 1) / 2).clip(0, 1))
-    return shown.squeeze(-1) if shown.shape[-1] == 1 else shown
 
 
 def _bare(ax: Axes) -> Axes:

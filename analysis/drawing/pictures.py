@@ -11,13 +11,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from luceloop.analysis.drawing.panels import draw_images, draw_samples
+from luceloop.analysis.drawing.squares import IMAGES, is_drawable, sample_limits
 from luceloop.analysis.drawing.styles import Arrangement
 from luceloop.analysis.reading import labels
 from luceloop.analysis.reading.results import PointCurves
 from luceloop.analysis.reading.store import SweepRuns
 
-IMAGES = 25
-"""Images of a point and iteration."""
 MOST_COLUMNS = 6
 """Iterations of the figure, evenly spread from the first to the last."""
 Samples = Mapping[int, np.ndarray]
@@ -43,12 +42,6 @@ def load_samples(runs: SweepRuns, index: int) -> dict[int, np.ndarray]:
             if is_drawable(samples):
                 found[int(file.stem.split("-")[1])] = samples[0]
         return found
-
-
-def is_drawable(samples: np.ndarray) -> bool:
-    """Whether samples `(R, N, ...)` are points of a plane, or images."""
-    vectors = samples.ndim == 3 and samples.shape[-1] == 2
-    return vectors or (samples.ndim == 5 and samples.shape[2] in (1, 3))
 
 
 def draw_sample_grid(
@@ -86,13 +79,6 @@ def draw_sample_grid(
     if next(iter(found[points[0].index].values())).ndim == 2:
         together = [each for by_iteration in found.values() for each in by_iteration.values()]
         set_limits(axes.flat[0], together)
-
-
-def sample_limits(samples: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Ends `(2,)` of a frame about 99.8 % of samples; a stray one does not shrink the rest."""
-    low, high = np.quantile(np.concatenate(samples), [0.001, 0.999], axis=0)
-    margin = 0.08 * (high - low)
-    return low - margin, high + margin
 
 
 def set_limits(ax: Axes, samples: Sequence[np.ndarray]) -> None:

@@ -35,11 +35,17 @@ PARENT = "mlflow.parentRunId"
 
 BETA, LAM, K, SEED_PARAM = "curation.beta", "lam", "curation.k", "seed"
 """Parameters: dotted keys of the configuration, and a seed's number."""
+SEEDS = "seeds"
+"""Parameter: how many seeds the point has."""
 
 SAMPLES, INITIAL, FIGURES = "samples", "initial", "figures"
 """Folders of a run's artifacts: samples by iteration, rewards of p_0's pool, drawn figures."""
 REAL_REWARDS = "real.npz"
 """File of the real data's rewards, beside those of p_0's pool."""
+CONFIG = "config.yaml"
+"""File of a configuration: the sweep's, or a point's own."""
+PICTURES = "samples"
+"""Name of the pictures of samples, by iteration, on the chart page."""
 PROVENANCE = "provenance"
 """Folder of the sweep's artifacts: digests and copies of the user's files, and git's state."""
 

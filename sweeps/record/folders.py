@@ -52,6 +52,11 @@ class SweepFolder:
         return self.path / "ledger.jsonl"
 
     @property
+    def study(self) -> Path:
+        """A copy of the search for optuna-dashboard."""
+        return self.path / "study.journal"
+
+    @property
     def environment(self) -> Path:
         """What the last run of the sweep ran on."""
         return self.path / "environment.json"
@@ -110,10 +115,6 @@ class SweepFolder:
         """Some samples of one pool."""
         return self.path / "previews" / f"point-{point:04d}" / f"iteration-{iteration:04d}.npz"
 
-    def preview_image(self, point: int, iteration: int) -> Path:
-        """The same as a picture, where samples are images."""
-        return self.preview(point, iteration).with_suffix(".png")
-
     def initial_reward(self, point: int) -> Path:
         """The rewards of p_0's pool, of which a forecast can start."""
         return self.path / "initial" / f"point-{point:04d}" / "reward.npz"
@@ -124,10 +125,7 @@ class SweepFolder:
 
     def iteration_files(self, point: int, iteration: int) -> list[tuple[Path, str]]:
         """The files that an iteration may have, each with the folder of its run's artifacts."""
-        files = [
-            (self.preview(point, iteration), labels.SAMPLES),
-            (self.preview_image(point, iteration), labels.SAMPLES),
-        ]
+        files = [(self.preview(point, iteration), labels.SAMPLES)]
         if iteration == 0:
             files.append((self.initial_reward(point), labels.INITIAL))
             files.append((self.real_rewards(point), labels.INITIAL))

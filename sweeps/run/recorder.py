@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-import torch
 from ray.tune import Callback
 
 from luceloop.core.errors import ChangedFileError
@@ -20,6 +19,7 @@ from luceloop.sweeps.record.folders import SweepFolder
 from luceloop.sweeps.record.ledger import Ledger
 from luceloop.sweeps.run.checkpoints import NewestCheckpoints
 from luceloop.sweeps.run.progress import Progress
+from luceloop.sweeps.search.journal import StudyJournal
 from luceloop.workers.messages import (
     REAL,
     FailureReport,
@@ -29,9 +29,6 @@ from luceloop.workers.messages import (
 )
 
 logger = logging.getLogger(__name__)
-
-GRID = 64
-"""Images in a picture of an iteration."""
 
 
 class Recorder(Callback):
@@ -43,9 +40,10 @@ class Recorder(Callback):
         ledger: Ledger,
         stopped: Mapping[int, str],
         progress: Progress,
+        journal: StudyJournal,
     ) -> None:
         self._folder, self._ledger = folder, ledger
-        self._stopped, self._progress = stopped, progress
+        self._stopped, self._progress, self._journal = stopped, progress, journal
         self._checkpoints = NewestCheckpoints(folder.tune)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -72,7 +70,6 @@ class Recorder(Callback):
         """Put an iteration on record, its files first; False if it was there already."""
         index, step, arrays = report.index, report.iteration, report.arrays
         _save(self._folder.preview(index, step), samples=arrays.get("preview"))
-        _save_grid(self._folder.preview_image(index, step), arrays.get("preview"))
         _save(self._folder.initial_reward(index), reward=arrays.get("reward"))
         real = {n.removeprefix(REAL): a for n, a in arrays.items() if n.startswith(REAL)}
         _save(self._folder.real_rewards(index), **real)
@@ -98,6 +95,7 @@ class Recorder(Callback):
         reason = self._stopped.get(index, "")
         if self._ledger.end_point(index, "stopped" if reason else "done", reason):
             self._progress.show(self._ledger.points[index])
+            self._journal.update(self._ledger)
 
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         """Record a point whose process failed beyond its retries; resuming tries it again."""
@@ -126,19 +124,6 @@ def _why_failed(trial: Any) -> tuple[str, str]:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     last = lines[-1] if lines else "the trial's process failed and left no reason"
     return last.removeprefix(f"{ChangedFileError.__module__}.{ChangedFileError.__name__}: "), text
-
-
-def _save_grid(path: Path, preview: np.ndarray | None) -> None:
-    """Write some of the first seed's samples as one picture, where they are images."""
-    pictures = preview is not None and preview.ndim == 5 and preview.shape[2] in (1, 3)
-    if preview is None or not pictures or preview.size == 0:
-        return
-    from torchvision.utils import save_image  # seconds, that only a sweep of images needs
-
-    images = torch.from_numpy(preview[0, :GRID].copy())
-    file = io.BytesIO()
-    save_image(images, file, "png", nrow=8, normalize=True, value_range=(-1, 1), pad_value=1.0)
-    write_atomically(file.getbuffer(), path, durable=False)
 
 
 def _save(path: Path, **arrays: np.ndarray | None) -> None:

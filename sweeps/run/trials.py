@@ -20,6 +20,7 @@ from luceloop.sweeps.run.checkpoints import Checkpoints, for_ray
 from luceloop.sweeps.run.progress import Progress
 from luceloop.sweeps.run.recorder import Recorder
 from luceloop.sweeps.run.resources import allocate_for
+from luceloop.sweeps.search.journal import StudyJournal
 from luceloop.sweeps.search.space import check_space
 from luceloop.sweeps.search.tune import EarlyStop, PointSearcher
 from luceloop.workers.messages import TrialSetup, unpack_setup
@@ -46,9 +47,11 @@ class Trials:
     def run(self, progress: Progress) -> None:
         """Run them to their ends; every report is on record before the next is asked for."""
         stopper = EarlyStop(self._config.search, self._ledger)
-        recorder = Recorder(self._folder, self._ledger, stopper.reasons, progress)
+        journal = StudyJournal(self._folder.study, self._folder.id, self._config)
+        recorder = Recorder(self._folder, self._ledger, stopper.reasons, progress, journal)
         with recorder:
             self._tuner(stopper, recorder).fit()
+        journal.update(self._ledger)
         points = self._ledger.points.values()
         self._checkpoints.remove(point.index for point in points if point.status)
 

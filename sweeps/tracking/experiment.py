@@ -13,16 +13,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from luceloop.analysis.drawing.colors import color
+import yaml
+
+from luceloop.analysis.drawing.colors import Palette
 from luceloop.analysis.reading import labels
 from luceloop.analysis.reading.store import connect
 from luceloop.core.config.naming import point_name
-from luceloop.core.config.parsing import dotted
+from luceloop.core.config.parsing import dotted, plain_config
 from luceloop.core.config.point import PointConfig
+from luceloop.core.config.search import SearchConfig
 from luceloop.core.config.sweep import SweepConfig
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric, Run
+    from PIL.Image import Image
 
 BATCH = 1000
 """MLflow's limit on metrics in a call."""
@@ -51,7 +55,8 @@ class SweepIdentity:
     @property
     def view(self) -> str:
         """How the chart page opens: on the few metrics that tell the sweep's story."""
-        return json.dumps({"chartsSearchFilter": rf"^({'|'.join(self._story)})\.mean$"})
+        means = rf"({'|'.join(self._story)})\.mean"
+        return json.dumps({"chartsSearchFilter": rf"^({means}|{labels.PICTURES})$"})
 
     @property
     def _story(self) -> list[str]:
@@ -90,6 +95,9 @@ class Experiment:
         """Runs that are there a second time, made by requests whose answers were lost."""
         self._filled: dict[str, bool] = {}
         """Whether a run that was found has metrics: of repeated ones that one is kept."""
+        self._pictured: dict[str, set[int]] = {}
+        """Iterations of which a run has a picture."""
+        self._palette = Palette(identity.config)
         self._runs: dict[tuple[str, str], str] = {}
         self.answered = time.monotonic()
         """When the store last took something."""
@@ -101,12 +109,11 @@ class Experiment:
 
     def point_run(self, index: int, point: PointConfig) -> str:
         """The run of a point's aggregate curves."""
-        flat = point.flat()
-        values = {key: dotted(point.model_dump(), key) for key in self._identity.searched}
+        flat, values = point.flat(), self._values_of(point)
         tags = {
             labels.POINT: str(index),
             labels.VALUES: json.dumps(values),
-            labels.COLOR: color(index),
+            labels.COLOR: self._palette.color(index, values),
         }
         name = point_name(flat, self._identity.searched)
         return self._run("point", name, tags, self._params_of(point), key=str(index))
@@ -117,15 +124,34 @@ class Experiment:
             labels.POINT: str(index),
             labels.SEED: str(seed),
             labels.PARENT: self.point_run(index, point),
-            labels.COLOR: color(index),
+            labels.COLOR: self._palette.color(index, self._values_of(point)),
         }
         params = self._params_of(point) | {labels.SEED_PARAM: seed}
         return self._run("seed", f"seed={seed}", tags, params, key=f"{index}/{seed}")
 
+    def _values_of(self, point: PointConfig) -> dict[str, Any]:
+        """A point's values of the searched keys."""
+        plain = point.model_dump()
+        return {key: dotted(plain, key) for key in self._identity.searched}
+
     def _params_of(self, point: PointConfig) -> dict[str, Any]:
-        """The flattened configuration of a point, by the keys of a sweep's file."""
+        """What tells points apart, and how many seeds they have; all else is in an artifact."""
+        searched = tuple(f"{key}." for key in self._identity.searched)
+        told = {labels.BETA, labels.LAM, labels.K, *self._identity.searched}
+        found = {
+            key: value
+            for key, value in point.flat().items()
+            if key in told or key.startswith(searched)
+        }
+        return found | {labels.SEEDS: len(point.seeds)}
+
+    def log_config(self, run: str, point: PointConfig) -> None:
+        """Attach a point's whole configuration, a file that `luceloop run` takes."""
         config = self._identity.config
-        return {"name": config.name, "description": config.description} | point.flat()
+        alone = config.model_copy(update={"point": point, "search": SearchConfig(), "claims": ()})
+        text = yaml.safe_dump(plain_config(alone), sort_keys=False, allow_unicode=True)
+        self._client.log_text(run, text, labels.CONFIG)
+        self.answered = time.monotonic()
 
     def log(self, run: str, metrics: list[Metric]) -> None:
         """Write metrics, as many to a call as MLflow takes."""
@@ -144,6 +170,25 @@ class Experiment:
             self._client.log_artifacts(run, str(path), folder)
         else:
             self._client.log_artifact(run, str(path), folder)
+        self.answered = time.monotonic()
+
+    def log_picture(self, run: str, picture: Image, iteration: int, when: int) -> None:
+        """Attach a picture of an iteration's samples, unless the run has one.
+
+        Args:
+            run: the run.
+            picture: the picture.
+            iteration: its step on the chart page's slider.
+            when: milliseconds since 1970.
+        """
+        if run not in self._pictured:
+            files = self._client.list_artifacts(run, "images")
+            steps = (re.search(r"[+%]step[+%](\d+)", file.path) for file in files)
+            self._pictured[run] = {int(found[1]) for found in steps if found}
+        if iteration not in self._pictured[run]:
+            name = labels.PICTURES
+            self._client.log_image(run, picture, key=name, step=iteration, timestamp=when)
+            self._pictured[run].add(iteration)
         self.answered = time.monotonic()
 
     def end(self, run: str, status: str, reason: str = "") -> None:
@@ -205,6 +250,7 @@ class Experiment:
             }
             created = self._client.create_run(self.id, tags=own | tags, run_name=name)
             self._runs[kind, key] = created.info.run_id
+            self._pictured[created.info.run_id] = set()
             self.answered = time.monotonic()
         run = self._runs[kind, key]
         if self._params.get(run, 0) < len(params):

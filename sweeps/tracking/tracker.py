@@ -24,6 +24,7 @@ from luceloop.sweeps.record.folders import Output, SweepFolder
 from luceloop.sweeps.record.ledger import Ledger
 from luceloop.sweeps.tracking.experiment import Experiment, SweepIdentity
 from luceloop.sweeps.tracking.note import DeliveryNote
+from luceloop.sweeps.tracking.pictures import SamplePictures
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric
@@ -54,6 +55,7 @@ class Tracker:
         self._note.read(len(ledger.events))
         self._experiment: Experiment | None = None
         self._points: dict[int, PointConfig] = {}
+        self._pictures = SamplePictures(folder, identity.config, ledger)
         self._advanced = time.monotonic()
         self._troubled = self._abandoned = False
         self.error: str = ""
@@ -171,7 +173,10 @@ class Tracker:
         if not self._note.files:
             experiment.log_file(experiment.sweep_run(), self._folder.config_file)
         for event in events:
-            if isinstance(event, IterationDone):
+            if isinstance(event, PointBegun):
+                point = self._point(event.point)
+                experiment.log_config(experiment.point_run(event.point, point), point)
+            elif isinstance(event, IterationDone):
                 self._attach(experiment, event)
 
     def _curves(
@@ -190,6 +195,10 @@ class Tracker:
             if file.exists():
                 run = experiment.point_run(event.point, self._point(event.point))
                 experiment.log_file(run, file, place)
+        picture = self._pictures.picture(event.point, event.iteration)
+        if picture is not None:
+            run = experiment.point_run(event.point, self._point(event.point))
+            experiment.log_picture(run, picture, event.iteration, event.time)
 
     def _end(self, experiment: Experiment, event: PointEnded) -> None:
         status = "FINISHED" if event.status in ("done", "stopped") else "FAILED"

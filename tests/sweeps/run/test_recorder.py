@@ -8,10 +8,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from luceloop.core.config.parsing import parse_point
+from luceloop.core.config.parsing import parse_config, parse_point
 from luceloop.sweeps.record.folders import SweepFolder
 from luceloop.sweeps.record.ledger import Ledger, Point
 from luceloop.sweeps.run.recorder import Recorder
+from luceloop.sweeps.search.journal import StudyJournal
 from luceloop.workers.messages import (
     FailureReport,
     IterationReport,
@@ -41,7 +42,9 @@ def _folder(output: Path) -> SweepFolder:
 def recorder(tmp_path: Path) -> Recorder:
     ledger = Ledger(tmp_path / "ledger.jsonl")
     ledger.begin_point(0, {})
-    return Recorder(_folder(tmp_path), ledger, {}, Silent())
+    folder = _folder(tmp_path)
+    config = parse_config({"name": "alone", "data": {"name": "eight_gaussians"}})
+    return Recorder(folder, ledger, {}, Silent(), StudyJournal(folder.study, folder.id, config))
 
 
 def _checkpoint(recorder: Recorder, point: int, folder: Path) -> None:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
 
 import pytest
+import yaml
 from mlflow import MlflowClient
 
 from luceloop.analysis.reading.store import connect
-from luceloop.core.config.parsing import parse_config, with_values
+from luceloop.core.config.parsing import at_point, parse_config, with_values
 from luceloop.core.config.sweep import SweepConfig
 from luceloop.sweeps.record.folders import Output, SweepFolder
 from luceloop.sweeps.record.ledger import Ledger
@@ -234,7 +236,10 @@ def test_a_run_left_without_parameters_gets_them_later(output, folder, config):
     record(ledger, 0, range(1))
     deliver(output, folder, config, ledger)
     params = client.get_run(run).data.params
-    assert params["curation.beta"] == "0.0" and params["seeds"] == str(SEEDS)
+    assert params == {"curation.beta": "0.0", "curation.k": "2", "lam": "inf", "seeds": "2"}
+    with tempfile.TemporaryDirectory() as temporary:
+        whole = Path(client.download_artifacts(run, "config.yaml", temporary)).read_text()
+    assert parse_config(yaml.safe_load(whole)).point == at_point(config, ledger.points[0].values)
 
 
 class Hanging(Tracker):

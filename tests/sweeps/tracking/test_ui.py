@@ -46,8 +46,13 @@ def test_the_printed_page_compares_the_points(finished: Finished, address: str, 
     search = page.get_by_placeholder("Search metric charts")
     search.wait_for(timeout=60_000)
     # As it opens: the mean reward, the entropy of the class shares, the width.
-    assert search.input_value() == r"^(reward_mean|class_entropy|width_ratio)\.mean$"
+    found = search.input_value()
+    assert found == r"^((reward_mean|class_entropy|width_ratio)\.mean|samples)$"
     expect(page.locator(".js-plotly-plot")).to_have_count(3, timeout=60_000)
+    # Beside them a card with a picture of samples for each point.
+    pictures = page.locator("img[src*='images']")
+    expect(pictures).to_have_count(finished.points, timeout=60_000)
+    assert all(each.evaluate("e => e.naturalWidth") > 100 for each in pictures.all())
     search.fill(r"^reward_mean\.mean$")
     lines = page.locator(".scatterlayer path.js-line")
     expect(page.locator(".js-plotly-plot")).to_have_count(1, timeout=60_000)
