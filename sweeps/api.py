@@ -17,14 +17,18 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from matplotlib.figure import Figure
 
-from luceloop.analysis.drawing.figures import draw_all
+from luceloop.analysis.drawing.figures import Wish, draw_all, figure_of
+from luceloop.analysis.drawing.sheets import Size
+from luceloop.analysis.drawing.wording import Band
 from luceloop.analysis.reading.curves import load_table
 from luceloop.analysis.reading.forecasts import forecast_table
 from luceloop.analysis.reading.results import Start, load_results
 from luceloop.analysis.statistics.pairs import At
 from luceloop.core.config.naming import point_name
 from luceloop.core.config.parsing import at_point, override, parse_config
+from luceloop.core.config.search import SHORT_KEYS
 from luceloop.core.config.sweep import SweepConfig
 from luceloop.core.errors import LoopError, StorageError
 from luceloop.core.io.plugins import use_folder
@@ -111,6 +115,36 @@ class SweepHandle:
         chosen = metric or self.config.search.objective[0].metric
         given = [f"{key}={value}" for key, value in (point or {}).items()]
         return comparison_table(sweeps, self.output, chosen, at, given)
+
+    def figure(
+        self,
+        name: str = "overview",
+        *,
+        metric: str | None = None,
+        x: str | None = None,
+        band: Band = "ci",
+        size: Size = "paper",
+        forecast: Start = "law",
+    ) -> Figure:
+        """One figure, for a notebook to show or a script to change.
+
+        Args:
+            name: what `luceloop plot --figure` takes: `overview`, `curve`, `response`, …
+            metric: what is drawn; the first objective's metric if not given.
+            x: the searched key on the horizontal axis of a `response`.
+            band: how seeds differ: `ci`, `std`, `quantiles` or `seeds`.
+            size: `paper` or `slide`.
+            forecast: the theory beneath: from the real data's law, the measured p_0, or none.
+
+        Returns:
+            Matplotlib's figure.
+
+        Raises:
+            ConfigError: if there is no such figure, metric or key, or nothing to show in it.
+        """
+        results = load_results(self.output.tracking_uri, self.id, forecast, self.folder.cache)
+        key = None if x is None else SHORT_KEYS.get(x, x)
+        return figure_of(results, name, Wish(metric, key, band, size))
 
     def plot(self, folder: str | Path | None = None, *, forecast: Start = "law") -> list[Path]:
         """Draw all figures, PNG and PDF.

@@ -11,10 +11,12 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from luceloop.analysis.drawing.colors import Palette
@@ -148,21 +150,32 @@ def draw_one(results: SweepResults, name: str, folder: Path, wish: Wish | None =
     Raises:
         ConfigError: if there is no such figure or metric, or the sweep has nothing to show in it.
     """
-    if name not in FIGURES:
-        raise ConfigError("--figure", name, f"must be one of {', '.join(FIGURES)}")
     folder.mkdir(parents=True, exist_ok=True)
     with style((wish or Wish()).size) as scale:
-        drawing = FIGURES[name](_scene(results, wish or Wish(), scale))
-        if drawing is None:
-            raise ConfigError("--figure", name, f"shows nothing of this sweep: {WHY_NOT[name]}")
+        drawing = _one(results, name, wish or Wish(), scale)
         return Drawn(drawing.name, drawing.caption, tuple(drawing.save(folder)))
 
 
-def figure_of(results: SweepResults, name: str, wish: Wish | None = None) -> Figure | None:
-    """One figure of a sweep as a Matplotlib figure, for notebooks; None if there is nothing."""
+def figure_of(results: SweepResults, name: str, wish: Wish | None = None) -> Figure:
+    """One figure of a sweep as a Matplotlib figure, for notebooks.
+
+    Raises:
+        ConfigError: if there is no such figure or metric, or the sweep has nothing to show in it.
+    """
     with style((wish or Wish()).size) as scale:
-        drawing = FIGURES[name](_scene(results, wish or Wish(), scale))
-    return None if drawing is None else drawing.figure
+        figure = _one(results, name, wish or Wish(), scale).figure
+        canvas: Any = FigureCanvasAgg(figure)
+        canvas.draw()  # laid out while the style is in force
+        return figure
+
+
+def _one(results: SweepResults, name: str, wish: Wish, scale: float) -> Drawing:
+    if name not in FIGURES:
+        raise ConfigError("--figure", name, f"must be one of {', '.join(FIGURES)}")
+    drawing = FIGURES[name](_scene(results, wish, scale))
+    if drawing is None:
+        raise ConfigError("--figure", name, f"shows nothing of this sweep: {WHY_NOT[name]}")
+    return drawing
 
 
 def draw_forecasts(points: Sequence[PointCurves], config: SweepConfig, stem: Path) -> list[Path]:

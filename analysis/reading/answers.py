@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
 from luceloop.analysis.reading.forecasts import load_config, load_configs
 from luceloop.analysis.reading.results import SweepResults
 from luceloop.analysis.statistics.claims import BySeed, Verdict, answer_claims
-from luceloop.core.config.claims import Iteration
+from luceloop.core.config.claims import ClaimConfig, Iteration
 from luceloop.core.theory.forecast import Forecast
 
 
-def load_answers(results: SweepResults) -> list[Verdict]:
-    """What a sweep's seeds say of its claims; nothing if it makes none.
+def load_answers(
+    results: SweepResults, claims: Sequence[ClaimConfig] | None = None
+) -> list[Verdict]:
+    """What a sweep's seeds say of claims.
+
+    Args:
+        results: what the sweep came to.
+        claims: what is claimed; if not given, what the sweep was run to find out.
 
     Raises:
         ConfigError: if the store lacks the sweep's configuration.
     """
-    claims = load_config(results.runs).claims
+    claims = load_config(results.runs).claims if claims is None else claims
     if not claims:
         return []
     configs = load_configs(results.runs)

@@ -89,6 +89,8 @@ class ClaimConfig(Strict):
     """By how much above or below it is at least."""
     within: Finite | None = Field(None, gt=0)
     """How near."""
+    of: str = ""
+    """Where it is claimed, such as the figure of a paper."""
 
     @model_validator(mode="after")
     def _one(self) -> ClaimConfig:

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 from rich.table import Table
@@ -23,12 +23,14 @@ from luceloop.core.errors import (
     StorageError,
 )
 from luceloop.core.io.files import FULL
-from luceloop.sweeps.cli import cluster
+from luceloop.sweeps.cli import cluster, conclusions
 from luceloop.sweeps.cli.lazy import LazyModule
 from luceloop.sweeps.cli.options import (
     accept_option,
+    check_ending,
     config_argument,
     figures_option,
+    output_of,
     output_option,
     overrides_argument,
     storage_option,
@@ -37,55 +39,19 @@ from luceloop.sweeps.cli.options import (
 from luceloop.sweeps.console import console
 
 if TYPE_CHECKING:
-    from luceloop.analysis.reading.results import Start
-    from luceloop.analysis.statistics.pairs import At
     from luceloop.core.io import plugins
     from luceloop.sweeps import presets
-    from luceloop.sweeps.cli import comparing, forecasting, reading, running
+    from luceloop.sweeps.cli import forecasting, reading, running
     from luceloop.sweeps.presets import reading as configurations
-    from luceloop.sweeps.record import folders
     from luceloop.sweeps.tracking import server
 else:
     plugins = LazyModule("luceloop.core.io.plugins")
     presets = LazyModule("luceloop.sweeps.presets")
     configurations = LazyModule("luceloop.sweeps.presets.reading")
-    comparing = LazyModule("luceloop.sweeps.cli.comparing")
     forecasting = LazyModule("luceloop.sweeps.cli.forecasting")
     reading = LazyModule("luceloop.sweeps.cli.reading")
     running = LazyModule("luceloop.sweeps.cli.running")
-    folders = LazyModule("luceloop.sweeps.record.folders")
     server = LazyModule("luceloop.sweeps.tracking.server")
-
-FIGURES = (
-    "overview",
-    "curve",
-    "response",
-    "samples",
-    "class_shares",
-    "kept_against_pool",
-    "margins",
-)
-"""What `plot --figure` takes; listed here so that no command waits for Matplotlib."""
-
-forecast_option = click.option(
-    "--forecast",
-    "start",
-    type=click.Choice(["law", "measured", "off"]),
-    default="law",
-    show_default=True,
-    help="Theory beneath the curves: from the real data's law, from the measured p_0, or none.",
-)
-
-
-def _iteration(context: click.Context, option: click.Parameter, text: str) -> At:
-    """Reads `last`, `best` or a number."""
-    if text == "last":
-        return "last"
-    if text == "best":
-        return "best"
-    if text.isdecimal():
-        return int(text)
-    raise ConfigError("--at", text, "must be last, best, or the number of an iteration")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -115,7 +81,7 @@ def run(
 ) -> None:
     """Run a sweep."""
     parsed = configurations.read_config(config, list(overrides))
-    running.start(parsed, _output(output, storage), figures=figures, identity=identity)
+    running.start(parsed, output_of(output, storage), figures=figures, identity=identity)
 
 
 @app.command()
@@ -153,10 +119,10 @@ def forecast(
 ) -> None:
     """Print and draw what a perfect learner would do; nothing is trained."""
     if file is not None:
-        _check_ending(file, ".csv", ".parquet")
+        check_ending(file, ".csv", ".parquet")
     parsed = configurations.read_config(config, list(overrides))
     forecasting.forecast_points(
-        parsed, _output(output), file, start, figures=figures, replicates=replicates
+        parsed, output_of(output), file, start, figures=figures, replicates=replicates
     )
 
 
@@ -166,7 +132,7 @@ def forecast(
 def demo(overrides: tuple[str, ...], output: Path | None) -> None:
     """Run the two-minute demo and draw its figures."""
     running.start(
-        configurations.read_config("demo", list(overrides)), _output(output), figures=True
+        configurations.read_config("demo", list(overrides)), output_of(output), figures=True
     )
 
 
@@ -184,7 +150,7 @@ def resume(
     Its storage is that which it began with, unless another is named. SWEEP may be the whole id of a
     sweep that ran on another machine: its record is then read from the storage.
     """
-    found = _output(output, storage)
+    found = output_of(output, storage)
     running.resume(sweep, found, figures=figures, moved=storage is not None, accept=accept)
 
 
@@ -194,7 +160,7 @@ def resume(
 @output_option
 def sync(sweep: str, figures: bool, output: Path | None) -> None:
     """Deliver to MLflow what it lacks of a sweep."""
-    found = _output(output)
+    found = output_of(output)
     running.sync(found.find(sweep), found, figures=figures)
 
 
@@ -202,7 +168,7 @@ def sync(sweep: str, figures: bool, output: Path | None) -> None:
 @output_option
 def list_sweeps(output: Path | None) -> None:
     """List all sweeps."""
-    reading.list_sweeps(_output(output))
+    reading.list_sweeps(output_of(output))
 
 
 @app.command()
@@ -210,7 +176,7 @@ def list_sweeps(output: Path | None) -> None:
 @output_option
 def show(sweep: str, output: Path | None) -> None:
     """Show a sweep's points and how they stand."""
-    reading.show(_output(output).find(sweep))
+    reading.show(output_of(output).find(sweep))
 
 
 @app.command()
@@ -226,104 +192,8 @@ def show(sweep: str, output: Path | None) -> None:
 @output_option
 def export(sweep: str, file: Path, output: Path | None) -> None:
     """Write a sweep's tidy table: seeds, then aggregates."""
-    _check_ending(file, ".csv", ".parquet")
-    reading.export(sweep, _output(output), file)
-
-
-@app.command()
-@sweep_argument
-@click.option("--figure", metavar="F", help=f"One figure: {', '.join(FIGURES)}.  [all]")
-@click.option("--metric", metavar="M", help="What is drawn.  [the first objective's metric]")
-@click.option(
-    "--points", metavar="KEY=VALUE", multiple=True, help="Only points of this value.  [all]"
-)
-@click.option("--x", metavar="KEY", help="Draw where points end up against this searched key.")
-@click.option(
-    "--band",
-    type=click.Choice(["ci", "std", "quantiles", "seeds"]),
-    default="ci",
-    show_default=True,
-    help="How seeds differ: 95 % interval of the mean, mean ± std, quartiles, or each seed.",
-)
-@click.option("--size", type=click.Choice(["paper", "slide"]), default="paper", show_default=True)
-@click.option("--against", metavar="SWEEP", help="Draw another sweep's curves besides.")
-@click.option("--to", type=click.Path(path_type=Path, file_okay=False), help="Another folder.")
-@forecast_option
-@output_option
-def plot(sweep: str, to: Path | None, start: Start, output: Path | None, **wanted: Any) -> None:
-    """Draw a sweep's figures, PNG and PDF, or one of them."""
-    reading.plot(sweep, _output(output), to, start, reading.Plot(**wanted))
-
-
-@app.command()
-@sweep_argument
-@click.option(
-    "-o",
-    "--to",
-    "file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Another .html file.",
-)
-@forecast_option
-@output_option
-def report(sweep: str, file: Path | None, start: Start, output: Path | None) -> None:
-    """Write a sweep's report, one HTML page."""
-    if file is not None:
-        _check_ending(file, ".html")
-    reading.report(sweep, _output(output), file, start)
-
-
-@app.command()
-@click.argument("sweeps", metavar="SWEEP [SWEEP]", nargs=-1, required=True)
-@click.option("--metric", metavar="M", help="What is compared.  [the first objective's metric]")
-@click.option(
-    "--at",
-    metavar="last|best|T",
-    default="last",
-    show_default=True,
-    callback=_iteration,
-    help="At which iteration; best is that of the best mean over seeds.",
-)
-@click.option(
-    "--point",
-    "points",
-    metavar="KEY=VALUE",
-    multiple=True,
-    help="Compare all other points with those of this value.  [all pairs]",
-)
-@click.option(
-    "-o",
-    "--to",
-    "file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Also write the table: a .csv or .parquet file.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option("--latex", "as_latex", is_flag=True, help="Print a LaTeX table (booktabs).")
-@output_option
-def compare(
-    sweeps: tuple[str, ...],
-    metric: str | None,
-    at: At,
-    points: tuple[str, ...],
-    file: Path | None,
-    as_json: bool,
-    as_latex: bool,
-    output: Path | None,
-) -> None:
-    """Compare points: by how much, how sure, how many seeds more.
-
-    Within a sweep all pairs; of two sweeps, points of the same name.
-    """
-    if len(sweeps) > 2:
-        raise ConfigError("SWEEP", sweeps[2], "must be one sweep or two")
-    if as_json and as_latex:
-        raise ConfigError("--latex", True, "is one way to print, --json another; choose one")
-    if file is not None:
-        _check_ending(file, ".csv", ".parquet")
-    found = _output(output)
-    wanted = comparing.Wanted(metric, at, points, file, as_json, as_latex)
-    comparing.compare([found.find(sweep) for sweep in sweeps], found, wanted)
+    check_ending(file, ".csv", ".parquet")
+    reading.export(sweep, output_of(output), file)
 
 
 @app.command("presets")
@@ -353,7 +223,7 @@ def train_classifier(
 ) -> None:
     """Train a configuration's classifier of images, or say how good the trained one is."""
     parsed = configurations.read_config(config, list(overrides))
-    running.train_classifier(parsed, _output(output, storage))
+    running.train_classifier(parsed, output_of(output, storage))
 
 
 @app.command()
@@ -368,10 +238,10 @@ def train_classifier(
 @output_option
 def ui(sweep: str, port: int, output: Path | None) -> None:
     """Serve MLflow; print the address of a sweep's charts, the newest if none is named."""
-    server.serve(_output(output), sweep, port, console)
+    server.serve(output_of(output), sweep, port, console)
 
 
-for command in cluster.COMMANDS:
+for command in (*conclusions.COMMANDS, *cluster.COMMANDS):
     app.add_command(command)
 
 
@@ -410,13 +280,3 @@ def fail(line: str, code: int) -> NoReturn:
     """End this process with a line for the user."""
     print(line, file=sys.stderr)
     sys.exit(code)
-
-
-def _output(given: Path | None, storage: str | None = None) -> folders.Output:
-    return folders.Output.of(given, storage)
-
-
-def _check_ending(file: Path, *endings: str) -> None:
-    """Refuse a file of another kind than is written."""
-    if file.suffix not in endings:
-        raise ConfigError("-o", str(file), f"must end in {' or '.join(endings)}")

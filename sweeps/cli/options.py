@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+from luceloop.core.errors import ConfigError
+from luceloop.sweeps.cli.lazy import LazyModule
+
+if TYPE_CHECKING:
+    from luceloop.sweeps.record import folders
+else:
+    folders = LazyModule("luceloop.sweeps.record.folders")
 
 config_argument = click.argument("config", metavar="CONFIG")
 overrides_argument = click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
@@ -38,3 +47,14 @@ address_option = click.option(
     envvar=["RAY_API_SERVER_ADDRESS", "RAY_ADDRESS"],
     help="Of the cluster's dashboard.  [$RAY_API_SERVER_ADDRESS, else $RAY_ADDRESS]",
 )
+
+
+def output_of(given: Path | None, storage: str | None = None) -> folders.Output:
+    """The output folder, and where workers keep what they share if that is elsewhere."""
+    return folders.Output.of(given, storage)
+
+
+def check_ending(file: Path, *endings: str) -> None:
+    """Refuse a file of another kind than is written."""
+    if file.suffix not in endings:
+        raise ConfigError("-o", str(file), f"must end in {' or '.join(endings)}")

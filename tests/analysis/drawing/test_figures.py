@@ -20,7 +20,7 @@ from luceloop.analysis.drawing.response import endings, importances
 from luceloop.analysis.drawing.sheets import Drawing, columns_for, style
 from luceloop.analysis.drawing.styles import arrange, short_name, varying
 from luceloop.analysis.reading.results import PointCurves
-from luceloop.sweeps.cli.app import FIGURES as LISTED
+from luceloop.sweeps.cli.conclusions import FIGURES as LISTED
 from tests.analysis.made_up import SIZES, made_up, of_size
 
 INF = float("inf")
