@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import LogNorm
 
 from luceloop.analysis.statistics.seeds import over_seeds
 from luceloop.core.theory.density import Density
@@ -41,12 +40,12 @@ def draw_density(ax: Axes, theory: Density, centres: Array, measured: Array, las
 def draw_density_plane(ax: Axes, samples: np.ndarray, reward: Array, theory: Density) -> Axes:
     """Real samples `(N, 2)` in the plane, coloured by the limit of p_t/p_ref at their reward."""
     shade = np.interp(reward, theory.reward, theory.limit)
-    norm = LogNorm(float(shade.min()), float(shade.max()))
-    drawn = ax.scatter(samples[:, 0], samples[:, 1], c=shade, norm=norm, s=3, lw=0, rasterized=True)
+    drawn = ax.scatter(samples[:, 0], samples[:, 1], c=shade, s=3, lw=0, rasterized=True)
     ax.set_aspect("equal")
     ax.set_xticks([])
     ax.set_yticks([])
     ax.grid(False)
     figure: Any = ax.figure
-    figure.colorbar(drawn, ax=ax, label="limit of p_t / p_ref")
+    figure.colorbar(drawn, ax=ax)
+    ax.set_title("limit of p_t / p_ref", fontsize="medium")
     return ax

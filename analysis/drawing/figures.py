@@ -27,7 +27,7 @@ from luceloop.analysis.drawing.panels import (
     draw_kept_against_pool,
     draw_shares,
 )
-from luceloop.analysis.drawing.pictures import draw_sample_grid, load_samples
+from luceloop.analysis.drawing.pictures import draw_sample_grid, load_samples, row_height
 from luceloop.analysis.drawing.response import draw_lines, draw_response
 from luceloop.analysis.drawing.sheets import Cell, Drawing, Size, columns_for, legend, sheet, style
 from luceloop.analysis.drawing.styles import Arrangement, arrange, short_name, varying
@@ -472,7 +472,8 @@ def _samples(scene: Scene) -> Drawing | None:
         return None
     keys = varying(scene.points)
     names = {point.index: short_name(point, keys) for point in shown}
-    size = (1.5 * 6 + 0.6) * scene.scale, (1.5 * len(shown) + 0.5) * scene.scale
+    row = 1.5 * row_height(found.values())
+    size = (1.5 * 6 + 0.6) * scene.scale, (row * len(shown) + 0.5) * scene.scale
     figure = Figure(figsize=size, layout="constrained")
     draw_sample_grid(figure, shown, found, arrange(scene.points, scene.palette), names)
     caption = "Samples of the first seed at iterations t."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +79,16 @@ def draw_sample_grid(
     if next(iter(found[points[0].index].values())).ndim == 2:
         together = [each for by_iteration in found.values() for each in by_iteration.values()]
         set_limits(axes.flat[0], together)
+
+
+def row_height(found: Iterable[Samples]) -> float:
+    """How high a row of the figure is, as a multiple of the width of a picture."""
+    planar = [each for samples in found for each in samples.values() if each.ndim == 2]
+    if not planar:
+        return 1.0
+    low, high = sample_limits(planar)
+    width, height = high - low
+    return float(np.clip(height / width, 0.3, 2.0))
 
 
 def set_limits(ax: Axes, samples: Sequence[np.ndarray]) -> None:

@@ -145,7 +145,7 @@ def _checked(
     """The arrangement; points that would look alike are coloured by their number instead."""
     panels = tuple(dict.fromkeys(groups.values()))
     places = {point.index: panels.index(groups[point.index]) for point in points}
-    if len(set(markers.values())) == 1:  # else markers have a meaning
+    if not any(marker for _, _, marker in entries):  # else markers have a meaning
         markers = _told_apart(points, colors, places)
     seen = Counter((colors[i], markers[i], places[i]) for i in colors)
     by_rank = any(count > 1 for count in seen.values())
