@@ -48,12 +48,18 @@ def to_latex(table: pd.DataFrame) -> str:
 
 
 def _row(row: Mapping[str, Any]) -> list[str]:
-    interval = (
-        "" if math.isnan(row["ci_low"]) else f"${row['ci_low']:+.3g}$ to ${row['ci_high']:+.3g}$"
-    )
+    interval = ""
+    if not math.isnan(row["ci_low"]):
+        interval = f"{_number(row['ci_low'], 3)} to {_number(row['ci_high'], 3)}"
     p = "" if math.isnan(row["p_holm"]) else _p(row["p_holm"])
-    difference = f"${row['difference']:+.4g}$"
+    difference = _number(row["difference"], 4)
     return [escape(row["a"]), escape(row["b"]), difference, interval, p, str(row["seeds"])]
+
+
+def _number(value: float, digits: int) -> str:
+    """A number with its sign, powers of ten as papers write them."""
+    mantissa, exponent, power = f"{value:+.{digits}g}".partition("e")
+    return rf"${mantissa}\times10^{{{int(power)}}}$" if exponent else f"${mantissa}$"
 
 
 def _p(value: float) -> str:

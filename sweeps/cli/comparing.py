@@ -15,9 +15,12 @@ from rich.table import Table
 from luceloop.analysis.pages.latex import to_latex
 from luceloop.analysis.reading.curves import write_table
 from luceloop.analysis.statistics.pairs import At, verdict
+from luceloop.core.errors import ConfigError, LoopError
 from luceloop.sweeps.comparisons import comparison_table, configuration_difference
-from luceloop.sweeps.console import console, print_line
+from luceloop.sweeps.console import console, print_line, print_remark
 from luceloop.sweeps.record.folders import Output, SweepFolder
+from luceloop.sweeps.record.ledger import Ledger
+from luceloop.sweeps.run.answers import answers
 
 
 @dataclass(frozen=True)
@@ -59,8 +62,21 @@ def compare(sweeps: Sequence[SweepFolder], output: Output, wanted: Wanted) -> No
             for line in configuration_difference(config, sweeps[1].config()):
                 print_line(line)
         _print(table, metric)
+        for sweep in sweeps:
+            _answer(sweep, len(sweeps) > 1)
         if wanted.file is not None:
             print_line(f"{len(table)} rows in {wanted.file}")
+
+
+def _answer(sweep: SweepFolder, named: bool) -> None:
+    """Print what a sweep's seeds say of its claims, if it makes any."""
+    config = sweep.config()
+    where = f" ({config.name} {sweep.id})" if named else ""
+    try:
+        for each in answers(config, Ledger(sweep.ledger, writable=False), sweep):
+            print_line(f"claim{where}: {each.claim.says}  {each.words}")
+    except (ConfigError, LoopError) as error:  # the sweep's own code may not be here
+        print_remark(f"claims are not answered: {error}")
 
 
 def _print(table: pd.DataFrame, metric: str) -> None:

@@ -35,6 +35,8 @@ def test_show_and_the_report_answer_alike(local_ray, cli: Cli, output, tmp_path)
     verdicts = load_answers(load_results(Output(output).tracking_uri, folder.id))
     assert [verdict.answer for verdict in verdicts] == ["holds", "contradicted", "holds"]
     assert lines == [f"claim: {each.claim.says}  {each.words}" for each in verdicts]
+    compared = cli("compare", "latest", *where).out.splitlines()
+    assert [line for line in compared if "claim:" in line] == lines
     page = tmp_path / "r.html"
     assert cli("report", "latest", "-o", str(page), *where).code == 0
     assert "Curation helps." in page.read_text() and "contradicted: " in page.read_text()
@@ -42,7 +44,7 @@ def test_show_and_the_report_answer_alike(local_ray, cli: Cli, output, tmp_path)
 
 def test_a_sweep_without_claims_says_nothing_of_them(finished: Finished, cli: Cli):
     content = cli("show", "latest", "--output", str(finished.output)).out
-    assert content.count("claim: ") == 3  # those of the preset `mog`
+    assert content.count("claim: ") == 5  # those of the preset `mog`
     assert "undecided: no such point has run to its end" in content  # λ=1 is not among its points
 
 
