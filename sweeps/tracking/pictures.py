@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from luceloop.analysis.drawing.squares import Frame
 
+MOST_PICTURED = 100
+"""Points that have pictures, each of which costs the driver 16 ms; samples are kept of all."""
 SIDE = 320
 """Pixels of a side."""
 
@@ -30,7 +32,9 @@ class SamplePictures:
 
     def picture(self, point: int, iteration: int) -> Image | None:
         """The samples of an iteration's first seed; None if none are kept that can be drawn."""
-        samples = _first(self._folder.preview(point, iteration))
+        samples = None
+        if point < MOST_PICTURED:
+            samples = _first(self._folder.preview(point, iteration))
         if samples is None:
             return None
         from PIL import Image
