@@ -11,11 +11,28 @@ import torch
 def make_repeatable(threads: int) -> None:
     """Fix what the last bits depend on: CPU threads, and how GPU kernels are chosen.
 
-    cuDNN would otherwise choose convolutions by timing them, and add gradients in any order.
+    cuDNN would otherwise choose convolutions by timing them, add gradients in any order, and round
+    the factors of float32 products to ten bits (TF32).
     """
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
     torch.set_num_threads(threads)
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
+
+
+def own_device() -> str:
+    """The device of a process that nobody grants one, as of a command: a GPU if there is one."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def explain_memory(error: BaseException) -> str:
+    """What happened where a GPU's memory is full, and what to change."""
+    first = str(error).partition(". ")[0]
+    return (
+        f"a GPU is out of memory ({first}): lower sampling.shard_size or learner.batch_size, or "
+        "give each trial a whole GPU with resources.trial.gpus=1"
+    )
 
 
 @dataclass

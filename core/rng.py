@@ -7,7 +7,8 @@ in what order, or how often the loop was interrupted.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -19,6 +20,22 @@ def stream(
 ) -> torch.Generator:
     """A fresh generator at the start of the stream with this name."""
     return torch.Generator(device).manual_seed(_number(seed, purpose, iteration, shard))
+
+
+@contextmanager
+def global_stream(seed: int, device: str = "cpu") -> Iterator[None]:
+    """Have torch's global streams start at a seed for a while, for code that draws from no other.
+
+    Afterwards they are what they were: those of the CPU, and of `device` where that is a GPU. No
+    other GPU's stream is touched.
+    """
+    devices = [device] if device.startswith("cuda") else []
+    with torch.random.fork_rng(devices=devices):
+        torch.default_generator.manual_seed(seed)
+        for each in devices:
+            with torch.cuda.device(each):
+                torch.cuda.manual_seed(seed)
+        yield
 
 
 def array_stream(

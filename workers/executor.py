@@ -129,7 +129,7 @@ class ActorExecutor:
 
         def job(task: ShardTask) -> Job:
             return Job(
-                lambda actor: actor.generate.remote(self._work, weights, task),
+                lambda actor: actor.generate.remote(self._work, weights, weights.hex(), task),
                 lambda: loop.sampler(here, task),
             )
 

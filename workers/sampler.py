@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import ray
-import torch
+from torch import Tensor
 
 from luceloop.core.config.dependencies import dependencies
 from luceloop.core.device import make_repeatable
@@ -20,12 +19,8 @@ from luceloop.core.loop.loop import Loop
 from luceloop.core.loop.state import LoopState
 from luceloop.core.pool.shards import ShardResult, ShardTask
 from luceloop.workers.arrays import from_numpy
+from luceloop.workers.devices import granted_device
 from luceloop.workers.messages import Work
-
-
-def granted_device() -> str:
-    """The device this process computes on: the GPU that Ray gave it, else the CPU."""
-    return "cuda" if os.environ.get("CUDA_VISIBLE_DEVICES") and torch.cuda.is_available() else "cpu"
 
 
 class Sampler:
@@ -42,24 +37,31 @@ class Sampler:
         if folder is not None:
             enter_folder(folder)
         make_repeatable(threads)
-        self._device = granted_device()
         self._cache = None if cache is None else open_folder("cache", cache)
         self._loop: Loop | None = None
+        self._model: tuple[str, Mapping[str, Tensor]] = ("", {})
         self._guard = Guard()
 
-    def generate(self, work: Work, model: Mapping[str, np.ndarray], task: ShardTask) -> ShardResult:
+    def generate(
+        self, work: Work, model: Mapping[str, np.ndarray], name: str, task: ShardTask
+    ) -> ShardResult:
         """One shard of p_t's pool.
 
         Args:
             work: the point whose pool it is.
             model: p_t's weights.
+            name: of these weights among all; those of the last call are still on the device.
             task: which shard, and what of it is wanted.
 
         Raises:
             ChangedFileError: if this node has another version of a file of the user's.
+            LoopError: if the process cannot use the GPU it was granted.
         """
-        weights = from_numpy(model, self._device)
-        return self._loop_of(work).sampler(weights, task)
+        loop = self._loop_of(work)
+        if name != self._model[0]:
+            self._model = ("", {})  # the old ones go before the new ones come
+            self._model = name, from_numpy(model, loop.device)
+        return loop.sampler(self._model[1], task)
 
     def fit(self, work: Work, row: int, start: Mapping[str, Any] | None) -> Fitted:
         """The next model of one row.
@@ -79,7 +81,7 @@ class Sampler:
     def _loop_of(self, work: Work) -> Loop:
         if self._loop is None or work.point != self._loop.config:
             self._guard.check(work.files, dependencies([work.point]) if work.files else ())
-            self._loop = Loop(work.point, self._device, self._cache)
+            self._loop = Loop(work.point, granted_device(), self._cache)
         return self._loop
 
 

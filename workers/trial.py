@@ -12,7 +12,7 @@ import torch
 from ray import tune
 
 from luceloop.core.config.dependencies import dependencies
-from luceloop.core.device import make_repeatable
+from luceloop.core.device import explain_memory, make_repeatable
 from luceloop.core.errors import ConfigError, LoopError
 from luceloop.core.io.holdings import Guard
 from luceloop.core.io.places import Folder, open_folder, open_whole
@@ -21,6 +21,7 @@ from luceloop.core.io.saved import save_atomically
 from luceloop.core.loop.loop import Loop
 from luceloop.core.loop.state import IterationResult, LoopState
 from luceloop.core.theory.real_law import is_recorded, real_rewards
+from luceloop.workers.devices import granted_device
 from luceloop.workers.executor import ActorExecutor, ActorPool
 from luceloop.workers.messages import (
     REAL,
@@ -30,7 +31,6 @@ from luceloop.workers.messages import (
     pack_report,
     unpack_setup,
 )
-from luceloop.workers.sampler import granted_device
 
 CHECKPOINT = "loop.pt"
 """File of a checkpoint folder: the loop's state and the rows of all iterations so far."""
@@ -67,9 +67,11 @@ class Trial(tune.Trainable):
         """Report the next iteration, computing whatever it takes."""
         try:
             report = self._report()
-        except (LoopError, ConfigError) as error:
+        except (LoopError, ConfigError, torch.OutOfMemoryError) as error:
             # Repeating would only fail again: this is the point's result.
-            failure = FailureReport(self._setup.index, str(error), traceback.format_exc())
+            full = isinstance(error, torch.OutOfMemoryError)
+            reason = explain_memory(error) if full else str(error)
+            failure = FailureReport(self._setup.index, reason, traceback.format_exc())
             return pack_report(failure, done=True)
         return pack_report(report, done=report.iteration >= self._setup.point.iterations)
 

@@ -135,9 +135,8 @@ class Classifier:
 
     def _train(self) -> Trained:
         train, held_out = self.data.for_classifier()
-        devices = [self.device] if self.device.startswith("cuda") else []
-        with torch.random.fork_rng(devices=devices):  # weights, order and dropout draw from here
-            torch.manual_seed(rng.stream(0, "classifier").initial_seed())
+        seed = rng.stream(0, "classifier").initial_seed()
+        with rng.global_stream(seed, self.device):  # weights, order and dropout draw from here
             module = self._build().to(self.device)
             fit(module, train, self.config, self.device)
         share = accuracy(module.eval(), held_out, self.device)

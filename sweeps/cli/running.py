@@ -8,6 +8,7 @@ import torch
 
 from luceloop.core.config.naming import describe
 from luceloop.core.config.sweep import SweepConfig
+from luceloop.core.device import own_device
 from luceloop.core.errors import ConfigError
 from luceloop.core.io.places import try_writing
 from luceloop.core.pool.scoring import build_scorer
@@ -17,12 +18,11 @@ from luceloop.sweeps.record.folders import Output, SweepFolder
 from luceloop.sweeps.record.holding import held
 from luceloop.sweeps.record.mirror import check_move, find_or_fetch
 from luceloop.sweeps.results import finish
-from luceloop.sweeps.run.check import check
+from luceloop.sweeps.run.check import check, lacks_compiler
 from luceloop.sweeps.run.driver import run_sweep
 from luceloop.sweeps.run.start import create
 from luceloop.sweeps.tracking import delivery
 from luceloop.sweeps.tracking.delivery import Delivery
-from luceloop.workers.sampler import granted_device
 
 
 def start(
@@ -107,13 +107,18 @@ def _where(output: Output) -> str:
 def validate(config: SweepConfig) -> None:
     """Check a configuration and say how many points it has."""
     points = check(config)
+    if lacks_compiler(config):
+        print_remark(
+            "learner.compile=true: torch.compile needs a C compiler on every node, and this "
+            "machine has none; install one (apt-get install gcc), or set learner.compile=false"
+        )
     console.print(f"ok: {points} points. {describe(config)}", highlight=False)
 
 
 def train_classifier(config: SweepConfig, output: Output) -> None:
     """Print the accuracy of a configuration's classifier, which is trained if it never was."""
     torch.set_num_threads(config.point.resources.threads)
-    classifier = build_scorer(config.point, granted_device(), output.cache).classifier
+    classifier = build_scorer(config.point, own_device(), output.cache).classifier
     if classifier is None:
         raise ConfigError("classifier", None, "must be set, like classifier.name=small_cnn")
     share = 100 * classifier.trained.accuracy

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 
 import ray
 import torch
@@ -37,13 +38,20 @@ def check(config: SweepConfig, here: bool = True) -> int:
     names = set.intersection(*measured)
     if here and not ray.is_initialized() and "RAY_ADDRESS" not in os.environ:
         machine = {"CPU": float(os.cpu_count() or 1), "GPU": float(torch.cuda.device_count())}
-        check_fits(allocate_for(config, machine, len(Loop(reached[0]).shards)), machine)
+        check_fits(allocate_for(config, machine, Loop(reached[0])), machine)
     for wanted in config.search.objective:
         if wanted.metric not in names:
             allowed = f"must be one of {', '.join(sorted(names))}"
             raise ConfigError("search.objective.metric", wanted.metric, allowed)
     _check_claims(config, set.union(*measured))
     return config.point_count
+
+
+def lacks_compiler(config: SweepConfig) -> bool:
+    """Whether a network is to be compiled and this machine has no compiler to do it with."""
+    named = os.environ.get("CC") or os.environ.get("CXX")
+    found = any(map(shutil.which, filter(None, [named, "cc", "gcc", "clang"])))
+    return bool(getattr(config.point.learner, "compile", False)) and not found
 
 
 def _check_claims(config: SweepConfig, names: set[str]) -> None:

@@ -12,10 +12,9 @@ from ray.tune import PlacementGroupFactory
 from luceloop.core.config.parts import ResourcesConfig
 from luceloop.core.config.sweep import SweepConfig
 from luceloop.core.errors import ConfigError
+from luceloop.core.loop.loop import Loop
 from luceloop.workers.messages import SamplerSetup
 
-MOST_TRIALS_ON_A_GPU = 4
-"""Trials of small networks that `auto` lets share a GPU."""
 MOST_SAMPLERS = 8
 """Sampler actors that `auto` gives a trial."""
 
@@ -43,35 +42,42 @@ class Allocation:
 
 
 def allocate(
-    config: ResourcesConfig, cluster: Mapping[str, float], points: int, shards: int
+    config: ResourcesConfig,
+    cluster: Mapping[str, float],
+    points: int,
+    shards: int,
+    *,
+    large: bool = False,
 ) -> Allocation:
     """Fill in `auto`.
 
-    With GPUs, each is shared evenly: several trials to a GPU where there are more points than GPUs,
-    else a whole GPU for the trial and one for each sampler. Without, a trial takes one CPU, and
-    CPUs that no trial would use become samplers. On a laptop that is a trial per core. More
-    samplers than fit are given fractions of a CPU.
+    A large network takes a whole GPU: two that share one gain nothing and need twice the memory. A
+    small network does so only where there is a GPU for every trial; else each takes one CPU, of
+    which there are more. GPUs, or CPUs, that no trial would use become samplers. On a laptop that
+    is a trial per core. More samplers than fit are given fractions of a CPU, or of a GPU.
 
     Args:
         config: what was asked for.
         cluster: Ray's total resources.
         points: trials that could run at once.
         shards: shards of a pool; more samplers would idle.
+        large: whether the network fills a device by itself.
     """
     cpus, gpus = cluster.get("CPU", 1.0), cluster.get("GPU", 0.0)
     share = gpus / max(1, points)
-    trial_gpus = _given(config.trial.gpus, _even_share(share) if gpus else 0.0)
+    on_gpus = gpus >= 1 and (large or share >= 1)
+    trial_gpus = _given(config.trial.gpus, 1.0 if on_gpus else 0.0)
     sampler_gpus = _given(config.sampler.gpus, 1.0 if trial_gpus == 1 else 0.0)
-    if gpus and config.samplers != "auto" and config.samplers:
+    if on_gpus and config.samplers != "auto" and config.samplers:
         # All of a trial's actors compute on one kind of device, or their bits would differ.
-        each = min(1.0, max(share, 1 / MOST_TRIALS_ON_A_GPU) / (1 + config.samplers))
+        each = min(1.0, max(share, 1.0) / (1 + config.samplers))
         trial_gpus = _given(config.trial.gpus, _hundredths(each))
         sampler_gpus = _given(config.sampler.gpus, _hundredths(each))
     trial_cpus, sampler_cpus = _given(config.trial.cpus, 1.0), _given(config.sampler.cpus, 1.0)
     if config.samplers == "auto":
         at_once = max(1, min(points, int(cpus // max(trial_cpus, 1))))
         spare = int((cpus / at_once - trial_cpus) // max(sampler_cpus, 1))
-        if gpus:
+        if trial_gpus:
             spare = min(spare, int(share - 1)) if sampler_gpus else 0
         samplers = max(0, min(spare, shards, MOST_SAMPLERS))
     else:
@@ -83,18 +89,19 @@ def allocate(
     return Allocation(trial_cpus, trial_gpus, samplers, sampler_cpus, sampler_gpus)
 
 
-def allocate_for(config: SweepConfig, cluster: Mapping[str, float], shards: int) -> Allocation:
+def allocate_for(config: SweepConfig, cluster: Mapping[str, float], loop: Loop) -> Allocation:
     """The resources of a sweep's trials on a cluster.
 
     Args:
         config: of the sweep.
         cluster: Ray's total resources.
-        shards: shards of a pool.
+        loop: of one of its points.
     """
     at_once = config.point_count
     if config.search.learns:
         at_once = min(at_once, config.search.concurrency)
-    return allocate(config.point.resources, cluster, at_once, shards)
+    large = loop.fitter.one_by_one
+    return allocate(config.point.resources, cluster, at_once, len(loop.shards), large=large)
 
 
 def check_fits(allocation: Allocation, cluster: Mapping[str, float]) -> None:
@@ -117,11 +124,6 @@ def _given(value: float | Literal["auto"], otherwise: float) -> float:
 
 def _hundredths(share: float) -> float:
     return math.floor(100 * share) / 100
-
-
-def _even_share(share: float) -> float:
-    """A whole GPU, or an even fraction of one: 1/2, 1/3, 1/4."""
-    return 1.0 if share >= 1 else 1 / min(MOST_TRIALS_ON_A_GPU, math.ceil(1 / share))
 
 
 def _bundle(cpus: float, gpus: float) -> dict[str, float]:

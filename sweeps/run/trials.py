@@ -39,8 +39,8 @@ class Trials:
         """Take a sweep; `files` are digests of the user's files that it depends on, by name."""
         self._files = files
         self._config, self._folder, self._ledger = config, folder, ledger
-        shards = len(Loop(check_space(config)[0]).shards)
-        self._allocation = allocate_for(config, ray.cluster_resources(), shards)
+        loop = Loop(check_space(config)[0])
+        self._allocation = allocate_for(config, ray.cluster_resources(), loop)
         self._checkpoints = Checkpoints(folder)
         self._cache, self._code = str(folder.cache), name_folder()
 

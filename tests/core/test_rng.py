@@ -105,3 +105,17 @@ def test_integers_are_uniform_below_each_rows_bound():
         if bound > 1:
             counts = np.bincount(row.numpy(), minlength=bound)
             assert stats.chisquare(counts).pvalue > 1e-6
+
+
+def test_code_that_draws_from_the_global_stream_leaves_it_as_it_was(monkeypatch):
+    """Also that of a GPU, which such code on the CPU must not touch."""
+    touched: list[int] = []
+    monkeypatch.setattr(torch.cuda, "manual_seed", touched.append)
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", touched.append)
+    torch.manual_seed(5)
+    touched.clear()
+    expected = torch.rand(3, generator=torch.Generator().manual_seed(5))
+    with rng.global_stream(9):
+        inside = torch.rand(3)
+    assert torch.equal(inside, torch.rand(3, generator=torch.Generator().manual_seed(9)))
+    assert torch.equal(torch.rand(3), expected) and touched == []

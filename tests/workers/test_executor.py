@@ -68,11 +68,11 @@ def test_one_sampler_serves_points_and_models_in_any_order(loop):
     other_point = point_of("beta=0", "seeds=[8,9]")
     other_model = {name: weight * 1.1 for name, weight in model.items()}
     task = loop.tasks(0)[1]
-    fresh = Sampler(1).generate(Work(point), to_numpy(model), task)
+    fresh = Sampler(1).generate(Work(point), to_numpy(model), "a", task)
     used = Sampler(1)
-    used.generate(Work(other_point), to_numpy(model), replace(task, iteration=1))
-    used.generate(Work(point), to_numpy(other_model), replace(task, curate=False))
-    again = used.generate(Work(point), to_numpy(model), task)
+    used.generate(Work(other_point), to_numpy(model), "a", replace(task, iteration=1))
+    used.generate(Work(point), to_numpy(other_model), "b", replace(task, curate=False))
+    again = used.generate(Work(point), to_numpy(model), "a", task)
     assert torch.equal(again.kept, fresh.kept)
 
 

@@ -180,7 +180,7 @@ def test_a_process_refuses_another_version_of_the_code_before_importing_it(users
         trial.train()
     model, task = dict[str, Any](), cast(ShardTask, None)
     with pytest.raises(ChangedFileError, match=r"^reward_of_a_node\.py has changed on node"):
-        Sampler(1, folder=str(users)).generate(Work(point, began), model, task)
+        Sampler(1, folder=str(users)).generate(Work(point, began), model, "a", task)
 
 
 def test_a_process_that_holds_the_code_works_on_after_an_edit(users, tmp_path):

@@ -92,9 +92,7 @@ class UNet:
     def training(self, seeds: Sequence[int], iteration: int, segment: int = 0) -> Iterator[None]:
         """Dropout is on, and draws from the seed's stream; rows train one after another."""
         [generator] = rng.streams(seeds, "dropout", iteration, segment)
-        devices = [self.device] if self.device.startswith("cuda") else []
-        with torch.random.fork_rng(devices=devices):
-            torch.manual_seed(generator.initial_seed())
+        with rng.global_stream(generator.initial_seed(), self.device):
             self.module.train()
             try:
                 yield
@@ -128,8 +126,7 @@ class UNet:
         from torchcfm.models.unet.unet import UNetModelWrapper  # seconds, that only images need
 
         config = self.config
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(generator.initial_seed())
+        with rng.global_stream(generator.initial_seed()):
             module: nn.Module = UNetModelWrapper(
                 dim=self.shape,
                 num_channels=config.channels,

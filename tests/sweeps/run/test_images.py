@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
@@ -79,6 +80,7 @@ def test_actors_on_gpus_share_seeds_and_shards_and_change_nothing(digits, output
         capture_output=True,
         text=True,
         timeout=240,
+        env=dict(os.environ, LUCELOOP_GPU_OPTIONAL="1"),
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
     pd.testing.assert_frame_equal(curves(output), curves(digits), check_exact=True)

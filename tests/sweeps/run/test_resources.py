@@ -27,25 +27,34 @@ def test_spare_cpus_of_a_server_become_samplers_but_no_more_than_shards():
     assert allocate(AUTO, SERVER, points=64, shards=5).samplers == 0
 
 
-def test_many_points_share_the_gpus_of_a_node_evenly():
-    shared = allocate(AUTO, NODE, points=16, shards=5)
-    assert (shared.trial_gpus, shared.samplers) == (0.5, 0)
-    assert allocate(AUTO, NODE, points=1000, shards=5).trial_gpus == 0.25
+def test_a_large_network_has_a_gpu_to_itself():
+    for points in (1, 8, 16, 1000):
+        assert allocate(AUTO, NODE, points=points, shards=5, large=True).trial_gpus == 1
+    assert allocate(AUTO, NODE, points=16, shards=5, large=True).samplers == 0
 
 
-def test_few_points_on_a_node_give_their_gpus_to_samplers():
-    few = allocate(AUTO, NODE, points=2, shards=5)
+def test_small_networks_leave_gpus_that_are_too_few_for_cpus():
+    many = allocate(AUTO, NODE, points=16, shards=5)
+    assert (many.trial_gpus, many.sampler_gpus, many.samplers) == (0, 0, 5)
+    assert allocate(AUTO, NODE, points=1000, shards=5) == Allocation(1, 0, 0, 1, 0)
+    assert allocate(AUTO, NODE, points=8, shards=5).trial_gpus == 1
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_few_points_on_a_node_give_their_gpus_to_samplers(large):
+    few = allocate(AUTO, NODE, points=2, shards=5, large=large)
     assert (few.trial_gpus, few.samplers, few.sampler_gpus) == (1, 3, 1)
-    one = allocate(AUTO, NODE, points=1, shards=50)
+    one = allocate(AUTO, NODE, points=1, shards=50, large=large)
     assert one.trial_gpus + one.samplers * one.sampler_gpus == 8
 
 
 @pytest.mark.parametrize("cluster", [LAPTOP, SERVER, NODE])
 @pytest.mark.parametrize("points", [1, 2, 3, 8, 500])
-def test_auto_always_fits(cluster, points):
+@pytest.mark.parametrize("large", [False, True])
+def test_auto_always_fits(cluster, points, large):
     for samplers in ("auto", 0, 1, 2, 3):
         config = ResourcesConfig(samplers=samplers)
-        allocation = allocate(config, cluster, points, shards=7)
+        allocation = allocate(config, cluster, points, shards=7, large=large)
         check_fits(allocation, cluster)
         assert allocation.samplers == samplers or samplers == "auto"
 
@@ -54,8 +63,11 @@ def test_auto_always_fits(cluster, points):
 @pytest.mark.parametrize("points", [1, 4, 100])
 @pytest.mark.parametrize("samplers", [1, 2, 3])
 def test_samplers_of_a_gpu_trial_are_on_gpus_too(cluster, points, samplers):
-    allocation = allocate(ResourcesConfig(samplers=samplers), cluster, points, shards=9)
+    config = ResourcesConfig(samplers=samplers)
+    allocation = allocate(config, cluster, points, shards=9, large=True)
     assert allocation.trial_gpus > 0 and allocation.sampler_gpus > 0
+    used = allocation.trial_gpus + samplers * allocation.sampler_gpus
+    assert used >= 0.96  # no other trial fits beside them on their GPU
     check_fits(allocation, cluster)
 
 
