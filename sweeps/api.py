@@ -22,7 +22,6 @@ from matplotlib.figure import Figure
 from luceloop.analysis.drawing.figures import Wish, draw_all, figure_of
 from luceloop.analysis.drawing.sheets import Size
 from luceloop.analysis.drawing.wording import Band
-from luceloop.analysis.reading.curves import load_table
 from luceloop.analysis.reading.forecasts import forecast_table
 from luceloop.analysis.reading.results import Start, load_results
 from luceloop.analysis.statistics.pairs import At
@@ -39,6 +38,7 @@ from luceloop.sweeps.console import console
 from luceloop.sweeps.presets.reading import read_config
 from luceloop.sweeps.record.folders import Output, SweepFolder
 from luceloop.sweeps.record.ledger import Ledger
+from luceloop.sweeps.record.table import recorded_table
 from luceloop.sweeps.results import finish
 from luceloop.sweeps.run.driver import Outcome, run_sweep
 from luceloop.sweeps.run.start import create
@@ -70,12 +70,8 @@ class SweepHandle:
 
     @functools.cached_property
     def curves(self) -> pd.DataFrame:
-        """The tidy table that `luceloop export` writes: seeds, then aggregates over seeds.
-
-        Raises:
-            ConfigError: if the tracking store does not answer or does not have the sweep.
-        """
-        return load_table(self.output.tracking_uri, self.id)
+        """The tidy table that `luceloop export` writes: seeds, then aggregates over seeds."""
+        return recorded_table(self.folder)
 
     @functools.cached_property
     def points(self) -> pd.DataFrame:

@@ -84,8 +84,8 @@ def _seed_rows(
         point,
         float(params[labels.BETA]),
         float(params[labels.LAM]),
-        _number(params[labels.K]),
-        *(_number(params.get(key, "")) for key in searched),
+        read_param(params[labels.K]),
+        *(read_param(params.get(key, "")) for key in searched),
         int(tags[labels.SEED]),
     )
     return [
@@ -101,7 +101,7 @@ def _curve(client: MlflowClient, run: Run, metric: str) -> dict[int, float]:
     return {row.step: row.value for row in client.get_metric_history(run.info.run_id, metric)}
 
 
-def _number(text: str) -> Any:
+def read_param(text: str) -> Any:
     """A parameter as MLflow keeps it, back to a number where it was one."""
     if text in ("inf", "nan"):
         return math.inf if text == "inf" else math.nan

@@ -6,11 +6,12 @@ from pathlib import Path
 
 from rich.table import Table
 
-from luceloop.analysis.reading.curves import load_table, write_table
+from luceloop.analysis.reading.curves import write_table
 from luceloop.core.errors import ConfigError, LoopError
 from luceloop.sweeps.console import console, print_line
 from luceloop.sweeps.record.folders import Output, SweepFolder
 from luceloop.sweeps.record.ledger import Ledger
+from luceloop.sweeps.record.table import recorded_table
 from luceloop.sweeps.run.answers import answers
 from luceloop.sweeps.run.progress import forecast_gaps, remarks, sweep_table
 
@@ -58,7 +59,7 @@ def show(folder: SweepFolder) -> None:
 
 
 def export(sweep: str, output: Output, file: Path) -> None:
-    """Write the tidy table of the sweep that `sweep` names."""
-    table = load_table(output.tracking_uri, output.find(sweep).id)
+    """Write the tidy table of the sweep that `sweep` names, as the ledger has it."""
+    table = recorded_table(output.find(sweep))
     write_table(table, file)
     console.print(f"{len(table)} rows in {file}", highlight=False)

@@ -1,0 +1,47 @@
+"""The tidy table of a sweep from its ledger: what `luceloop export` writes, asking no store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+
+from luceloop.analysis.reading.curves import read_param, tidy
+from luceloop.analysis.statistics.seeds import aggregate
+from luceloop.core.config.naming import SYMBOLS
+from luceloop.core.config.parsing import at_point
+from luceloop.core.config.sweep import SweepConfig
+from luceloop.sweeps.record.folders import SweepFolder
+from luceloop.sweeps.record.ledger import Ledger, Point
+
+
+def recorded_table(folder: SweepFolder) -> pd.DataFrame:
+    """Every seed's rows, then the aggregates over seeds; equal to what MLflow has of the sweep.
+
+    Args:
+        folder: of the sweep.
+    """
+    config, ledger = folder.config(), Ledger(folder.ledger, writable=False)
+    further = [key for key in config.search.space if key not in SYMBOLS]
+    rows = [
+        row for point in ledger.points.values() for row in _rows(folder.id, config, further, point)
+    ]
+    curves = tidy(rows, further)
+    if curves.empty:
+        return curves
+    suprema = {i: p.supremum for i, p in ledger.points.items() if p.supremum is not None}
+    return pd.concat([curves, aggregate(curves, suprema)], ignore_index=True)
+
+
+def _rows(
+    sweep: str, config: SweepConfig, further: list[str], point: Point
+) -> Iterator[tuple[Any, ...]]:
+    own = at_point(config, point.values)
+    flat = own.flat()
+    cells = (read_param(str(flat.get(key, ""))) for key in further)
+    leading = (sweep, point.index, float(own.beta), float(own.lam), own.k, *cells)
+    for iteration, metrics in point.rows.items():
+        for metric, values in metrics.items():
+            for seed, value in zip(own.seeds, values, strict=True):
+                yield (*leading, seed, iteration, metric, value)
