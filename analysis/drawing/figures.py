@@ -246,21 +246,23 @@ def is_constant(points: Sequence[PointCurves], metric: str) -> bool:
     return float(np.ptp(together)) <= 1e-9 * size
 
 
-def _curves(scene: Scene, metric: str, title: str = "") -> tuple[list[Cell], Arrangement] | None:
-    """The panels of a metric, but for those in which nothing ever changes."""
+def _curves(
+    scene: Scene, metric: str, title: str = "", *, still: bool = False
+) -> tuple[list[Cell], Arrangement] | None:
+    """The panels of a metric, but for those in which nothing ever changes, unless `still`."""
     points = scene.having(metric)
-    if not points or is_constant(points, metric):
+    if not points or (is_constant(points, metric) and not still):
         return None
     apart = differs_in_kind(metric)
     looks = arrange(scene.points, scene.palette, apart=apart)
     cells = []
     for panel, name in enumerate(looks.panels):
         mine = looks.members(points, panel)
-        if mine and not is_constant(mine, metric):
+        if mine and (still or not is_constant(mine, metric)):
             draw = _drawer(scene, mine, metric, looks)
             text = "  ".join(filter(None, [title, name]))
             cells.append(Cell(draw, text, "" if apart else metric))
-    return cells, looks
+    return (cells, looks) if cells else None
 
 
 def _drawer(
@@ -351,8 +353,11 @@ def _overview(scene: Scene) -> Drawing | None:
     if len(scene.points) > FEW:
         small = [(m, c) for m, c in small if not differs_in_kind(m)]
     chosen = small or found[:1]
-    if not chosen:
-        return None
+    if not chosen:  # nothing changes, as where no sample is picked: then that is the news
+        alone = _curves(scene, scene.metric, still=True)
+        if alone is None:
+            return None
+        chosen = [(scene.metric, alone)]
     cells = [cell for _, (own, _) in chosen for cell in own]
     looks = chosen[0][1][1]
     widest = max(len(own) for _, (own, _) in chosen)

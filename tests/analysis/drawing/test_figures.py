@@ -15,11 +15,19 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from luceloop.analysis.drawing.colors import COLORS, Palette, Scale, perceptual
-from luceloop.analysis.drawing.figures import FIGURES, Scene, Wish, is_constant
+from luceloop.analysis.drawing.figures import (
+    FIGURES,
+    Scene,
+    Wish,
+    draw_forecasts,
+    forecast_curves,
+    is_constant,
+)
 from luceloop.analysis.drawing.response import endings, importances
 from luceloop.analysis.drawing.sheets import Drawing, columns_for, style
 from luceloop.analysis.drawing.styles import arrange, short_name, varying
 from luceloop.analysis.reading.results import PointCurves
+from luceloop.core.theory.forecast import Forecast
 from luceloop.sweeps.cli.conclusions import FIGURES as LISTED
 from tests.analysis.made_up import SIZES, made_up, of_size
 
@@ -164,6 +172,20 @@ def test_what_never_changes_has_no_figure():
     assert is_constant(still, "reward_mean") and not is_constant(points, "reward_mean")
     with style("paper"):
         assert FIGURES["curve"](Scene(still, Palette(config))) is None
+        overview = FIGURES["overview"](Scene(still, Palette(config)))
+    assert overview is not None and len(overview.figure.axes) == 1  # but for the main one alone
+
+
+def test_a_forecast_in_which_nothing_changes_is_drawn(tmp_path):
+    config, points = made_up({"k": {"grid": [1, 2, 3]}, "beta": {"grid": [0, 1, 5]}}, lam=0)
+    drawn = [forecast_curves(p.index, p.name, p.values, found(p)) for p in points]
+    files = draw_forecasts(drawn, config, tmp_path / "still")
+    assert [file.suffix for file in files] == [".png", ".pdf"]
+
+
+def found(point: PointCurves) -> Forecast:
+    assert point.forecast is not None
+    return point.forecast
 
 
 def test_class_shares_of_any_number_of_points_have_no_empty_panel():
