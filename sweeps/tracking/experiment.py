@@ -23,6 +23,7 @@ from luceloop.core.config.parsing import dotted, plain_config
 from luceloop.core.config.point import PointConfig
 from luceloop.core.config.search import SearchConfig
 from luceloop.core.config.sweep import SweepConfig
+from luceloop.sweeps.tracking.view import page_view
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric, Run
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
 
 BATCH = 1000
 """MLflow's limit on metrics in a call."""
-MOST_CHARTS = 4
-"""Charts of the page as it opens; a search there shows the others."""
 
 
 @dataclass(frozen=True)
@@ -52,23 +51,6 @@ class SweepIdentity:
         """Dotted keys that the sweep varies."""
         return list(self.config.search.space)
 
-    @property
-    def view(self) -> str:
-        """How the chart page opens: on the few metrics that tell the sweep's story."""
-        means = rf"({'|'.join(self._story)})\.mean"
-        return json.dumps({"chartsSearchFilter": rf"^({means}|{labels.PICTURES})$"})
-
-    @property
-    def _story(self) -> list[str]:
-        """What the sweep is judged by, and what every loop is about; at most four, escaped."""
-        metrics = [objective.metric for objective in self.config.search.objective]
-        metrics += ["reward_mean", "class_entropy"]
-        if "curation.beta" not in self.config.search.space:  # else every β has a unit of its own
-            metrics.append("exp_reward_mean")
-        if self.config.point.quality is not None:
-            metrics.append("recall" if self.config.point.classifier else "width_ratio")
-        return [re.escape(metric) for metric in dict.fromkeys(metrics)][:MOST_CHARTS]
-
 
 class Experiment:
     """The runs of one sweep in a tracking store. Not thread-safe; may raise `MlflowException`."""
@@ -81,12 +63,13 @@ class Experiment:
             created = self._client.create_experiment(
                 identity.experiment,
                 artifact_location=artifacts,
-                tags={labels.NOTE: identity.description, labels.VIEW: identity.view},
+                tags={labels.NOTE: identity.description},
             )
             found = self._client.get_experiment(created)
-        elif labels.VIEW not in found.tags:  # of an older version
-            self._client.set_experiment_tag(found.experiment_id, labels.VIEW, identity.view)
         self.id = str(found.experiment_id)
+        if labels.VIEW not in found.tags:
+            self._set_view(pictures=False)
+        self._shows_pictures = "IMAGE" in found.tags.get(labels.VIEW, "")
         self.made = f"{found.experiment_id} of {found.creation_time}"
         """Tells this experiment from those of other stores, or of this store made anew."""
         self._params: dict[str, int] = {}
@@ -189,7 +172,14 @@ class Experiment:
             name = labels.PICTURES
             self._client.log_image(run, picture, key=name, step=iteration, timestamp=when)
             self._pictured[run].add(iteration)
+        if not self._shows_pictures:  # an empty card would stand there before
+            self._set_view(pictures=True)
+            self._shows_pictures = True
         self.answered = time.monotonic()
+
+    def _set_view(self, *, pictures: bool) -> None:
+        view = page_view(self._identity.config, pictures=pictures)
+        self._client.set_experiment_tag(self.id, labels.VIEW, view)
 
     def end(self, run: str, status: str, reason: str = "") -> None:
         """Mark a run as ended; a reason becomes its description."""
