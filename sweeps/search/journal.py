@@ -53,14 +53,18 @@ class StudyJournal:
         self._file, self._sweep, self._config = file, sweep, config
         self._study: optuna.Study | None = None
         self._known: set[tuple[int, TrialState]] = set()
+        """Trials of the study, by point."""
+        self._seen: set[tuple[int, str]] = set()
+        """Ends of points that this process has looked at."""
 
     def update(self, ledger: Ledger) -> None:
         """Add the points that have ended since."""
         if not self._config.search.space:
             return
         for point in ledger.points.values():
-            if point.status is not None:
+            if point.status is not None and (point.index, point.status) not in self._seen:
                 self._add(point, STATES[point.status])
+                self._seen.add((point.index, point.status))
 
     def _add(self, point: Point, state: TrialState) -> None:
         study = self._opened()
