@@ -7,10 +7,12 @@ import os
 import ray
 import torch
 
-from luceloop.core.errors import LoopError
-
 NO_CUDA_NEEDED = "LUCELOOP_GPU_OPTIONAL"
 """Environment variable that lets processes with a logical GPU compute on the CPU, for tests."""
+
+
+class DeviceError(RuntimeError):
+    """A GPU that was granted and cannot be used: the node's trouble, so another one may do it."""
 
 
 def granted_device() -> str:
@@ -19,7 +21,7 @@ def granted_device() -> str:
     Ray leaves `CUDA_VISIBLE_DEVICES` as it is in processes without a GPU, so it tells nothing.
 
     Raises:
-        LoopError: if CUDA cannot use a GPU that was granted; the CPU would be other bits, later.
+        DeviceError: if CUDA cannot use a GPU that was granted; the CPU would be other bits, later.
     """
     granted = ray.get_gpu_ids() if ray.is_initialized() else []
     if not granted:
@@ -28,7 +30,7 @@ def granted_device() -> str:
         return "cuda"
     if os.environ.get(NO_CUDA_NEEDED):
         return "cpu"
-    raise LoopError(
+    raise DeviceError(
         f"Ray granted this process GPU {granted[0]}, which CUDA cannot use (torch "
         f"{torch.__version__}, built for CUDA {torch.version.cuda}): look at the node's driver "
         "with nvidia-smi, or run on CPUs with resources.trial.gpus=0"

@@ -55,7 +55,7 @@ class Sampler:
 
         Raises:
             ChangedFileError: if this node has another version of a file of the user's.
-            LoopError: if the process cannot use the GPU it was granted.
+            DeviceError: if the process cannot use the GPU it was granted.
         """
         loop = self._loop_of(work)
         if name != self._model[0]:

@@ -15,8 +15,10 @@ from typing import Any
 
 import numpy as np
 
+from luceloop.core.config.parsing import dotted, with_values
 from luceloop.core.config.search import Dimension
 from luceloop.core.config.sweep import SweepConfig
+from luceloop.core.errors import ConfigError
 
 COLORS = (
     "#0072B2",
@@ -77,12 +79,14 @@ class Scale:
         low, high = dimension.bounds
         return cls(key, None, low, high, dimension.loguniform is not None)
 
+    @functools.cached_property
+    def _ranks(self) -> dict[str, int]:
+        return {identity(level): rank for rank, level in enumerate(self.levels or ())}
+
     def position(self, value: Any) -> float:
         """The place of a value: by rank among listed ones, by size in a range."""
         if self.levels is not None:
-            names = [identity(level) for level in self.levels]
-            rank = names.index(identity(value)) if identity(value) in names else 0
-            return rank / max(len(names) - 1, 1)
+            return self._ranks.get(identity(value), 0) / max(len(self.levels) - 1, 1)
         ends = [self.low, self.high, float(value)]
         low, high, here = (math.log(end) for end in ends) if self.is_log else ends
         return (here - low) / (high - low)
@@ -95,9 +99,22 @@ class Palette:
         """Choose the key that colours stand for; without a configuration there is none."""
         space = {} if config is None else config.search.space
         count = 0 if config is None else config.point_count
-        scales = [Scale.of(key, dimension) for key, dimension in space.items()]
+        self._read: dict[tuple[str, str], Any] = {}
+        """Values as points have them, by key and as they are written in the file."""
+        scales = []
+        for key, dimension in space.items():
+            if dimension.values is None:
+                scales.append(Scale.of(key, dimension))
+                continue
+            assert config is not None
+            read = [_read(config, key, value) for value in dimension.values]
+            self._read |= {
+                (key, identity(v)): r for v, r in zip(dimension.values, read, strict=True)
+            }
+            scales.append(Scale(key, ordered(read)))
         varying = [scale for scale in scales if scale.levels is None or len(scale.levels) > 1]
-        others = [scale for scale in varying if scale.key != BETA] or varying
+        plain = [scale for scale in varying if not _holds_mappings(scale)] or varying
+        others = [scale for scale in plain if scale.key != BETA] or plain
         few = count <= len(COLORS) or not others
         self.scale: Scale | None = None if few else max(others, key=_size)
         """Of the key that colours stand for; None where every point has a colour of its own."""
@@ -111,11 +128,26 @@ class Palette:
         """
         if self.scale is None or self.scale.key not in values:
             return color(index)
-        return perceptual(self.scale.position(values[self.scale.key]))
+        key, value = self.scale.key, values[self.scale.key]
+        return perceptual(self.scale.position(self._read.get((key, identity(value)), value)))
+
+
+def _read(config: SweepConfig, key: str, value: Any) -> Any:
+    """A listed value as a point has it: `1e-4`, which YAML takes for text, is a number there."""
+    if is_number(value):
+        return value
+    try:
+        return dotted(with_values(config.point, {key: value}).model_dump(), key)
+    except ConfigError:  # it goes with another searched key, such as the name of its part
+        return value
 
 
 def _size(scale: Scale) -> float:
     return math.inf if scale.levels is None else len(scale.levels)
+
+
+def _holds_mappings(scale: Scale) -> bool:
+    return any(isinstance(level, Mapping) for level in scale.levels or ())
 
 
 def ordered(values: list[Any] | tuple[Any, ...]) -> tuple[Any, ...]:

@@ -28,7 +28,7 @@ from luceloop.analysis.drawing.panels import (
     draw_shares,
 )
 from luceloop.analysis.drawing.pictures import draw_sample_grid, load_samples, row_height
-from luceloop.analysis.drawing.response import draw_lines, draw_response
+from luceloop.analysis.drawing.response import draw_lines, draw_response, has_ended
 from luceloop.analysis.drawing.sheets import Cell, Drawing, Size, columns_for, legend, sheet, style
 from luceloop.analysis.drawing.styles import Arrangement, arrange, short_name, varying
 from luceloop.analysis.drawing.wording import (
@@ -207,6 +207,8 @@ def _all(scene: Scene, names: Collection[str] | None = None) -> Iterator[Drawing
     many = len(scene.points) > FEW
     order: list[str] = ["response"] if many else []
     order += ["overview", "samples", "class_shares", "kept_against_pool", "margins"]
+    if scene.metric not in scene.measured:  # no point came so far as to have it
+        order = [name for name in order if name != "response"]
     for name in order:
         drawing = FIGURES[name](scene) if names is None or name in names else None
         if drawing is not None:
@@ -306,7 +308,9 @@ def _curve_figure(scene: Scene, metric: str) -> Drawing | None:
     if found is None:
         return None
     cells, looks = found
-    name = metric.replace("/", "-")
+    name = metric.replace("/", "--")
+    if name in FIGURES or name == "captions":  # a user's own metric of that name
+        name = f"metric-{name}"
     return Drawing(name, _caption(scene, [metric], looks), sheet(cells, scene.scale, looks))
 
 
@@ -407,9 +411,10 @@ def _shares(scene: Scene) -> Drawing | None:
     points = [point for point in scene.points if class_metrics(point)]
     if not points:
         return None
+    ended = [point for point in points if has_ended(point)]
     names, keys = _class_names(scene.config), varying(scene.points)
     if len(points) > MOST_SHARES:
-        return _last_shares(scene, points, names)
+        return _last_shares(scene, ended or points, names)
     columns = columns_for(len(points), 4)
     rows = math.ceil(len(points) / columns)
     size = (2.4 * columns + 1.3) * scene.scale, (2.2 * rows + 0.3) * scene.scale
@@ -420,8 +425,13 @@ def _shares(scene: Scene) -> Drawing | None:
     for ax in axes[len(points) :]:
         ax.remove()
     axes[0].set_ylabel("share of the class")
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles[::-1], labels[::-1], loc="outside right upper", title="class")
+    entries = {
+        text: handle
+        for ax in figure.axes
+        for handle, text in zip(*ax.get_legend_handles_labels(), strict=True)
+    }
+    handles, texts = list(entries.values())[::-1], list(entries)[::-1]
+    figure.legend(handles, texts, loc="outside right upper", title="class")
     caption = f"Shares of the classes, mean over {seed_count(points)}; dashed: forecast."
     return Drawing("class_shares", caption, figure)
 
@@ -452,8 +462,11 @@ def _class_names(config: SweepConfig | None) -> dict[int, str]:
     """What classes are called, the rewarded ones marked."""
     if config is None:
         return {}
+    parts = {key.split(".")[0] for key in config.search.space}
+    if parts & {"data", "classifier"}:  # every point has classes of its own
+        return {}
     names = dict(enumerate(config.point.data.class_names()))
-    if any(key.split(".")[0] in ("data", "reward") for key in config.search.space):
+    if "reward" in parts:
         return names
     reward = config.point.reward
     rewarded = list(reward.rewarded_classes)
@@ -488,7 +501,8 @@ def _samples(scene: Scene) -> Drawing | None:
 
 
 def _response(scene: Scene) -> Drawing | None:
-    points, metric = scene.having(scene.metric), scene.metric
+    having, metric = scene.having(scene.metric), scene.metric
+    points = [point for point in having if has_ended(point)]
     keys, x = varying(points), scene.wish.x
     if metric not in scene.measured:
         raise ConfigError("--metric", metric, f"must be one of {', '.join(scene.measured)}")
@@ -508,9 +522,15 @@ def _response(scene: Scene) -> Drawing | None:
     else:
         shows = draw_response(figure, points, metric, keys, scene.wish.band)
     legend(figure, None, scene.scale)
-    caption = f"{shows[0].upper()}{shows[1:]}. Mean over {seed_count(points)}"
-    if len(keys) == 1 or x is not None:
-        caption += f"; bars: {band_line(scene.wish.band, points)}"
+    lines = len(keys) == 1 or x is not None
+    band: Band = "ci" if scene.wish.band == "seeds" else scene.wish.band
+    middle = "Median" if lines and band == "quantiles" else "Mean"
+    caption = f"{shows[0].upper()}{shows[1:]}. {middle} over {seed_count(points)}"
+    if lines and band_line(band, points):
+        caption += f"; bars: {band_line(band, points)}"
+    if len(points) < len(having):
+        unfinished = len(having) - len(points)
+        caption += f". {unfinished} of {len(having)} points did not run to their end: left out"
     return Drawing("response", caption + ".", figure)
 
 

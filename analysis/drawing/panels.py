@@ -160,6 +160,8 @@ def draw_kept_against_pool(
         tint = looks[point.index].color
         for metric, face in (("reward_mean", tint), ("kept_reward_mean", "white")):
             table = statistics_of(point.aggregates, metric)
+            if band == "quantiles":
+                table["mean"] = table["median"].fillna(table["mean"])
             style: dict[str, Any] = {"color": tint, "lw": 1.2, "marker": "o", "ms": 4, "mfc": face}
             ax.plot(table.index, table["mean"], **style)
             if point.seeds > 1:
@@ -202,6 +204,8 @@ def draw_shares(ax: Axes, point: PointCurves, title: str, names: Mapping[int, st
     tints = [color(i) for i in range(len(ordered))]
     numbers = [int(name.split("/")[1]) for name in ordered]
     labels = [names.get(each, str(each)) for each in numbers]
+    if len(shares) == 1:  # T=0: a block about its one iteration
+        shares = pd.concat([shares, shares]).set_axis([-0.4, 0.4])
     ax.stackplot(shares.index, shares.T.to_numpy(), colors=tints, labels=labels, lw=0)
     for area, index in zip(ax.collections, range(len(ordered)), strict=True):
         if index >= 8:  # colours repeat: hatching tells the second eight from the first
@@ -213,7 +217,7 @@ def draw_shares(ax: Axes, point: PointCurves, title: str, names: Mapping[int, st
         style: dict[str, Any] = {"color": "k", "lw": 0.7, "ls": "--", "path_effects": [outline]}
         ax.plot(range(tops.shape[1]), tops.T, **style)
     ax.set_ylim(0, 1)
-    ax.set_xlim(shares.index.min(), max(shares.index.max(), shares.index.min() + 1e-9))
+    ax.set_xlim(shares.index.min(), shares.index.max())
     ax.set_title(title, fontsize="medium")
     ax.grid(False)
     return iterations(ax)

@@ -37,9 +37,11 @@ Array = NDArray[np.float64]
 
 
 def endings(points: Sequence[PointCurves], metric: str) -> pd.DataFrame:
-    """A metric at each point's last iteration: a row per point that has it, its statistics."""
+    """A metric at the last iteration of each point that ran to its end, its statistics in a row."""
     rows = {}
     for point in points:
+        if not has_ended(point):
+            continue
         table = statistics_of(point.aggregates, metric)
         if not table.empty:
             expected = math.nan
@@ -48,6 +50,13 @@ def endings(points: Sequence[PointCurves], metric: str) -> pd.DataFrame:
                 expected = float(curve[table.index[-1]])
             rows[point.index] = table.iloc[-1].to_dict() | {"forecast": expected}
     return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def has_ended(point: PointCurves) -> bool:
+    """Whether a point has its last iteration; one that failed or was stopped early has not."""
+    if point.length is None or point.aggregates.empty:
+        return True
+    return int(point.aggregates["iteration"].max()) >= point.length
 
 
 def draw_response(
@@ -229,8 +238,12 @@ def importances(
 ) -> dict[str, float]:
     """The part of a metric's variation that each key accounts for, summing to 1.
 
-    Optuna's fANOVA (Hutter, Hoos and Leyton-Brown 2014) over all points, most important first.
+    Optuna's fANOVA (Hutter, Hoos and Leyton-Brown 2014) over all points, most important first;
+    nothing where all points end equal.
     """
+    ends = values.loc[[point.index for point in points]].to_numpy(dtype=np.float64)
+    if len(ends) < 2 or not np.isfinite(ends).all() or np.ptp(ends) == 0:
+        return {}
     import optuna  # a second, that only searches of many keys need
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -265,6 +278,10 @@ def draw_importances(
 ) -> Axes:
     """A bar per key: the part of the variation that it accounts for."""
     found = importances(points, values, keys)
+    if not found:
+        ax.set_axis_off()
+        ax.text(0.5, 0.5, "all points end equal: no key matters", ha="center", va="center")
+        return ax
     names = [SYMBOLS.get(key, key) for key in found][::-1]
     ax.barh(names, list(found.values())[::-1], color="0.5")
     ax.set_xlim(0, 1)

@@ -82,9 +82,26 @@ def spell_value(value: Any) -> str:
 
 
 def varying(points: Sequence[PointCurves]) -> list[str]:
-    """The searched keys in which points differ, in the order of the search."""
+    """The searched keys in which points differ, in the order of the search.
+
+    Of a searched mapping those of its parts that tell its values apart: its name, if that does.
+    """
     keys = dict.fromkeys(key for point in points for key in point.values)
-    return [key for key in keys if len({identity(p.values.get(key)) for p in points}) > 1]
+    differing = [key for key in keys if _count(points, key) > 1]
+    mappings = [
+        key for key in differing if any(isinstance(p.values.get(key), dict) for p in points)
+    ]
+    for whole in mappings:
+        parts = [key for key in differing if key.startswith(f"{whole}.")]
+        name = f"{whole}.name"
+        enough = name in parts and _count(points, name) == _count(points, whole)
+        dropped = {whole, *(part for part in parts if enough and part != name)}
+        differing = [key for key in differing if key not in dropped]
+    return differing
+
+
+def _is_mapping(points: Sequence[PointCurves], key: str) -> bool:
+    return any(isinstance(point.values.get(key), dict) for point in points)
 
 
 def short_name(point: PointCurves, keys: Sequence[str]) -> str:
@@ -152,7 +169,7 @@ def _checked(
     if by_rank:
         last = max(len(points) - 1, 1)
         colors = {point.index: perceptual(rank / last) for rank, point in enumerate(points)}
-        bar = Scale("point", None, points[0].index, points[-1].index)
+        bar = Scale("point", tuple(point.index for point in points))
         entries = [entry for entry in entries if entry[1] == "0.4"]
     looks = {i: Look(colors[i], markers[i], places[i]) for i in colors}
     return Arrangement(looks, panels, tuple(entries), bar, by_rank)

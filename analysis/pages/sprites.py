@@ -13,11 +13,14 @@ from PIL import Image
 from luceloop.analysis.drawing.colors import Palette
 from luceloop.analysis.drawing.pictures import load_samples
 from luceloop.analysis.drawing.squares import Frame, sample_limits, square
-from luceloop.analysis.drawing.styles import short_name, varying
+from luceloop.analysis.drawing.styles import arrange, short_name, varying
 from luceloop.analysis.reading.results import SweepResults
 
 MOST_BYTES = 450_000
 """Bytes of all strips of a page; what does not fit is left out and named."""
+
+MOST_SQUARES = 60
+"""Iterations of a strip; WebP allows no picture of more than 16,383 pixels."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,8 @@ class Strip:
 
 def sample_strips(results: SweepResults) -> tuple[list[Strip], int]:
     """A strip for each point that keeps samples a page can show, and how many were left out."""
-    palette, keys = Palette(results.config), varying(results.points)
+    looks = arrange(results.points, Palette(results.config)).looks
+    keys = varying(results.points)
     strips: list[Strip] = []
     size, left_out = 0, 0
     frame: Frame | None = None
@@ -47,12 +51,22 @@ def sample_strips(results: SweepResults) -> tuple[list[Strip], int]:
             continue
         if frame is None and next(iter(found.values())).ndim == 2:
             frame = sample_limits(list(found.values()))
-        tint = palette.color(point.index, point.values)
+        found = _thinned(found)
+        tint = looks[point.index].color
         content = draw_strip(found, tint, frame)
         size += len(content)
         uri = "data:image/webp;base64," + base64.b64encode(content).decode()
         strips.append(Strip(short_name(point, keys), tint, uri, sorted(found)))
     return strips, left_out
+
+
+def _thinned(found: Mapping[int, np.ndarray]) -> dict[int, np.ndarray]:
+    """At most `MOST_SQUARES` iterations, evenly spread from the first to the last."""
+    times = sorted(found)
+    if len(times) > MOST_SQUARES:
+        chosen = np.linspace(0, len(times) - 1, MOST_SQUARES).round().astype(int)
+        times = [times[i] for i in chosen]
+    return {t: found[t] for t in times}
 
 
 def draw_strip(found: Mapping[int, np.ndarray], tint: str, frame: Frame | None) -> bytes:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from luceloop.analysis.drawing.colors import Palette
-from luceloop.analysis.drawing.styles import short_name, varying
+from luceloop.analysis.drawing.styles import arrange, short_name, varying
 from luceloop.analysis.reading import labels
 from luceloop.analysis.reading.results import PointCurves, SweepResults
 from luceloop.analysis.statistics.pairs import MOST_PAIRS, compare_within, measure, verdict
@@ -47,12 +47,13 @@ def points_table(results: SweepResults) -> Table:
     """The mean reward of every point at its last iteration, beside its forecast."""
     head = ["point", "seeds", "t", "mean reward", "std", "95 % interval", "forecast", "gap"]
     head += ["from finite n", "the learner's"]
-    palette, keys = Palette(results.config), varying(results.points)
-    return Table(head, [_point_row(results, p, palette, keys) for p in results.points])
+    looks, keys = arrange(results.points, Palette(results.config)).looks, varying(results.points)
+    rows = [_point_row(results, p, looks[p.index].color, keys) for p in results.points]
+    return Table(head, rows)
 
 
 def _point_row(
-    results: SweepResults, point: PointCurves, palette: Palette, keys: Sequence[str]
+    results: SweepResults, point: PointCurves, color: str, keys: Sequence[str]
 ) -> list[Cell]:
     last, values = _last(results.curves, point.index, "reward_mean")
     ends = metric_range("reward_mean", supremum=results.runs.suprema.get(point.index))
@@ -67,7 +68,7 @@ def _point_row(
         found = split_gap(values, expected, simulated, *ends)
         parts = (found.whole, found.from_n, found.learner)
         forecast = [f"{expected:.4g}", *("" if part is None else part.words for part in parts)]
-    name = Cell(short_name(point, keys), color=palette.color(point.index, point.values))
+    name = Cell(short_name(point, keys), color=color)
     counts = [Cell(str(point.seeds), point.seeds), Cell(str(last), last)]
     mean = Cell(f"{over['mean']:.4g}", over["mean"])
     return [name, *counts, mean, *map(_numbered, [*spread, *forecast])]
@@ -126,7 +127,8 @@ def _margin_row(
 
 def comparisons_table(results: SweepResults, metric: str) -> tuple[Table | None, str]:
     """All pairs of points, and why there are none or not all."""
-    names = {point.index: point.name for point in results.points}
+    keys = varying(results.points)
+    names = {point.index: short_name(point, keys) for point in results.points}
     count = len(names) * (len(names) - 1) // 2
     if count > MOST_PAIRS:
         return None, f"{count:,} pairs are too many to test at once"
@@ -136,8 +138,6 @@ def comparisons_table(results: SweepResults, metric: str) -> tuple[Table | None,
         return None, str(error)
     if table.empty:
         return None, "the sweep has no two points"
-    keys = varying(results.points)
-    short = {point.name: short_name(point, keys) for point in results.points}
     head = ("A", "against B", "A - B", "95 % interval", "p (Holm)", "A > B", "seeds", "A is")
     rows = []
     strongest = table.reindex(table["p_holm"].fillna(2).sort_values(kind="stable").index)
@@ -145,8 +145,8 @@ def comparisons_table(results: SweepResults, metric: str) -> tuple[Table | None,
         low, high, p = (float(row[name]) for name in ("ci_low", "ci_high", "p_holm"))
         rows.append(
             [
-                Cell(short[row["a"]]),
-                Cell(short[row["b"]]),
+                Cell(row["a"]),
+                Cell(row["b"]),
                 Cell(f"{row['difference']:+.4g}", row["difference"]),
                 _numbered("" if np.isnan(low) else f"{low:+.3g} to {high:+.3g}"),
                 _numbered("" if np.isnan(p) else f"{p:.2g}"),
@@ -165,8 +165,9 @@ def failures_table(results: SweepResults) -> Table:
     for run in results.runs.points.values():
         reason = run.data.tags.get(labels.NOTE, "")
         failed = run.info.status == "FAILED"
-        if failed or reason:
-            state = "failed" if failed else "stopped early"
+        ended = run.data.tags.get(labels.STATUS, "failed" if failed else "done")
+        if ended != "done":
+            state = "stopped early" if ended == "stopped" else ended
             name = Cell((run.info.run_name or "").replace("=inf", "=∞"))
             rows.append([name, Cell(state, alarming=failed), Cell(reason)])
     return Table(("point", "state", "reason"), rows)

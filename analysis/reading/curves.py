@@ -69,15 +69,32 @@ def write_table(table: pd.DataFrame, file: Path) -> None:
     """Write CSV (full precision, empty seed for aggregates) or Parquet, by the file's ending."""
     file.parent.mkdir(parents=True, exist_ok=True)
     if file.suffix == ".parquet":
-        table.to_parquet(file, index=False)
+        _of_one_kind(table).to_parquet(file, index=False)
     else:
         table.to_csv(file, index=False)
+
+
+def _of_one_kind(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with columns that mix numbers and text as text, which Parquet cannot mix."""
+    mixed = {
+        name: column.map(str)
+        for name, column in table.items()
+        if column.dtype == object and column.map(type).nunique() > 1
+    }
+    return table.assign(**{str(name): column for name, column in mixed.items()})
+
+
+def spelled(value: Any) -> str:
+    """A value of a configuration as MLflow keeps it; a tuple as a list."""
+    return str(list(value)) if isinstance(value, tuple) else str(value)
 
 
 def _seed_rows(
     runs: SweepRuns, run: Run, searched: Sequence[str], metrics: Collection[str] | None
 ) -> list[tuple[Any, ...]]:
     params, tags = run.data.params, run.data.tags
+    if not run.data.metrics:  # its process may have died before it had its parameters
+        return []
     point = int(tags[labels.POINT])
     leading = (
         runs.sweep,

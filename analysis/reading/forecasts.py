@@ -16,7 +16,7 @@ import yaml
 from numpy.typing import NDArray
 
 from luceloop.analysis.reading import labels
-from luceloop.analysis.reading.curves import tidy
+from luceloop.analysis.reading.curves import spelled, tidy
 from luceloop.analysis.reading.real_rewards import recorded_law
 from luceloop.analysis.reading.store import SweepRuns
 from luceloop.core.config.naming import SYMBOLS
@@ -204,7 +204,7 @@ def forecast_table(
 
 
 def _cell(value: Any) -> Any:
-    return value if isinstance(value, int | float | str) else str(value)
+    return value if isinstance(value, int | float | str) else spelled(value)
 
 
 def _initial_reward(runs: SweepRuns, index: int) -> list[NDArray[np.float64]]:

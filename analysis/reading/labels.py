@@ -19,6 +19,8 @@ SEARCHED = "luceloop.searched"
 """Tag: the dotted keys that the sweep varies, a JSON list."""
 VALUES = "luceloop.values"
 """Tag of points: their values of those keys, a JSON mapping."""
+STATUS = "luceloop.status"
+"""Tag of points that have ended: `done`, `stopped`, `failed` or `lost`."""
 SUPREMUM = "luceloop.supremum"
 """Tag of points: the least upper bound of the reward, r*; not there where it is not known."""
 

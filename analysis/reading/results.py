@@ -22,6 +22,7 @@ from luceloop.analysis.reading.store import SweepRuns, find_runs
 from luceloop.analysis.statistics.seeds import aggregate
 from luceloop.core.config.sweep import SweepConfig
 from luceloop.core.errors import ConfigError, LoopError
+from luceloop.core.fields import flatten
 from luceloop.core.io.places import Folder
 from luceloop.core.theory.finite_n import MOST_DRAWS, usual_replicates
 from luceloop.core.theory.forecast import Forecast, forecast
@@ -43,6 +44,8 @@ class PointCurves:
     """What the theory says of the point."""
     values: Mapping[str, Any] = field(default_factory=dict)
     """By searched dotted key."""
+    length: int | None = None
+    """The last iteration that it is to have, T; None if that is not known."""
     by_seed: pd.DataFrame | None = None
     """Tidy rows of the point's seeds; None where nothing was measured."""
 
@@ -89,18 +92,24 @@ def load_results(
     if curves.empty:
         raise ConfigError("SWEEP", sweep, "has no iteration on record")
     forecasts, remark, config = dict[int, Forecast](), "", None
+    lengths: dict[int, int] = {}
     try:
         config = load_config(runs)
+        lengths = {index: point.iterations for index, point in load_configs(runs).items()}
         present = set(curves["point"])
         shown = [index for index in runs.points if index in present]
         forecasts = _forecasts(runs, shown, start, cache)
     except (ConfigError, LoopError) as error:
         remark = f"no forecast: {error}"
-    return SweepResults(runs, curves, _points(runs, curves, forecasts), remark, config)
+    points = _points(runs, curves, forecasts, lengths)
+    return SweepResults(runs, curves, points, remark, config)
 
 
 def _points(
-    runs: SweepRuns, curves: pd.DataFrame, forecasts: Mapping[int, Forecast]
+    runs: SweepRuns,
+    curves: pd.DataFrame,
+    forecasts: Mapping[int, Forecast],
+    lengths: Mapping[int, int],
 ) -> list[PointCurves]:
     by_seed = {int(str(index)): rows for index, rows in curves.groupby("point")}
     by_point = {int(str(i)): rows for i, rows in aggregate(curves, runs.suprema).groupby("point")}
@@ -111,12 +120,20 @@ def _points(
             int(by_seed[index]["seed"].nunique()),
             by_point[index],
             forecasts.get(index),
-            json.loads(run.data.tags.get(labels.VALUES, "{}")),
+            _values(run.data.tags.get(labels.VALUES, "{}")),
+            lengths.get(index),
             by_seed[index],
         )
         for index, run in runs.points.items()
         if index in by_point
     ]
+
+
+def _values(text: str) -> dict[str, Any]:
+    """A point's values by searched key; the parts of a mapping besides, by dotted keys."""
+    values: dict[str, Any] = json.loads(text)
+    parts = {key: value for key, value in values.items() if isinstance(value, dict)}
+    return values | flatten(parts)
 
 
 def _forecasts(

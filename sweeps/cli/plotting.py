@@ -88,14 +88,12 @@ def _results(
     Raises:
         ConfigError: if it has no such metric.
     """
-    try:
-        return load_results(output.tracking_uri, folder.id, start, folder.cache, metrics)
-    except ConfigError as error:
+    if metrics is not None:
         runs = find_runs(output.tracking_uri, folder.id)
         known = sorted({metric for run in runs.seeds for metric in run.data.metrics})
-        if metrics is None or not known or metrics[0] in known:
-            raise
-        raise ConfigError("--metric", metrics[0], f"must be one of {', '.join(known)}") from error
+        if known and metrics[0] not in known:
+            raise ConfigError("--metric", metrics[0], f"must be one of {', '.join(known)}")
+    return load_results(output.tracking_uri, folder.id, start, folder.cache, metrics)
 
 
 def report(sweep: str, output: Output, file: Path | None, start: Start) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
 from luceloop.core.config.sweep import SweepConfig
+from luceloop.core.errors import ConfigError, LoopError
 from luceloop.sweeps.console import console, print_figures, print_line
 from luceloop.sweeps.record.folders import Output
 from luceloop.sweeps.reproduction.catalogue import FIGURES, PaperFigure, find_figure
@@ -37,12 +39,21 @@ def reproduce(
     missing: list[tuple[PaperFigure, str]] = []
     for figure in wanted:
         config = config_of(figure, overrides)
-        reason = "" if name is not None or figure.is_quick else _why_not(figure, config, output)
+        reason = ""
+        if name is None and not figure.is_quick:
+            reason = _why_not(figure, config, overrides, output)
         if reason:
             missing.append((figure, reason))
             continue
-        sweep = complete(config, find_sweep(config, output), output, console)
-        found.append(draw(figure, config.claims, sweep, output, folder / figure.name))
+        try:
+            sweep = complete(config, find_sweep(config, output), output, console)
+            place = folder / figure.name
+            found.append(draw(figure, config.claims, overrides, sweep, output, place))
+        except (ConfigError, LoopError) as error:  # the other figures are drawn nevertheless
+            if name is not None:
+                raise
+            missing.append((figure, str(error)))
+            continue
         _print(found[-1])
     for figure, reason in missing:
         print_line(f"{figure.title}: not drawn, {reason}")
@@ -51,12 +62,14 @@ def reproduce(
     print_line(f"page {file}")
 
 
-def _why_not(figure: PaperFigure, config: SweepConfig, output: Output) -> str:
+def _why_not(
+    figure: PaperFigure, config: SweepConfig, overrides: Sequence[str], output: Output
+) -> str:
     """Why a figure that takes a GPU is not drawn; empty if its sweep is there."""
     sweep = find_sweep(config, output)
     if sweep is not None and done_points(sweep) == config.point_count:
         return ""
-    command = f"luceloop reproduce {figure.name}"
+    command = shlex.join(["luceloop", "reproduce", figure.name, *overrides])
     return f"no sweep of {config.name} has ended here; run it with: {command}"
 
 

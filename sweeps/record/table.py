@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from luceloop.analysis.reading.curves import read_param, tidy
+from luceloop.analysis.reading.curves import read_param, spelled, tidy
 from luceloop.analysis.statistics.seeds import aggregate
 from luceloop.core.config.naming import SYMBOLS
 from luceloop.core.config.parsing import at_point
@@ -39,7 +39,7 @@ def _rows(
 ) -> Iterator[tuple[Any, ...]]:
     own = at_point(config, point.values)
     flat = own.flat()
-    cells = (read_param(str(flat.get(key, ""))) for key in further)
+    cells = (read_param(spelled(flat.get(key, ""))) for key in further)
     leading = (sweep, point.index, float(own.beta), float(own.lam), own.k, *cells)
     for iteration, metrics in point.rows.items():
         for metric, values in metrics.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -45,11 +46,14 @@ class Reproduced:
     drawn: Sequence[Drawn]
     answers: Sequence[Verdict]
     """To the claims of the figure; all claims of a sweep are one family."""
+    command: str
+    """What runs the sweep."""
 
 
 def reproduce(
     figure: PaperFigure,
     claims: Sequence[ClaimConfig],
+    overrides: Sequence[str],
     folder: SweepFolder,
     output: Output,
     place: Path,
@@ -59,6 +63,7 @@ def reproduce(
     Args:
         figure: of the paper.
         claims: of the preset that stands for it.
+        overrides: in what its sweep differs from the figure's own.
         folder: of the sweep that it is drawn from.
         output: the output folder.
         place: the folder of its pictures.
@@ -73,7 +78,8 @@ def reproduce(
         else:
             wish = Wish(panel.metric, band=cast(Band, panel.band))
             drawn.append(draw_one(shown, panel.figure, place, wish))
-    return Reproduced(figure, folder.id, drawn, answers)
+    command = shlex.join(["luceloop", "run", figure.preset, *figure.overrides, *overrides])
+    return Reproduced(figure, folder.id, drawn, answers, command)
 
 
 def _restricted(results: SweepResults, figure: PaperFigure) -> SweepResults:

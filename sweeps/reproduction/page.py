@@ -43,6 +43,5 @@ def _section(each: Reproduced, folder: Path) -> str:
         path = Path(os.path.relpath(drawn.files[0], folder)).as_posix()
         lines += [f"![{drawn.caption}]({path})", "", f"*{drawn.caption}*", ""]
     lines += [f"* {verdict.claim.says} **{verdict.words}**" for verdict in each.answers]
-    changed = "".join(f" {override}" for override in each.figure.overrides)
-    lines += ["", f"From `luceloop run {each.figure.preset}{changed}`, sweep {each.sweep}.", ""]
+    lines += ["", f"From `{each.command}`, sweep {each.sweep}.", ""]
     return "\n".join(lines)

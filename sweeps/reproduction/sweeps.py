@@ -16,6 +16,7 @@ from luceloop.sweeps.reproduction.catalogue import PaperFigure
 from luceloop.sweeps.results import finish
 from luceloop.sweeps.run.driver import run_sweep
 from luceloop.sweeps.run.start import create
+from luceloop.sweeps.tracking.delivery import sync
 
 SPOKEN = ("name", "description", "claims", "resources")
 """Keys that change no number, in which a sweep may differ from what a figure is drawn from."""
@@ -34,7 +35,7 @@ def find_sweep(config: SweepConfig, output: Output) -> SweepFolder | None:
             same = _numbers(folder.config()) == _numbers(config)
         except ConfigError:  # of another version, or not whole: no figure is drawn from it
             continue
-        if same and (done := done_points(folder)) >= most:
+        if same and not _failed(folder) and (done := done_points(folder)) >= most:
             best, most = folder, done
     return best
 
@@ -43,6 +44,12 @@ def done_points(folder: SweepFolder) -> int:
     """How many points of a sweep have run to their end."""
     points = Ledger(folder.ledger, writable=False).points.values()
     return sum(point.status == "done" for point in points)
+
+
+def _failed(folder: SweepFolder) -> bool:
+    """Whether a point came to nothing, so that running the sweep again would change nothing."""
+    points = Ledger(folder.ledger, writable=False).points.values()
+    return any(point.status == "failed" for point in points)
 
 
 def _numbers(config: SweepConfig) -> dict[str, object]:
@@ -60,6 +67,9 @@ def complete(
         StorageError: if the tracking store does not have all of it.
     """
     if found is not None and done_points(found) == config.point_count:
+        delivered = sync(found, output)  # the store may be another one, or may have been down
+        if delivered.undelivered:
+            raise StorageError(f"MLflow at {output.shown_uri} lacks a part: {delivered.error}")
         return found
     folder = found or create(config, output)
     console.print(f"sweep {folder.id}  {config.name}", highlight=False)

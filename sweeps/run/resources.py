@@ -70,9 +70,11 @@ def allocate(
     sampler_gpus = _given(config.sampler.gpus, 1.0 if trial_gpus == 1 else 0.0)
     if on_gpus and config.samplers != "auto" and config.samplers:
         # All of a trial's actors compute on one kind of device, or their bits would differ.
-        each = min(1.0, max(share, 1.0) / (1 + config.samplers))
+        whole = max(share, 1.0)
+        each = min(1.0, whole / (1 + config.samplers))
         trial_gpus = _given(config.trial.gpus, _hundredths(each))
-        sampler_gpus = _given(config.sampler.gpus, _hundredths(each))
+        rest = min(1.0, max(0.0, whole - trial_gpus) / config.samplers) if trial_gpus else 0.0
+        sampler_gpus = _given(config.sampler.gpus, _hundredths(rest))
     trial_cpus, sampler_cpus = _given(config.trial.cpus, 1.0), _given(config.sampler.cpus, 1.0)
     if config.samplers == "auto":
         at_once = max(1, min(points, int(cpus // max(trial_cpus, 1))))

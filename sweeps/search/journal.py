@@ -8,6 +8,8 @@ The study is a copy for the eye. What a search suggests depends on the ledger al
 from __future__ import annotations
 
 import json
+import logging
+import os
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,8 +30,11 @@ from luceloop.core.config.naming import point_name
 from luceloop.core.config.parsing import at_point
 from luceloop.core.config.search import Dimension
 from luceloop.core.config.sweep import SweepConfig
+from luceloop.core.errors import one_line
 from luceloop.sweeps.record.ledger import Ledger, Point
 from luceloop.sweeps.search import objective
+
+logger = logging.getLogger(__name__)
 
 STATES = {
     "done": TrialState.COMPLETE,
@@ -56,11 +61,19 @@ class StudyJournal:
         """Trials of the study, by point."""
         self._seen: set[tuple[int, str]] = set()
         """Ends of points that this process has looked at."""
+        self._broken = False
 
     def update(self, ledger: Ledger) -> None:
-        """Add the points that have ended since."""
-        if not self._config.search.space:
+        """Add the points that have ended since; if that fails, warn and add no more."""
+        if self._broken or not self._config.search.space:
             return
+        try:
+            self._add_ended(ledger)
+        except Exception as error:  # a copy to look at never ends a sweep
+            self._broken = True
+            logger.warning("%s is not kept up any more: %s", self._file, one_line(error))
+
+    def _add_ended(self, ledger: Ledger) -> None:
         for point in ledger.points.values():
             if point.status is not None and (point.index, point.status) not in self._seen:
                 self._add(point, STATES[point.status])
@@ -110,6 +123,7 @@ class StudyJournal:
         """The study, with what an earlier run of the sweep has added."""
         if self._study is None:
             optuna.logging.set_verbosity(optuna.logging.ERROR)
+            _drop_torn_line(self._file)
             objectives = self._config.search.objective
             self._study = optuna.create_study(
                 storage=JournalStorage(JournalFileBackend(str(self._file))),
@@ -123,6 +137,13 @@ class StudyJournal:
             for trial in self._study.get_trials(deepcopy=False):
                 self._known.add((trial.user_attrs["point"], trial.state))
         return self._study
+
+
+def _drop_torn_line(file: Path) -> None:
+    """Cut off what a killed process left of a last line, which nobody could read on from."""
+    if file.exists():
+        content = file.read_bytes()
+        os.truncate(file, content.rfind(b"\n") + 1)
 
 
 def _distribution(dimension: Dimension) -> BaseDistribution:

@@ -17,6 +17,7 @@ import yaml
 
 from luceloop.analysis.drawing.colors import Palette
 from luceloop.analysis.reading import labels
+from luceloop.analysis.reading.curves import spelled
 from luceloop.analysis.reading.store import connect
 from luceloop.core.config.naming import point_name
 from luceloop.core.config.parsing import dotted, plain_config
@@ -181,10 +182,18 @@ class Experiment:
         view = page_view(self._identity.config, pictures=pictures)
         self._client.set_experiment_tag(self.id, labels.VIEW, view)
 
-    def end(self, run: str, status: str, reason: str = "") -> None:
-        """Mark a run as ended; a reason becomes its description."""
+    def reopen(self, run: str) -> None:
+        """Mark a run as running again, without the reason it had ended for."""
+        self._client.update_run(run, status="RUNNING")
+        self._client.set_tag(run, labels.NOTE, "")
+        self._client.set_tag(run, labels.STATUS, "")
+
+    def end(self, run: str, status: str, reason: str = "", ended: str = "") -> None:
+        """Mark a run as ended; a reason becomes its description, how it ended a tag."""
         if reason:
             self._client.set_tag(run, labels.NOTE, reason)
+        if ended:
+            self._client.set_tag(run, labels.STATUS, ended)
         self._client.set_terminated(run, status)
 
     def is_ended(self, run: str) -> bool:
@@ -251,10 +260,6 @@ class Experiment:
     def _log_params(self, run: str, params: dict[str, Any]) -> None:
         from mlflow.entities import Param
 
-        listed = [Param(name, _param(value)) for name, value in params.items()]
+        listed = [Param(name, spelled(value)) for name, value in params.items()]
         for first in range(0, len(listed), 100):
             self._client.log_batch(run, params=listed[first : first + 100])
-
-
-def _param(value: Any) -> str:
-    return str(list(value)) if isinstance(value, tuple) else str(value)

@@ -19,7 +19,14 @@ from luceloop.core.config.parsing import at_point
 from luceloop.core.config.point import PointConfig
 from luceloop.core.errors import one_line
 from luceloop.core.measures.ranges import count_classes, metric_range
-from luceloop.sweeps.record.events import Event, IterationDone, PointBegun, PointEnded, Row
+from luceloop.sweeps.record.events import (
+    Event,
+    IterationDone,
+    PointBegun,
+    PointEnded,
+    PointReopened,
+    Row,
+)
 from luceloop.sweeps.record.folders import Output, SweepFolder
 from luceloop.sweeps.record.ledger import Ledger
 from luceloop.sweeps.tracking.experiment import Experiment, SweepIdentity
@@ -152,7 +159,7 @@ class Tracker:
     def _deliver(self, experiment: Experiment, events: Iterable[Event]) -> None:
         """Write events: all metrics of a run in one call, then how points ended."""
         metrics: dict[str, list[Metric]] = defaultdict(list)
-        ended: list[PointEnded] = []
+        ended: dict[int, PointEnded] = {}
         for event in events:
             if isinstance(event, PointBegun):
                 self._points[event.point] = at_point(self._identity.config, event.values)
@@ -163,11 +170,14 @@ class Tracker:
                 for target, rows in self._curves(experiment, run, event):
                     metrics[target] += rows
             elif isinstance(event, PointEnded):
-                ended.append(event)
+                ended[event.point] = event
+            elif isinstance(event, PointReopened):
+                ended.pop(event.point, None)
+                experiment.reopen(run)
         for target, rows in metrics.items():
             experiment.log(target, rows)
-        for event in ended:
-            self._end(experiment, event)
+        for last in ended.values():
+            self._end(experiment, last)
 
     def _attach_all(self, experiment: Experiment, events: Iterable[Event]) -> None:
         if not self._note.files:
@@ -203,7 +213,8 @@ class Tracker:
     def _end(self, experiment: Experiment, event: PointEnded) -> None:
         status = "FINISHED" if event.status in ("done", "stopped") else "FAILED"
         point = self._point(event.point)
-        experiment.end(experiment.point_run(event.point, point), status, event.reason)
+        run = experiment.point_run(event.point, point)
+        experiment.end(run, status, event.reason, event.status)
         for seed in point.seeds:
             experiment.end(experiment.seed_run(event.point, point, seed), status)
 

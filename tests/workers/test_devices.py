@@ -9,11 +9,10 @@ import ray
 import torch
 
 from luceloop.core.device import explain_memory, make_repeatable, own_device
-from luceloop.core.errors import LoopError
 from luceloop.core.loop.loop import Loop
 from luceloop.workers import sampler
 from luceloop.workers.arrays import from_numpy, to_numpy
-from luceloop.workers.devices import NO_CUDA_NEEDED, granted_device
+from luceloop.workers.devices import NO_CUDA_NEEDED, DeviceError, granted_device
 from luceloop.workers.messages import FailureReport, Work, unpack_report
 from luceloop.workers.sampler import Sampler
 from luceloop.workers.trial import Trial
@@ -42,18 +41,18 @@ def test_without_a_grant_a_process_computes_on_the_cpu_whatever_it_sees(granted,
 def test_a_granted_gpu_that_cuda_cannot_use_is_an_error(granted, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     granted.append(3)
-    with pytest.raises(LoopError, match=r"granted this process GPU 3, which CUDA cannot use"):
+    with pytest.raises(DeviceError, match=r"granted this process GPU 3, which CUDA cannot use"):
         granted_device()
     monkeypatch.setenv(NO_CUDA_NEEDED, "1")
     assert granted_device() == "cpu"
 
 
-def test_a_point_whose_gpu_cannot_be_used_fails_with_that_reason(granted, monkeypatch, tmp_path):
+def test_a_node_whose_gpu_cannot_be_used_fails_no_point(granted, monkeypatch, tmp_path):
+    """The process dies, so that Tune tries the point elsewhere and `resume` tries it again."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     granted.append(0)
-    trial = Trial(given(tmp_path))
-    report = unpack_report(trial.train())
-    assert isinstance(report, FailureReport) and "CUDA cannot use" in report.reason
+    with pytest.raises(DeviceError, match="CUDA cannot use"):
+        Trial(given(tmp_path)).train()
 
 
 def test_commands_use_a_gpu_where_there_is_one(monkeypatch):

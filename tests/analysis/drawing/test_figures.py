@@ -27,6 +27,7 @@ from luceloop.analysis.drawing.response import endings, importances
 from luceloop.analysis.drawing.sheets import Drawing, columns_for, style
 from luceloop.analysis.drawing.styles import arrange, short_name, varying
 from luceloop.analysis.reading.results import PointCurves
+from luceloop.core.fields import flatten
 from luceloop.core.theory.forecast import Forecast
 from luceloop.sweeps.cli.conclusions import FIGURES as LISTED
 from tests.analysis.made_up import SIZES, made_up, of_size
@@ -226,3 +227,83 @@ def test_panels_fill_their_rows():
 
 def test_the_command_line_lists_the_figures():
     assert LISTED == tuple(FIGURES)
+
+
+def _with(point: PointCurves, **changes: Any) -> PointCurves:
+    return replace(point, **changes)
+
+
+def test_values_are_told_apart_however_they_are_spelled():
+    """YAML takes 1e-4 for text, and `inf` too; points have numbers."""
+    rates: list[Any] = ["1e-5", "1e-4", "1e-3", "1e-2", 0.1]
+    search = {"learner.lr": {"grid": rates}, "beta": {"grid": [0, 10]}}
+    config, points = made_up(search, learner={"name": "otcfm"})
+    palette = Palette(config)
+    colors = {palette.color(p.index, {**p.values}) for p in points}
+    read = {palette.color(0, {"learner.lr": float(rate)}) for rate in rates}
+    assert colors == read and len(colors) == 5
+
+
+def test_searched_mappings_are_named_by_what_tells_them_apart():
+    rewards = [{"name": "mode_distance", "mode": mode} for mode in range(3)]
+    config, points = made_up({"reward": {"grid": rewards}, "lam": {"grid": [1, INF]}})
+    flat = [
+        _with(p, values={**p.values, **flatten({"reward": p.values["reward"]})}) for p in points
+    ]
+    keys = varying(flat)
+    assert set(keys) == {"reward.mode", "lam"}
+    assert len({short_name(point, keys) for point in flat}) == 6
+    looks = arrange(flat, Palette(config)).looks
+    assert len(set(looks.values())) == 6
+
+
+def test_points_that_did_not_run_to_their_end_are_not_among_the_last_values():
+    config, points = made_up({"lam": {"grid": [0.5, 1, INF]}})
+    short = points[0].aggregates[points[0].aggregates["iteration"] < 2]
+    some = [_with(points[0], aggregates=short, length=4), *(_with(p, length=4) for p in points[1:])]
+    drawing = drawn("response", some, Palette(config))
+    assert "1 of 3 points did not run to their end: left out" in drawing.caption
+    assert endings(some, "reward_mean").index.tolist() == [1, 2]
+
+
+def test_captions_say_what_the_bars_of_a_response_are():
+    config, points = made_up({"lam": {"grid": [0.5, 1]}})
+    palette = Palette(config)
+    for band, words in (("quantiles", "Median over 4 seeds; bars: quartiles"), ("seeds", "95 %")):
+        assert words in drawn("response", points, palette, band=band).caption
+    config, points = made_up({"lam": {"grid": [0.5, 1]}}, seeds=1)
+    assert drawn("response", points, palette).caption.endswith("Mean over 1 seed.")
+
+
+def test_where_all_points_end_equal_no_key_matters():
+    config, points = made_up(
+        {"lam": {"grid": [1, 2]}, "k": {"grid": [2, 3]}, "beta": {"grid": [1, 2, 3]}}
+    )
+    still = [_with(p, aggregates=p.aggregates.assign(value=1.0)) for p in points]
+    assert importances(still, endings(still, "reward_mean")["mean"], varying(still)) == {}
+    assert drawn("response", still, Palette(config)).figure.axes
+
+
+def test_shares_of_a_single_iteration_fill_their_panel():
+    config, points = made_up({"lam": {"grid": [1, 2]}}, iterations=0)
+    figure = drawn("class_shares", points, Palette(config)).figure
+    for ax in figure.axes:
+        low, high = ax.get_xlim()
+        assert high - low > 0.5 and len(ax.collections) == 8
+
+
+def test_a_metric_named_like_a_figure_has_a_file_of_its_own():
+    config, points = made_up({"lam": {"grid": [1, 2]}})
+    renamed = []
+    for point in points:
+        rows = point.aggregates.copy()
+        rows["metric"] = rows["metric"].str.replace("reward_mean", "overview")
+        renamed.append(_with(point, aggregates=rows))
+    assert drawn("curve", renamed, Palette(config), metric="overview").name == "metric-overview"
+
+
+def test_numbered_points_have_a_bar_of_their_numbers():
+    _, points = made_up({"lam": {"grid": list(range(12))}})
+    nameless = [_with(p, values={}) for p in points if p.index not in (3, 7)]
+    bar = arrange(nameless, Palette(None)).bar
+    assert bar is not None and bar.levels == (0, 1, 2, 4, 5, 6, 8, 9, 10, 11)

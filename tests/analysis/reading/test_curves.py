@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from luceloop.analysis.reading.curves import load_curves, load_table, write_table
+from luceloop.analysis.reading.curves import load_curves, load_table, tidy, write_table
 from luceloop.analysis.reading.store import find_runs
 from luceloop.analysis.statistics.seeds import aggregate, band
 from luceloop.core.errors import ConfigError
@@ -136,3 +136,10 @@ def test_points_with_other_classes_have_the_intervals_that_mlflow_has():
         logged = aggregates(row)
         assert {name: found[point, name] for name in logged} == pytest.approx(logged, rel=1e-12)
     assert found[1, "class_entropy.ci_high"] <= math.log(2)
+
+
+def test_parquet_holds_columns_of_mixed_kinds(tmp_path):
+    rows = [("s", 0, 1.0, 1.0, 2, value, 0, 0, "loss", 0.5) for value in (100, "None", "warm")]
+    table = tidy(rows, ["real_size"])
+    write_table(table, tmp_path / "t.parquet")
+    assert pd.read_parquet(tmp_path / "t.parquet")["real_size"].tolist() == ["100", "None", "warm"]

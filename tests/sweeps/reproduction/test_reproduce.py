@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -45,7 +46,8 @@ def test_a_figure_is_run_drawn_and_answered(reproduced: Path):
     assert len(verdicts) == 2
     for verdict in verdicts:
         assert f"* {verdict.claim.says} **{verdict.words}**" in page
-    assert f"From `luceloop run mog`, sweep {sweep.id}." in page
+    command = shlex.join(["luceloop", "run", "mog", *SMALL])
+    assert f"From `{command}`, sweep {sweep.id}." in page
 
 
 def test_other_figures_of_the_same_sweep_run_nothing(reproduced: Path, cli: Cli, tmp_path):

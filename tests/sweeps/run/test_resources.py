@@ -81,3 +81,12 @@ def test_what_is_given_is_kept_and_refused_where_it_can_never_fit():
     assert bundles == [{"CPU": 0.5, "GPU": 0.5}, *[{"CPU": 1.0, "GPU": 0.25}] * 2]
     with pytest.raises(ConfigError, match="there are 0"):
         check_fits(allocate(config, SERVER, points=4, shards=9), SERVER)
+
+
+def test_samplers_follow_their_trial_to_the_cpu_or_share_what_it_leaves():
+    one = {"CPU": 8.0, "GPU": 1.0}
+    for gpus, expected in ((0.0, 0.0), (1.0, 0.0), (0.5, 0.25)):
+        config = ResourcesConfig.model_validate({"samplers": 2, "trial": {"gpus": gpus}})
+        allocation = allocate(config, one, points=4, shards=9, large=True)
+        assert (allocation.trial_gpus, allocation.sampler_gpus) == (gpus, expected)
+        check_fits(allocation, one)

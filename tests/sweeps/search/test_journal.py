@@ -121,3 +121,24 @@ def test_without_a_search_there_is_no_study(tmp_path):
     ledger.end_point(0, "done")
     StudyJournal(tmp_path / "study.journal", "id-1", config).update(ledger)
     assert not (tmp_path / "study.journal").exists()
+
+
+def test_a_torn_last_line_costs_that_line_alone(config, tmp_path):
+    """A process may be killed while it writes; the next one goes on."""
+    ledger, file = Ledger(tmp_path / "ledger.jsonl"), tmp_path / "study.journal"
+    _record(ledger, 0, "done")
+    StudyJournal(file, "id-1", config).update(ledger)
+    with file.open("a") as journal:
+        journal.write('{"op_code": 4, "wor')
+    _record(ledger, 1, "done")
+    StudyJournal(file, "id-1", config).update(ledger)
+    assert [trial.user_attrs["point"] for trial in _study(file).trials] == [0, 1]
+
+
+def test_a_journal_that_cannot_be_written_ends_no_sweep(config, tmp_path, caplog):
+    ledger = Ledger(tmp_path / "ledger.jsonl")
+    _record(ledger, 0, "done")
+    journal = StudyJournal(tmp_path / "missing" / "study.journal", "id-1", config)
+    for _ in range(2):
+        journal.update(ledger)
+    assert caplog.text.count("is not kept up any more") == 1

@@ -10,9 +10,11 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from mlflow import MlflowClient
+from mlflow.entities import Run
 
 from luceloop.analysis.reading.store import connect
 from luceloop.core.config.parsing import at_point, parse_config, with_values
@@ -292,3 +294,51 @@ def test_a_backlog_is_delivered_in_parts_between_which_the_storage_has_its_turn(
         follower.close(patience=60)
         assert tracker.undelivered == 0 and not tracker.lacks(121)
     assert seed_curves(history(Output(output).tracking_uri)) == expected({0: range(120)})
+
+
+def test_a_lost_point_that_is_tried_again_is_no_failure_any_more(output, folder, config):
+    """Neither in its status nor in its description, which said why it was lost."""
+    client, ledger = MlflowClient(Output(output).tracking_uri), Ledger(folder.ledger)
+    record(ledger, 0, range(2))
+    ledger.end_point(0, "lost", "the node went away")
+    deliver(output, folder, config, ledger)
+
+    def point() -> Run:
+        [experiment] = [e for e in client.search_experiments() if e.name.startswith("tracked/")]
+        wanted = "tags.luceloop.kind = 'point'"
+        [found] = client.search_runs([experiment.experiment_id], wanted)
+        return found
+
+    assert point().info.status == "FAILED" and point().data.tags["luceloop.status"] == "lost"
+    assert point().data.tags["mlflow.note.content"] == "the node went away"
+    ledger.reopen_lost()
+    record(ledger, 0, range(2, 3))
+    deliver(output, folder, config, ledger)
+    assert point().info.status == "RUNNING" and not point().data.tags["mlflow.note.content"]
+    ledger.end_point(0, "done")
+    deliver(output, folder, config, ledger)
+    assert point().info.status == "FINISHED" and point().data.tags["luceloop.status"] == "done"
+    (folder.path / "delivered").unlink()  # and all of it once more
+    deliver(output, folder, config, ledger)
+    assert point().info.status == "FINISHED" and not point().data.tags["mlflow.note.content"]
+
+
+def test_pictures_and_configurations_are_attached_once(output, folder, config):
+    client, ledger = MlflowClient(Output(output).tracking_uri), Ledger(folder.ledger)
+    for iteration in range(3):
+        file = folder.preview(0, iteration)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(file, samples=np.random.default_rng(iteration).normal(size=(2, 50, 2)))
+    record(ledger, 0, range(3))
+    for _ in range(2):
+        deliver(output, folder, config, ledger)
+        (folder.path / "delivered").unlink()
+    [experiment] = [e for e in client.search_experiments() if e.name.startswith("tracked/")]
+    [run] = client.search_runs([experiment.experiment_id], "tags.luceloop.kind = 'point'")
+    images = [file.path for file in client.list_artifacts(run.info.run_id, "images")]
+    steps = sorted(name.split("+step+")[1].split("+")[0] for name in images if ".png" in name)
+    assert steps == ["0", "1", "2"]
+    assert (
+        "IMAGE"
+        in client.get_experiment(experiment.experiment_id).tags["mlflow.sharedViewState.luceloop"]
+    )
