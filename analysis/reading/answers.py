@@ -26,10 +26,11 @@ def load_answers(
     Raises:
         ConfigError: if the store lacks the sweep's configuration.
     """
-    claims = load_config(results.runs).claims if claims is None else claims
+    if claims is None:
+        claims = (results.config or load_config(results.runs)).claims
     if not claims:
         return []
-    configs = load_configs(results.runs)
+    configs = results.configs or load_configs(results.runs)
     points = {point.index: configs[point.index].flat() for point in results.points}
     names = {point.index: point.name for point in results.points}
     last = results.curves.groupby("point")["iteration"].max().to_dict()

@@ -59,7 +59,15 @@ def load_configs(runs: SweepRuns) -> dict[int, PointConfig]:
     Raises:
         ConfigError: if the store lacks the sweep's configuration or its points' values.
     """
-    config = load_config(runs)
+    return configs_of(runs, load_config(runs))
+
+
+def configs_of(runs: SweepRuns, config: SweepConfig) -> dict[int, PointConfig]:
+    """Each point's configuration, by index, where the sweep's is known.
+
+    Raises:
+        ConfigError: if the store lacks the points' values.
+    """
     if any(labels.VALUES not in run.data.tags for run in runs.points.values()):
         allowed = "is of an older version, which did not keep the values of its points"
         raise ConfigError("SWEEP", runs.sweep, allowed)

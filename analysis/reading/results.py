@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -13,13 +13,14 @@ from luceloop.analysis.reading import labels
 from luceloop.analysis.reading.curves import load_curves
 from luceloop.analysis.reading.forecasts import (
     average,
+    configs_of,
     forecast_from,
     load_config,
-    load_configs,
 )
 from luceloop.analysis.reading.real_rewards import recorded_law
 from luceloop.analysis.reading.store import SweepRuns, find_runs
 from luceloop.analysis.statistics.seeds import aggregate
+from luceloop.core.config.point import PointConfig
 from luceloop.core.config.sweep import SweepConfig
 from luceloop.core.errors import ConfigError, LoopError
 from luceloop.core.fields import flatten
@@ -63,6 +64,8 @@ class SweepResults:
     """Why there are no forecasts; empty if there are, or none were asked for."""
     config: SweepConfig | None = None
     """What was run; None if the store lacks it."""
+    configs: Mapping[int, PointConfig] = field(default_factory=dict)
+    """Of every point, by index; empty if the store lacks them."""
 
 
 def load_results(
@@ -87,29 +90,42 @@ def load_results(
     Raises:
         ConfigError: if the tracking store does not have the sweep, or no point of it has a row.
     """
-    runs = find_runs(tracking_uri, sweep)
+    return results_of(find_runs(tracking_uri, sweep), start, cache, metrics)
+
+
+def results_of(
+    runs: SweepRuns,
+    start: Start = "law",
+    cache: Folder | None = None,
+    metrics: Collection[str] | None = None,
+) -> SweepResults:
+    """The same of a sweep whose runs have been found; see `load_results`.
+
+    Raises:
+        ConfigError: if no point of it has a row.
+    """
     curves = load_curves(runs, metrics)
     if curves.empty:
-        raise ConfigError("SWEEP", sweep, "has no iteration on record")
+        raise ConfigError("SWEEP", runs.sweep, "has no iteration on record")
     forecasts, remark, config = dict[int, Forecast](), "", None
-    lengths: dict[int, int] = {}
+    configs: dict[int, PointConfig] = {}
     try:
         config = load_config(runs)
-        lengths = {index: point.iterations for index, point in load_configs(runs).items()}
+        configs = configs_of(runs, config)
         present = set(curves["point"])
-        shown = [index for index in runs.points if index in present]
+        shown = {index: each for index, each in configs.items() if index in present}
         forecasts = _forecasts(runs, shown, start, cache)
     except (ConfigError, LoopError) as error:
         remark = f"no forecast: {error}"
-    points = _points(runs, curves, forecasts, lengths)
-    return SweepResults(runs, curves, points, remark, config)
+    points = _points(runs, curves, forecasts, configs)
+    return SweepResults(runs, curves, points, remark, config, configs)
 
 
 def _points(
     runs: SweepRuns,
     curves: pd.DataFrame,
     forecasts: Mapping[int, Forecast],
-    lengths: Mapping[int, int],
+    configs: Mapping[int, PointConfig],
 ) -> list[PointCurves]:
     by_seed = {int(str(index)): rows for index, rows in curves.groupby("point")}
     by_point = {int(str(i)): rows for i, rows in aggregate(curves, runs.suprema).groupby("point")}
@@ -121,7 +137,7 @@ def _points(
             by_point[index],
             forecasts.get(index),
             _values(run.data.tags.get(labels.VALUES, "{}")),
-            lengths.get(index),
+            configs[index].iterations if index in configs else None,
             by_seed[index],
         )
         for index, run in runs.points.items()
@@ -137,11 +153,10 @@ def _values(text: str) -> dict[str, Any]:
 
 
 def _forecasts(
-    runs: SweepRuns, present: Sequence[int], start: Start, cache: Folder | None
+    runs: SweepRuns, configs: Mapping[int, PointConfig], start: Start, cache: Folder | None
 ) -> dict[int, Forecast]:
     if start == "off":
         return {}
-    configs = {index: config for index, config in load_configs(runs).items() if index in present}
     replicates = usual_replicates(len(configs))
     if start == "measured":
         by_seed = forecast_from(runs, configs, cache, replicates=replicates, most_draws=MOST_DRAWS)

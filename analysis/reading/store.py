@@ -86,6 +86,11 @@ class SweepRuns:
         return {index: float(text) for index, text in tags.items() if text is not None}
 
     @property
+    def metrics(self) -> list[str]:
+        """The metrics that any seed has."""
+        return sorted({metric for run in self.seeds for metric in run.data.metrics})
+
+    @property
     def searched(self) -> list[str]:
         """Dotted keys that the sweep varies."""
         tags = next(iter(self.points.values())).data.tags

@@ -10,7 +10,7 @@ from luceloop.analysis.drawing.figures import Wish, draw_all, draw_one
 from luceloop.analysis.drawing.sheets import Size
 from luceloop.analysis.drawing.wording import Band
 from luceloop.analysis.pages.report import EMBEDDED
-from luceloop.analysis.reading.results import Start, SweepResults, load_results
+from luceloop.analysis.reading.results import Start, SweepResults, results_of
 from luceloop.analysis.reading.store import find_runs
 from luceloop.core.config.search import SHORT_KEYS
 from luceloop.core.errors import ConfigError
@@ -88,12 +88,11 @@ def _results(
     Raises:
         ConfigError: if it has no such metric.
     """
-    if metrics is not None:
-        runs = find_runs(output.tracking_uri, folder.id)
-        known = sorted({metric for run in runs.seeds for metric in run.data.metrics})
-        if known and metrics[0] not in known:
-            raise ConfigError("--metric", metrics[0], f"must be one of {', '.join(known)}")
-    return load_results(output.tracking_uri, folder.id, start, folder.cache, metrics)
+    runs = find_runs(output.tracking_uri, folder.id)
+    known = runs.metrics
+    if metrics is not None and known and metrics[0] not in known:
+        raise ConfigError("--metric", metrics[0], f"must be one of {', '.join(known)}")
+    return results_of(runs, start, folder.cache, metrics)
 
 
 def report(sweep: str, output: Output, file: Path | None, start: Start) -> None:

@@ -19,7 +19,6 @@ from luceloop.analysis.drawing.sheets import Drawing, legend, style
 from luceloop.analysis.drawing.wording import Band
 from luceloop.analysis.reading import labels
 from luceloop.analysis.reading.answers import load_answers
-from luceloop.analysis.reading.forecasts import load_configs
 from luceloop.analysis.reading.results import SweepResults, load_results
 from luceloop.analysis.reading.store import SweepRuns
 from luceloop.analysis.statistics.claims import Verdict
@@ -99,7 +98,7 @@ def _restricted(results: SweepResults, figure: PaperFigure) -> SweepResults:
 def _density(results: SweepResults, place: Path) -> Drawn:
     """The density that the first point settles at, measured and in theory."""
     point = results.points[0]
-    config = load_configs(results.runs)[point.index]
+    config = results.configs[point.index]
     law = real_law(config)
     theory = density_of(law, config)
     rewards = _rewards(results.runs, point.index, config)
