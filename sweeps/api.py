@@ -29,7 +29,6 @@ from luceloop.core.config.naming import point_name
 from luceloop.core.config.parsing import at_point, override, parse_config
 from luceloop.core.config.search import SHORT_KEYS
 from luceloop.core.config.sweep import SweepConfig
-from luceloop.core.errors import LoopError, StorageError
 from luceloop.core.io.plugins import use_folder
 from luceloop.core.theory.finite_n import MOST_DRAWS, usual_replicates
 from luceloop.core.theory.forecast import forecast as forecast_points
@@ -39,8 +38,8 @@ from luceloop.sweeps.presets.reading import read_config
 from luceloop.sweeps.record.folders import Output, SweepFolder
 from luceloop.sweeps.record.ledger import Ledger
 from luceloop.sweeps.record.table import recorded_table
-from luceloop.sweeps.results import finish
-from luceloop.sweeps.run.driver import Outcome, run_sweep
+from luceloop.sweeps.results import check_outcome, finish
+from luceloop.sweeps.run.driver import run_sweep
 from luceloop.sweeps.run.start import create
 from luceloop.sweeps.search.space import planned_points
 
@@ -188,12 +187,7 @@ def run(
     folder = create(_config(config, overrides), found)
     outcome = run_sweep(folder, found, console)
     delivery = finish(outcome.delivery, found, folder, figures=figures)
-    if outcome.unfinished:
-        raise KeyboardInterrupt(f"go on with: luceloop resume {folder.id}")
-    if not delivery.is_whole:
-        raise StorageError(f"MLflow at {found.shown_uri} lacks a part: {delivery.error}")
-    if outcome.failed:
-        raise LoopError(_why_failed(outcome))
+    check_outcome(outcome, delivery, found)
     return SweepHandle(folder, found)
 
 
@@ -260,11 +254,3 @@ def _copy(plain: Mapping[str, Any]) -> dict[str, Any]:
 
 def _output(given: str | Path | None, storage: str | None = None) -> Output:
     return Output.of(None if given is None else Path(given), storage)
-
-
-def _why_failed(outcome: Outcome) -> str:
-    first = outcome.failed[0]
-    return (
-        f"{len(outcome.failed)} of {len(outcome.points)} points failed, the first because: "
-        f"{first.reason}; load the others with luceloop.load({outcome.folder.id!r})"
-    )

@@ -11,7 +11,7 @@ import yaml
 from luceloop.analysis.reading.curves import load_curves
 from luceloop.analysis.reading.store import find_runs
 from luceloop.analysis.statistics.pairs import At, Measured, compare_across, compare_within, measure
-from luceloop.core.config.parsing import at_point, dotted, plain_config, with_values
+from luceloop.core.config.parsing import at_point, plain_config, read_value, values_of
 from luceloop.core.config.search import SHORT_KEYS
 from luceloop.core.config.sweep import SweepConfig
 from luceloop.core.errors import ConfigError
@@ -68,8 +68,7 @@ def matching_points(sweep: SweepFolder, given: Sequence[str], option: str = "--p
         conditions[key] = _read(config, key, text, option)
     found = []
     for point in Ledger(sweep.ledger, writable=False).points.values():
-        plain = at_point(config, point.values).model_dump()
-        if all(dotted(plain, key) == value for key, value in conditions.items()):
+        if values_of(at_point(config, point.values), conditions) == conditions:
             found.append(point.index)
     if not found:
         raise ConfigError(option, " ".join(given), "fits no point of the sweep")
@@ -82,7 +81,7 @@ def _read(config: SweepConfig, key: str, text: str, option: str) -> Any:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
         raise ConfigError(option, f"{key}={text}", "is not a YAML value") from None
-    return dotted(with_values(config.point, {key: value}).model_dump(), key)
+    return read_value(config.point, key, value)
 
 
 def configuration_difference(first: SweepConfig, second: SweepConfig) -> list[str]:

@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from luceloop.analysis.drawing.figures import draw_all
 from luceloop.analysis.pages.report import write_report
 from luceloop.analysis.reading.results import Start, load_results
-from luceloop.core.errors import one_line
+from luceloop.core.errors import LoopError, StorageError, one_line
 from luceloop.sweeps.record.folders import Output, SweepFolder
 from luceloop.sweeps.record.ledger import Ledger
 from luceloop.sweeps.tracking.delivery import Delivery, attach
+
+if TYPE_CHECKING:
+    from luceloop.sweeps.run.driver import Outcome  # brings Ray, which drawing does without
 
 
 def draw_and_report(
@@ -73,3 +77,23 @@ def finish(
         except Exception as error:  # what is on record stays; `sync` draws and attaches again
             return replace(delivery, error=one_line(error))
     return attach(delivery, output, folder, drawn)
+
+
+def check_outcome(outcome: Outcome, delivery: Delivery, output: Output) -> None:
+    """Raise, for callers from Python, what the command says by its exit code.
+
+    Raises:
+        KeyboardInterrupt: if the sweep was interrupted.
+        StorageError: if the tracking store does not have all of it.
+        LoopError: if points failed; what the others came to can be loaded.
+    """
+    sweep, failed = outcome.folder.id, outcome.failed
+    if outcome.unfinished:
+        raise KeyboardInterrupt(f"go on with: luceloop resume {sweep}")
+    if not delivery.is_whole:
+        raise StorageError(f"MLflow at {output.shown_uri} lacks a part: {delivery.error}")
+    if failed:
+        raise LoopError(
+            f"{len(failed)} of {len(outcome.points)} points failed, the first because: "
+            f"{failed[0].reason}; load the others with luceloop.load({sweep!r})"
+        )

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from luceloop.core.config.parsing import dotted, with_values
+from luceloop.core.config.parsing import read_value
 from luceloop.core.config.search import Dimension
 from luceloop.core.config.sweep import SweepConfig
 from luceloop.core.errors import ConfigError
@@ -72,10 +72,8 @@ class Scale:
     """Whether a range is searched on its logarithm."""
 
     @classmethod
-    def of(cls, key: str, dimension: Dimension) -> Scale:
-        """The scale of a searched key."""
-        if dimension.values is not None:
-            return cls(key, ordered(dimension.values))
+    def of_range(cls, key: str, dimension: Dimension) -> Scale:
+        """The scale of a key that is searched in a range."""
         low, high = dimension.bounds
         return cls(key, None, low, high, dimension.loguniform is not None)
 
@@ -104,7 +102,7 @@ class Palette:
         scales = []
         for key, dimension in space.items():
             if dimension.values is None:
-                scales.append(Scale.of(key, dimension))
+                scales.append(Scale.of_range(key, dimension))
                 continue
             assert config is not None
             read = [_read(config, key, value) for value in dimension.values]
@@ -133,11 +131,11 @@ class Palette:
 
 
 def _read(config: SweepConfig, key: str, value: Any) -> Any:
-    """A listed value as a point has it: `1e-4`, which YAML takes for text, is a number there."""
+    """A listed value as points have it."""
     if is_number(value):
         return value
     try:
-        return dotted(with_values(config.point, {key: value}).model_dump(), key)
+        return read_value(config.point, key, value)
     except ConfigError:  # it goes with another searched key, such as the name of its part
         return value
 

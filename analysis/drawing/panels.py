@@ -228,16 +228,17 @@ def draw_samples(ax: Axes, samples: np.ndarray, tint: str) -> Axes:
     style: dict[str, Any] = {"s": 1.5, "alpha": 0.5, "lw": 0, "rasterized": True}
     ax.scatter(samples[:, 0], samples[:, 1], color=tint, **style)
     ax.set_aspect("equal")
-    return _bare(ax)
+    return bare(ax)
 
 
 def draw_images(ax: Axes, images: np.ndarray) -> Axes:
     """A square of images `(N, channels, H, W)` in [-1, 1], as many as fill it."""
     ax.imshow(tiled(images), cmap="gray", vmin=0, vmax=1)
-    return _bare(ax)
+    return bare(ax)
 
 
-def _bare(ax: Axes) -> Axes:
+def bare(ax: Axes) -> Axes:
+    """Take off ticks and grid, of pictures."""
     ax.set_xticks([])
     ax.set_yticks([])
     ax.grid(False)

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from luceloop.analysis.drawing.panels import draw_images, draw_samples
-from luceloop.analysis.drawing.squares import IMAGES, is_drawable, sample_limits
+from luceloop.analysis.drawing.squares import IMAGES, load_first, sample_limits
 from luceloop.analysis.drawing.styles import Arrangement
 from luceloop.analysis.reading import labels
 from luceloop.analysis.reading.results import PointCurves
@@ -37,10 +37,9 @@ def load_samples(runs: SweepRuns, index: int) -> dict[int, np.ndarray]:
         local = Path(runs.client.download_artifacts(run, labels.SAMPLES, temporary))
         found = {}
         for file in sorted(local.glob("iteration-*.npz")):
-            with np.load(file, allow_pickle=False) as content:
-                samples = content["samples"]
-            if is_drawable(samples):
-                found[int(file.stem.split("-")[1])] = samples[0]
+            samples = load_first(file)
+            if samples is not None:
+                found[int(file.stem.split("-")[1])] = samples
         return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -67,6 +68,13 @@ def sample_limits(samples: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray
     low, high = np.quantile(np.concatenate(samples), [0.001, 0.999], axis=0)
     margin = 0.08 * (high - low)
     return low - margin, high + margin
+
+
+def load_first(file: Path) -> np.ndarray | None:
+    """The samples of a file's first seed; None if they are neither of a plane nor images."""
+    with np.load(file, allow_pickle=False) as content:
+        samples: np.ndarray = content["samples"]
+    return samples[0] if is_drawable(samples) else None
 
 
 def is_drawable(samples: np.ndarray) -> bool:

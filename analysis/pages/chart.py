@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from luceloop.analysis.drawing.colors import BETA, Palette, identity, is_number
+from luceloop.analysis.drawing.colors import BETA, Palette, ordered
 from luceloop.analysis.drawing.figures import STORY, is_constant
 from luceloop.analysis.drawing.panels import bounds_on
 from luceloop.analysis.drawing.styles import Look, arrange, short_name, spell_value, varying
@@ -54,14 +54,14 @@ def chart_data(results: SweepResults) -> dict[str, Any]:
         }
     keys = varying(points)
     looks = arrange(points, palette)
-    kinds = sorted({(look.panel, look.marker) for look in looks.looks.values()})
+    kinds = sorted({_kind(look) for look in looks.looks.values()})
     return {
         "points": [
             {
                 "index": str(point.index),
                 "name": short_name(point, keys),
                 "color": looks.looks[point.index].color,
-                "shape": SHAPES[_kind(looks.looks[point.index], kinds) % len(SHAPES)],
+                "shape": SHAPES[kinds.index(_kind(looks.looks[point.index])) % len(SHAPES)],
                 "values": {key: spell_value(point.values.get(key)) for key in keys},
             }
             for point in points
@@ -74,9 +74,9 @@ def chart_data(results: SweepResults) -> dict[str, Any]:
     }
 
 
-def _kind(look: Look, kinds: Sequence[tuple[int, str]]) -> int:
-    """Which panel and marker of a figure the page has a shape for instead."""
-    return kinds.index((look.panel, look.marker))
+def _kind(look: Look) -> tuple[int, str]:
+    """What tells points of one colour apart in a figure, for which the page has a shape."""
+    return look.panel, look.marker
 
 
 def _metrics(results: SweepResults) -> list[str]:
@@ -125,15 +125,10 @@ def _short(values: ArrayLike) -> list[float | None]:
 
 def _key(points: Sequence[PointCurves], key: str) -> dict[str, Any]:
     """A key that the page can filter by."""
-    values = {identity(point.values.get(key)): point.values.get(key) for point in points}
-    numbers = all(is_number(value) for value in values.values())
-    order: list[Any] = list(values.values())
-    if numbers:
-        order.sort()
     return {
         "key": key,
         "symbol": SYMBOLS.get(key, key),
-        "values": [spell_value(value) for value in order],
+        "values": [spell_value(x) for x in ordered([p.values.get(key) for p in points])],
     }
 
 

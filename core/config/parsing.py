@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import yaml
@@ -60,6 +60,21 @@ def with_values(point: PointConfig, values: Mapping[str, Any]) -> PointConfig:
     for key in sorted(values, key=_after_names):
         set_dotted(plain, key, values[key])
     return parse_point(plain)
+
+
+def read_value(point: PointConfig, key: str, value: Any) -> Any:
+    """A value of dotted `key` as points have it: `1e-4`, which YAML takes for text, is a number.
+
+    Raises:
+        ConfigError: if it does not fit.
+    """
+    return dotted(with_values(point, {key: value}).model_dump(), key)
+
+
+def values_of(point: PointConfig, keys: Iterable[str]) -> dict[str, Any]:
+    """A point's values of dotted keys, such as those that a sweep searches."""
+    plain = point.model_dump()
+    return {key: dotted(plain, key) for key in keys}
 
 
 def plain_config(config: SweepConfig) -> dict[str, Any]:

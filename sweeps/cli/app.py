@@ -27,9 +27,9 @@ from luceloop.sweeps.cli import cluster, conclusions
 from luceloop.sweeps.cli.lazy import LazyModule
 from luceloop.sweeps.cli.options import (
     accept_option,
-    check_ending,
     config_argument,
     figures_option,
+    file_option,
     output_of,
     output_option,
     overrides_argument,
@@ -87,13 +87,7 @@ def run(
 @app.command()
 @config_argument
 @overrides_argument
-@click.option(
-    "-o",
-    "--to",
-    "file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Also write the tidy table: a .csv or .parquet file.",
-)
+@file_option("Also write the tidy table: a .csv or .parquet file.", ".csv", ".parquet")
 @click.option(
     "--from",
     "start",
@@ -118,8 +112,6 @@ def forecast(
     output: Path | None,
 ) -> None:
     """Print and draw what a perfect learner would do; nothing is trained."""
-    if file is not None:
-        check_ending(file, ".csv", ".parquet")
     parsed = configurations.read_config(config, list(overrides))
     forecasting.forecast_points(
         parsed, output_of(output), file, start, figures=figures, replicates=replicates
@@ -181,18 +173,10 @@ def show(sweep: str, output: Path | None) -> None:
 
 @app.command()
 @sweep_argument
-@click.option(
-    "-o",
-    "--to",
-    "file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    required=True,
-    help="A .csv or .parquet file.",
-)
+@file_option("A .csv or .parquet file.", ".csv", ".parquet", required=True)
 @output_option
 def export(sweep: str, file: Path, output: Path | None) -> None:
     """Write a sweep's tidy table: seeds, then aggregates."""
-    check_ending(file, ".csv", ".parquet")
     reading.export(sweep, output_of(output), file)
 
 

@@ -10,7 +10,7 @@ import click
 from luceloop.core.errors import ConfigError
 from luceloop.sweeps.cli.lazy import LazyModule
 from luceloop.sweeps.cli.options import (
-    check_ending,
+    file_option,
     output_of,
     output_option,
     overrides_argument,
@@ -85,19 +85,11 @@ def plot(sweep: str, to: Path | None, start: Start, output: Path | None, **wante
 
 @click.command()
 @sweep_argument
-@click.option(
-    "-o",
-    "--to",
-    "file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Another .html file.",
-)
+@file_option("Another .html file.", ".html")
 @forecast_option
 @output_option
 def report(sweep: str, file: Path | None, start: Start, output: Path | None) -> None:
     """Write a sweep's report, one HTML page."""
-    if file is not None:
-        check_ending(file, ".html")
     plotting.report(sweep, output_of(output), file, start)
 
 
@@ -119,13 +111,7 @@ def report(sweep: str, file: Path | None, start: Start, output: Path | None) -> 
     multiple=True,
     help="Compare all other points with those of this value.  [all pairs]",
 )
-@click.option(
-    "-o",
-    "--to",
-    "file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Also write the table: a .csv or .parquet file.",
-)
+@file_option("Also write the table: a .csv or .parquet file.", ".csv", ".parquet")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--latex", "as_latex", is_flag=True, help="Print a LaTeX table (booktabs).")
 @output_option
@@ -147,8 +133,6 @@ def compare(
         raise ConfigError("SWEEP", sweeps[2], "must be one sweep or two")
     if as_json and as_latex:
         raise ConfigError("--latex", True, "is one way to print, --json another; choose one")
-    if file is not None:
-        check_ending(file, ".csv", ".parquet")
     found = output_of(output)
     wanted = comparing.Wanted(metric, at, points, file, as_json, as_latex)
     comparing.compare([found.find(sweep) for sweep in sweeps], found, wanted)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from luceloop.analysis.reading.curves import write_table
 from luceloop.analysis.reading.forecasts import average, forecast_from, forecast_table
 from luceloop.analysis.reading.store import find_runs
 from luceloop.core.config.naming import describe, point_name
-from luceloop.core.config.parsing import dotted
+from luceloop.core.config.parsing import values_of
 from luceloop.core.config.point import PointConfig
 from luceloop.core.config.sweep import SweepConfig
 from luceloop.core.theory.finite_n import MOST_DRAWS, MOST_POINTS, usual_replicates
@@ -60,15 +60,10 @@ def forecast_points(
         console.print(f"{len(rows)} rows in {file}", highlight=False)
     if figures:
         drawn = [
-            forecast_curves(i, names[i], _values(points[i], searched), forecasts[i]) for i in points
+            forecast_curves(i, names[i], values_of(points[i], searched), forecasts[i])
+            for i in points
         ]
         print_figures(draw_forecasts(drawn, config, output.forecasts / config.name))
-
-
-def _values(point: PointConfig, searched: Sequence[str]) -> dict[str, Any]:
-    """A point's values of the searched keys."""
-    plain = point.model_dump()
-    return {key: dotted(plain, key) for key in searched}
 
 
 def _every_forecast(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from luceloop.sweeps.record import folders
 else:
     folders = LazyModule("luceloop.sweeps.record.folders")
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 config_argument = click.argument("config", metavar="CONFIG")
 overrides_argument = click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
@@ -54,7 +57,14 @@ def output_of(given: Path | None, storage: str | None = None) -> folders.Output:
     return folders.Output.of(given, storage)
 
 
-def check_ending(file: Path, *endings: str) -> None:
-    """Refuse a file of another kind than is written."""
-    if file.suffix not in endings:
-        raise ConfigError("-o", str(file), f"must end in {' or '.join(endings)}")
+def file_option(help_text: str, *endings: str, required: bool = False) -> Callable[[F], F]:
+    """The option `-o` of a file to write, which has one of these endings."""
+
+    def check(context: click.Context, option: click.Parameter, file: Path | None) -> Path | None:
+        if file is not None and file.suffix not in endings:
+            raise ConfigError("-o", str(file), f"must end in {' or '.join(endings)}")
+        return file
+
+    kind = click.Path(path_type=Path, dir_okay=False)
+    names = ("-o", "--to", "file")
+    return click.option(*names, type=kind, required=required, callback=check, help=help_text)

@@ -8,12 +8,12 @@ from rich.console import Console
 
 from luceloop.core.config.parsing import plain_config
 from luceloop.core.config.sweep import SweepConfig
-from luceloop.core.errors import ConfigError, LoopError, StorageError
+from luceloop.core.errors import ConfigError, StorageError
 from luceloop.sweeps.presets.reading import read_config
 from luceloop.sweeps.record.folders import Output, SweepFolder
 from luceloop.sweeps.record.ledger import Ledger
 from luceloop.sweeps.reproduction.catalogue import PaperFigure
-from luceloop.sweeps.results import finish
+from luceloop.sweeps.results import check_outcome, finish
 from luceloop.sweeps.run.driver import run_sweep
 from luceloop.sweeps.run.start import create
 from luceloop.sweeps.tracking.delivery import sync
@@ -75,10 +75,5 @@ def complete(
     console.print(f"sweep {folder.id}  {config.name}", highlight=False)
     outcome = run_sweep(folder, output, console)
     delivery = finish(outcome.delivery, output, folder, figures=False)
-    if outcome.unfinished:
-        raise KeyboardInterrupt
-    if outcome.failed:
-        raise LoopError(f"{len(outcome.failed)} points of sweep {folder.id} failed; luceloop show")
-    if not delivery.is_whole:
-        raise StorageError(f"MLflow at {output.shown_uri} lacks a part: {delivery.error}")
+    check_outcome(outcome, delivery, output)
     return folder

@@ -20,7 +20,7 @@ from luceloop.analysis.reading import labels
 from luceloop.analysis.reading.curves import spelled
 from luceloop.analysis.reading.store import connect
 from luceloop.core.config.naming import point_name
-from luceloop.core.config.parsing import dotted, plain_config
+from luceloop.core.config.parsing import plain_config, values_of
 from luceloop.core.config.point import PointConfig
 from luceloop.core.config.search import SearchConfig
 from luceloop.core.config.sweep import SweepConfig
@@ -93,7 +93,7 @@ class Experiment:
 
     def point_run(self, index: int, point: PointConfig) -> str:
         """The run of a point's aggregate curves."""
-        flat, values = point.flat(), self._values_of(point)
+        flat, values = point.flat(), values_of(point, self._identity.searched)
         tags = {
             labels.POINT: str(index),
             labels.VALUES: json.dumps(values),
@@ -108,15 +108,10 @@ class Experiment:
             labels.POINT: str(index),
             labels.SEED: str(seed),
             labels.PARENT: self.point_run(index, point),
-            labels.COLOR: self._palette.color(index, self._values_of(point)),
+            labels.COLOR: self._palette.color(index, values_of(point, self._identity.searched)),
         }
         params = self._params_of(point) | {labels.SEED_PARAM: seed}
         return self._run("seed", f"seed={seed}", tags, params, key=f"{index}/{seed}")
-
-    def _values_of(self, point: PointConfig) -> dict[str, Any]:
-        """A point's values of the searched keys."""
-        plain = point.model_dump()
-        return {key: dotted(plain, key) for key in self._identity.searched}
 
     def _params_of(self, point: PointConfig) -> dict[str, Any]:
         """What tells points apart, and how many seeds they have; all else is in an artifact."""

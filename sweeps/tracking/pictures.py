@@ -57,10 +57,6 @@ class SamplePictures:
 
 def _first(file: Path) -> np.ndarray | None:
     """The samples of the first seed; None where there are none, or none that can be drawn."""
-    from luceloop.analysis.drawing.squares import is_drawable
+    from luceloop.analysis.drawing.squares import load_first
 
-    if not file.exists():
-        return None
-    with np.load(file, allow_pickle=False) as content:
-        samples: np.ndarray = content["samples"]
-    return samples[0] if is_drawable(samples) else None
+    return load_first(file) if file.exists() else None
