@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
+import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -18,7 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from luceloop.analysis.drawing.colors import Scale, perceptual
-from luceloop.analysis.drawing.styles import Arrangement, spell_value
+from luceloop.analysis.drawing.styles import KEY_COLOR, Arrangement, spell_value
 from luceloop.core.config.naming import SYMBOLS
 
 Size = Literal["paper", "slide"]
@@ -127,11 +128,17 @@ def _share(panels: Sequence[tuple[Axes, str]]) -> None:
 
 
 def legend(figure: Figure, looks: Arrangement | None, scale: float) -> None:
-    """One legend beneath: points or keys first, then lines and bands, each once."""
+    """One legend beneath: points or keys that are drawn, then lines and bands, each once."""
     entries: dict[str, Any] = {}
+    drawn = _drawn(figure)
+    colors, markers = {color for color, _ in drawn}, {marker for _, marker in drawn}
     for label, color, marker in () if looks is None else looks.entries:
-        entries[label] = Line2D([], [], color=color, marker=marker or "none", ms=4, lw=1.6 * scale)
-        if color == "0.4":  # a marker alone
+        alone = color == KEY_COLOR  # a marker that stands for a value, whatever the colour
+        if (marker if alone else color) not in (markers if alone else colors):
+            continue
+        shape = marker if alone or (color, marker) in drawn else ""
+        entries[label] = Line2D([], [], color=color, marker=shape or "none", ms=4, lw=1.6 * scale)
+        if alone:
             entries[label].set_linestyle("none")
     for ax in figure.axes:
         handles, labels = ax.get_legend_handles_labels()
@@ -149,6 +156,12 @@ def legend(figure: Figure, looks: Arrangement | None, scale: float) -> None:
         )
     if looks is not None and looks.bar is not None:
         _color_bar(figure, looks.bar)
+
+
+def _drawn(figure: Figure) -> set[tuple[str, str]]:
+    """Colours and markers of the lines that have points."""
+    lines = [line for ax in figure.axes for line in ax.lines if np.size(line.get_xdata())]
+    return {(str(line.get_color()), str(line.get_marker())) for line in lines}
 
 
 def _color_bar(figure: Figure, scale: Scale) -> None:

@@ -30,6 +30,8 @@ from luceloop.analysis.reading.results import PointCurves
 from luceloop.core.config.naming import SYMBOLS, number
 
 MARKERS = "os^Dv<>P"
+KEY_COLOR = "0.4"
+"""Of legend entries that explain a marker alone."""
 MOST_PANELS = 12
 """Panels of one metric; more values than this share panels, by ranges."""
 PER_PANEL = 16
@@ -147,7 +149,7 @@ def arrange(points: Sequence[PointCurves], palette: Palette, *, apart: bool = Fa
         kinds = [identity(each) for each in ordered([p.values.get(marked) for p in points])]
         markers = {p.index: MARKERS[kinds.index(identity(p.values.get(marked)))] for p in points}
         by_name = {identity(p.values.get(marked)): p.values.get(marked) for p in points}
-        entries += [(spell(marked, by_name[k]), "0.4", MARKERS[i]) for i, k in enumerate(kinds)]
+        entries += [(spell(marked, by_name[k]), KEY_COLOR, MARKERS[i]) for i, k in enumerate(kinds)]
     return _checked(points, colors, markers, _grouped(points, rest), entries, bar)
 
 
@@ -170,7 +172,7 @@ def _checked(
         last = max(len(points) - 1, 1)
         colors = {point.index: perceptual(rank / last) for rank, point in enumerate(points)}
         bar = Scale("point", tuple(point.index for point in points))
-        entries = [entry for entry in entries if entry[1] == "0.4"]
+        entries = [entry for entry in entries if entry[1] == KEY_COLOR]
     looks = {i: Look(colors[i], markers[i], places[i]) for i in colors}
     return Arrangement(looks, panels, tuple(entries), bar, by_rank)
 

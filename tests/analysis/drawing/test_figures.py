@@ -13,6 +13,7 @@ import pytest
 from matplotlib.collections import FillBetweenPolyCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.text import Text
 
 from luceloop.analysis.drawing.colors import COLORS, Palette, Scale, perceptual
 from luceloop.analysis.drawing.figures import (
@@ -307,3 +308,28 @@ def test_numbered_points_have_a_bar_of_their_numbers():
     nameless = [_with(p, values={}) for p in points if p.index not in (3, 7)]
     bar = arrange(nameless, Palette(None)).bar
     assert bar is not None and bar.levels == (0, 1, 2, 4, 5, 6, 8, 9, 10, 11)
+
+
+def test_legends_name_what_is_drawn_and_no_marker_that_is_not():
+    config, points = made_up({"beta": {"grid": [0, 10]}, "lam": {"grid": [1, INF]}})
+    palette, bounded = Palette(config), []
+    for point in points:  # without a preference a margin is 0 at all times
+        rows = point.aggregates[point.aggregates["metric"].str.startswith("exp_reward_mean.")]
+        size = rows["value"] * (point.values["curation.beta"] > 0)
+        name = rows["metric"].str.replace("exp_reward_mean", "margin/lemma_2_2")
+        both = pd.concat([point.aggregates, rows.assign(metric=name, value=size)])
+        bounded.append(_with(point, aggregates=both))
+    named = [text.get_text() for text in _legend(drawn("margins", bounded, palette).figure)]
+    assert [text for text in named if text.startswith("β")] == ["β=10 λ=1", "β=10 λ=∞"]
+    [legend] = drawn("kept_against_pool", points, palette).figure.legends
+    pairs = zip(legend.get_texts(), legend.legend_handles, strict=True)
+    of_points = [handle for text, handle in pairs if text.get_text().startswith("β")]
+    markers = {handle.get_marker() for handle in of_points if isinstance(handle, Line2D)}
+    assert len(of_points) == 4 and markers == {"o", "none"}  # dots are the pool, rings the kept
+    _, many = of_size(64)
+    large = drawn("curve", many, Palette(of_size(64)[0])).figure
+    assert [t.get_text() for t in _legend(large)][:2] == ["λ=0.5", "λ=1"]
+
+
+def _legend(figure: Figure) -> list[Text]:
+    return list(figure.legends[0].get_texts())
