@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 
+import scipy.linalg  # noqa: F401 - so that its linear algebra is there to be limited
 import torch
+from threadpoolctl import threadpool_limits
 
 
 def make_repeatable(threads: int) -> None:
@@ -17,6 +19,7 @@ def make_repeatable(threads: int) -> None:
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
     torch.set_num_threads(threads)
+    threadpool_limits(1, user_api="blas")  # NumPy's, SciPy's and that of compiled functions
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
 

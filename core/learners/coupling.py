@@ -7,10 +7,12 @@ size, while most of the straightening comes from small plans.
 
 from __future__ import annotations
 
-import numpy as np
+import functools
+
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
+
+from luceloop.core.compiled import in_parts
 
 
 def couple(x_0: Tensor, x_1: Tensor, ot_batch: int) -> Tensor:
@@ -38,14 +40,14 @@ def couple(x_0: Tensor, x_1: Tensor, ot_batch: int) -> Tensor:
 
 
 def _couple_equal(x_0: Tensor, x_1: Tensor, ot_batch: int) -> Tensor:
+    from luceloop.core.learners import (
+        assignment,  # compiled, which other learners need not wait for
+    )
+
     size = min(ot_batch, x_0.shape[-2])
-    noise = x_0.reshape(-1, size, x_0.shape[-1])
-    data = x_1.reshape(-1, size, x_1.shape[-1])
     # |x_1 - x_0|² = |x_1|² + |x_0|² - 2 x_1·x_0, and only the last term depends on the pairing.
-    cost = (noise @ data.transpose(1, 2)).neg_().double()
-    # Taking out what a row or a column has in common leaves the plan as it is, found twice as fast.
-    cost -= cost.amin(2, keepdim=True)
-    cost -= cost.amin(1, keepdim=True)
-    matched = np.stack([linear_sum_assignment(c)[1] for c in cost.cpu().numpy()])
-    index = torch.from_numpy(matched).to(x_0.device)[..., None].expand_as(noise)
-    return torch.empty_like(noise).scatter_(1, index, noise).reshape(x_0.shape)
+    noise, data = (x.reshape(-1, size, x.shape[-1]).cpu().contiguous() for x in (x_0, x_1))
+    coupled = torch.empty_like(noise)
+    arrays = noise.numpy(), data.numpy(), coupled.numpy()
+    in_parts(functools.partial(assignment.couple_all, *arrays), len(noise))
+    return coupled.to(x_0.device).reshape(x_0.shape)

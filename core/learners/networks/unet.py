@@ -16,6 +16,7 @@ from torch.func import functional_call
 
 from luceloop.core import rng
 from luceloop.core.fields import Finite, PositiveInt, Strict
+from luceloop.core.learners.networks.base import Regressor, regress_by_autograd
 
 BACKEND = "inductor"
 """Of torch.compile."""
@@ -109,6 +110,12 @@ class UNet:
             for row, image in enumerate(images)
         ]
         return torch.stack(outputs).reshape(rows, batch, dim)
+
+    def regressor(
+        self, parameters: Mapping[str, Tensor], gradients: Mapping[str, Tensor]
+    ) -> Regressor:
+        """See `Network.regressor`."""
+        return regress_by_autograd(self, parameters)
 
     def _one(self, parameters: Mapping[str, Tensor], t: Tensor, x: Tensor) -> Tensor:
         """Outputs of one row's parameters `(1, ...)` at times `(B,)`, images `(B, C, H, W)`."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -52,7 +51,7 @@ class FlatParameters:
 
     def copy(self) -> dict[str, Tensor]:
         """The weights by name, apart from this."""
-        return _cloned(self.views(self.flat))
+        return {name: part.clone() for name, part in self.views(self.flat).items()}
 
     def __len__(self) -> int:
         """Rows, R."""
@@ -73,31 +72,6 @@ def clip_rows(gradients: Sequence[Tensor], largest: float) -> None:
     scale = (largest / squares.sqrt()).clamp_max(1)
     for g in gradients:
         g.mul_(scale.reshape(-1, *[1] * (g.dim() - 1)))
-
-
-def moments(optimizer: torch.optim.Adam, parameters: FlatParameters) -> dict[str, Any]:
-    """Adam's moments by name and its step count `(R,)`."""
-    state = optimizer.state[parameters.flat]
-    return {
-        "exp_avg": _cloned(parameters.views(state["exp_avg"])),
-        "exp_avg_sq": _cloned(parameters.views(state["exp_avg_sq"])),
-        "step": state["step"].reshape(1).expand(len(parameters)).clone(),
-    }
-
-
-def restore_moments(
-    optimizer: torch.optim.Adam, parameters: FlatParameters, moments: Mapping[str, Any]
-) -> None:
-    """The inverse of `moments`; Adam keeps one count, since all rows step together."""
-    optimizer.state[parameters.flat] = {
-        "step": moments["step"][0].to(parameters.flat.device, copy=True),
-        "exp_avg": parameters.pack(moments["exp_avg"]),
-        "exp_avg_sq": parameters.pack(moments["exp_avg_sq"]),
-    }
-
-
-def _cloned(named: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.clone() for name, tensor in named.items()}
 
 
 def _padded(length: int) -> int:

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from luceloop.core.errors import LoopError
 from luceloop.core.learners.networks.base import Network
+from luceloop.core.learners.regression.adam import Adam
 from luceloop.core.learners.regression.config import RegressionConfig
-from luceloop.core.learners.regression.parameters import FlatParameters, moments, restore_moments
+from luceloop.core.learners.regression.parameters import FlatParameters
 
 
 class Training:
@@ -43,38 +44,32 @@ class Training:
         self.average = None
         if decay is not None:
             self.average = FlatParameters(start.get("ema", start["weights"]), device)
-        self._optimizer = torch.optim.Adam([self.parameters.flat], lr=config.lr, fused=True)
-        self._before = 0
-        if "adam" in start:
-            restore_moments(self._optimizer, self.parameters, start["adam"])
-            self._before = int(start["adam"]["step"][0])
+        self._regress = network.regressor(self.parameters.named, self.parameters.gradients)
+        self._adam = Adam(self.parameters, start.get("adam"))
         self.done = 0
         """Steps of this training."""
         self._losses: list[Tensor] = []
         self._checked: list[Tensor] = []
 
     def step(self, t: Tensor, x_t: Tensor, target: Tensor) -> None:
-        """One step of all rows; the sum over rows keeps their gradients apart.
+        """One step of all rows.
 
         Args:
             t: times `(R, B, 1)`.
             x_t: points `(R, B, d)`.
             target: of the network there `(R, B, d)`.
         """
+        parameters, rate = self.parameters, self.config.lr
         if self.config.warmup:
-            rate = min(1.0, (self._before + self.done + 1) / self.config.warmup)
-            self._optimizer.param_groups[0]["lr"] = self.config.lr * rate
-        parameters = self.parameters
+            rate *= min(1.0, (self._adam.steps + 1) / self.config.warmup)
         parameters.gradient.zero_()
-        error = self.network(parameters.named, t, x_t) - target
-        loss = error.square().mean((1, 2))
-        loss.sum().backward()  # type: ignore[no-untyped-call]
+        loss = self._regress(t, x_t, target)
         if self.config.clip is not None:
             parameters.clip_gradient(self.config.clip, apart=self.network.batched)
-        self._optimizer.step()
+        self._adam.step(rate)
         if self.average is not None and self._decay is not None:
             self.average.flat.lerp_(parameters.flat, 1 - self._decay)
-        self._losses.append(loss.detach())
+        self._losses.append(loss)
         self.done += 1
 
     def check(self, seeds: Sequence[int], iteration: int) -> None:
@@ -106,7 +101,7 @@ class Training:
         """What the next training can start from."""
         found: dict[str, Any] = {"weights": self.parameters.copy()}
         if with_moments:
-            found["adam"] = moments(self._optimizer, self.parameters)
+            found["adam"] = self._adam.moments()
         if self.average is not None:
             found["ema"] = self.average.copy()
         return found
@@ -127,6 +122,6 @@ class Training:
     ) -> Training:
         """A training of new weights that goes on, to the bit, where `snapshot` was taken."""
         training = cls(config, network, decay, snapshot["state"], device)
-        training.done, training._before = snapshot["done"], 0
+        training.done = snapshot["done"]
         training._checked = [snapshot["losses"]]
         return training
