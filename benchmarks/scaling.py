@@ -41,7 +41,7 @@ def run(size: int) -> dict[int, list[float]]:
     from luceloop.core.loop.loop import Loop
     from luceloop.sweeps.presets.reading import read_config
     from luceloop.workers.executor import ActorExecutor, ActorPool
-    from luceloop.workers.messages import SamplerSetup, TrialSetup
+    from luceloop.workers.messages import PointSetup, SamplerSetup, TrialSetup
 
     sizes = [
         f"kept_size={size // 2}",
@@ -59,7 +59,7 @@ def run(size: int) -> dict[int, list[float]]:
     found = {}
     for count in (1, 2):
         with tempfile.TemporaryDirectory(prefix="luceloop-benchmark-") as cache:
-            pool = ActorPool(TrialSetup(0, point, cache, SamplerSetup(count)))
+            pool = ActorPool(TrialSetup((PointSetup(0, point),), cache, SamplerSetup(count)))
             executor = ActorExecutor(pool, loop)
             list(executor.run_shards(model, tasks[: 2 * count]))  # imports and caches
             found[count] = [_seconds(executor, model, tasks) for _ in range(3)]

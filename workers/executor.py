@@ -39,7 +39,8 @@ class ActorPool:
 
     def __init__(self, setup: TrialSetup) -> None:
         """Start the actors that a trial was given."""
-        samplers, threads = setup.samplers, setup.point.resources.threads
+        samplers = setup.samplers
+        threads = setup.points[0].point.resources.threads
         options = SamplerActor.options(num_cpus=samplers.cpus, num_gpus=samplers.gpus)
         self._actors = [
             options.remote(threads, setup.cache, setup.folder) for _ in range(samplers.count)

@@ -1,14 +1,14 @@
 """What travels between the driver, its trials and their samplers.
 
-A trial is given a `TrialSetup` and answers with a report for each iteration: `IterationReport`, or
-`FailureReport` where the point cannot go on. Tune carries both in mappings of its own, which only
-this file packs and unpacks. A sampler is given a `core.pool.shards.ShardTask` and answers with a
-`core.pool.shards.ShardResult`.
+A trial is given a `TrialSetup` of one point or a pack of them, and answers each time with a report
+of every point that goes on: `IterationReport`, or `FailureReport` where it cannot. Tune carries
+both in mappings of its own, which only this file packs and unpacks. A sampler is given a
+`core.pool.shards.ShardTask` and answers with a `core.pool.shards.ShardResult`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,29 +38,50 @@ class SamplerSetup:
 
 
 @dataclass(frozen=True)
-class TrialSetup:
-    """What a trial is given: one point, and where it stands.
+class PointSetup:
+    """A point that a trial is given, and where it stands.
 
     Example:
-        TrialSetup(index=4, point=point, cache="/mnt/luceloop/cache", reported=2)
+        PointSetup(index=4, point=point, reported=2)
     """
 
     index: int
     """The point's number, repeated in every report."""
     point: PointConfig
-    cache: str
-    """Folder of trained p_0 and classifiers, a path or a URL."""
-    samplers: SamplerSetup = SamplerSetup()
-    trial_gpus: float = 0.0
-    """GPUs of the trial itself."""
     checkpoint: str | None = None
     """Folder to go on from, a path or a URL; None to begin."""
     reported: int = -1
     """Last iteration that is on record already, or -1."""
-    folder: str | None = None
-    """The user's folder, as `core.io.plugins.name_folder` calls it; None for what is importable."""
     files: Holdings = field(default_factory=dict)
     """Digests of the user's files that the point depends on, by name; on others it does not run."""
+
+
+@dataclass(frozen=True)
+class TrialSetup:
+    """What a trial is given: a point, or a pack of points that share an ensemble.
+
+    Example:
+        TrialSetup((PointSetup(4, point),), cache="/mnt/luceloop/cache")
+    """
+
+    points: tuple[PointSetup, ...]
+    """In the order of their numbers, and of one `core.loop.pack.pack_key`."""
+    cache: str
+    """Folder of trained p_0 and classifiers, a path or a URL."""
+    samplers: SamplerSetup = SamplerSetup()
+    """None where there are several points."""
+    trial_gpus: float = 0.0
+    """GPUs of the trial itself."""
+    folder: str | None = None
+    """The user's folder, as `core.io.plugins.name_folder` calls it; None for what is importable."""
+    stops: Any = None
+    """Handle of a `workers.stops.Stops`, which tells what points of a pack are to stop early."""
+
+    @property
+    def name(self) -> str:
+        """Of the trial's folder, unlike any other of the same attempt."""
+        first, others = self.points[0].index, len(self.points) - 1
+        return f"point-{first:04d}" + (f"-and-{others}-more" if others else "")
 
 
 @dataclass(frozen=True)
@@ -81,7 +102,7 @@ class IterationReport:
     """One iteration of a point.
 
     Example:
-        IterationReport(4, 3, {"reward_mean": [-1.2, -1.3]}, {"preview": samples})
+        IterationReport(4, 3, {"reward_mean": [-1.2, -1.3]}, arrays={"preview": samples})
     """
 
     index: int
@@ -90,6 +111,8 @@ class IterationReport:
     """t."""
     metrics: Mapping[str, list[float]]
     """By name, R values."""
+    is_last: bool = False
+    """Whether the point has run to its end, t = T."""
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
     """A `preview` `(R, P, ...)`, and at t=0 `reward`, those of p_0's pool `(R, N)`.
 
@@ -118,7 +141,7 @@ class FailureReport:
 
 Report = IterationReport | FailureReport
 
-_SETUP, _REPORT = "setup", "report"
+_SETUP, _REPORTS = "setup", "reports"
 
 
 def pack_setup(setup: TrialSetup) -> dict[str, Any]:
@@ -133,18 +156,18 @@ def unpack_setup(config: Mapping[str, Any]) -> TrialSetup:
     return setup
 
 
-def pack_report(report: Report, *, done: bool) -> dict[str, Any]:
-    """A report as a result that Tune takes.
+def pack_reports(reports: Sequence[Report], *, done: bool) -> dict[str, Any]:
+    """Reports as a result that Tune takes.
 
     Args:
-        report: what the trial reports.
-        done: whether it is the last one.
+        reports: what the trial reports, one of each point that has not ended before.
+        done: whether they are the trial's last ones.
     """
-    return {_REPORT: report, "done": done}
+    return {_REPORTS: list(reports), "done": done}
 
 
-def unpack_report(result: Mapping[str, Any]) -> Report:
-    """The report in a result that Tune hands on."""
-    report = result[_REPORT]
-    assert isinstance(report, IterationReport | FailureReport)
-    return report
+def unpack_reports(result: Mapping[str, Any]) -> list[Report]:
+    """The reports in a result that Tune hands on."""
+    reports = result[_REPORTS]
+    assert all(isinstance(report, IterationReport | FailureReport) for report in reports)
+    return list(reports)

@@ -1,13 +1,15 @@
-"""The Tune trainable of one configuration point: one `step` is one retraining iteration."""
+"""The Tune trainable of a point, or of a pack of points: one `step` is one retraining iteration."""
 
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import ray
 import torch
 from ray import tune
 
@@ -19,6 +21,7 @@ from luceloop.core.io.places import Folder, open_folder, open_whole
 from luceloop.core.io.plugins import enter_folder
 from luceloop.core.io.saved import save_atomically
 from luceloop.core.loop.loop import Loop
+from luceloop.core.loop.pack import Member, iterate_all
 from luceloop.core.loop.state import IterationResult, LoopState
 from luceloop.core.theory.real_law import is_recorded, real_rewards
 from luceloop.workers.devices import granted_device
@@ -27,26 +30,87 @@ from luceloop.workers.messages import (
     REAL,
     FailureReport,
     IterationReport,
+    PointSetup,
+    Report,
     TrialSetup,
-    pack_report,
+    pack_reports,
     unpack_setup,
 )
 
-CHECKPOINT = "loop.pt"
-"""File of a checkpoint folder: the loop's state and the rows of all iterations so far."""
+FAILURES = LoopError, ConfigError, torch.OutOfMemoryError
+"""What a point comes to: repeating it would only fail again."""
+
+
+@dataclass
+class PointRun:
+    """One point of a trial, and how far it is."""
+
+    setup: PointSetup
+    rows: dict[int, dict[str, list[float]]] = field(default_factory=dict)
+    """Metrics of every iteration that has been computed."""
+    state: LoopState | None = None
+    """After the last computed iteration."""
+    next: int = 0
+    """The iteration to report next."""
+    arrays: dict[str, np.ndarray] = field(default_factory=dict)
+    """Of the last computed iteration, until they are reported."""
+    loop: Loop | None = None
+    executor: ActorExecutor | None = None
+    failure: FailureReport | None = None
+    ended: bool = False
+    """Whether nothing more is to be reported."""
+
+    @property
+    def waits(self) -> bool:
+        """Whether the iteration to report has yet to be computed."""
+        return not self.ended and self.failure is None and self.next not in self.rows
+
+    def take(self, result: IterationResult, real_rewards: Mapping[str, np.ndarray]) -> None:
+        """Take note of a computed iteration."""
+        self.state, self.arrays = result.state, {"preview": result.preview.numpy()}
+        if result.reward is not None:
+            self.arrays |= {"reward": result.reward.numpy()} | dict(real_rewards)
+        rows = {name: values.tolist() for name, values in result.metrics.items()}
+        self.rows[result.iteration] = rows
+
+    def fail(self, error: BaseException) -> None:
+        """Take an error as what the point came to."""
+        full = isinstance(error, torch.OutOfMemoryError)
+        reason = explain_memory(error) if full else str(error)
+        text = "".join(traceback.format_exception(error))
+        self.failure = FailureReport(self.setup.index, reason, text)
+
+    def report(self) -> Report:
+        """The next report."""
+        if self.failure is not None:
+            self.ended = True
+            return self.failure
+        iteration, self.next = self.next, self.next + 1
+        self.ended = iteration >= self.setup.point.iterations
+        arrays, self.arrays = self.arrays, {}
+        return IterationReport(
+            self.setup.index, iteration, self.rows[iteration], is_last=self.ended, arrays=arrays
+        )
+
+    def restore(self, folder: Folder) -> dict[str, Any]:
+        """Go on from a checkpoint; what is in it."""
+        content = read_checkpoint(folder, self.setup.index)
+        self.rows = content["rows"]
+        self.state = LoopState.of(content["state"]) if content["state"] else None
+        return content
 
 
 class Trial(tune.Trainable):
-    """Runs the loop of one point and reports a row per iteration; see `workers.messages`."""
+    """Runs the loops of its points and reports a row of each per step; see `workers.messages`."""
 
     def setup(self, config: dict[str, Any]) -> None:
-        """Start a process: called once, then `reset_config` for every further point."""
+        """Start a process: called once, then `reset_config` for every further trial."""
         self._actors: ActorPool | None = None
         self._guard = Guard()
         self._start(unpack_setup(config))
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Take on another point in the same process."""
+        """Take on other points in the same process."""
         self._start(unpack_setup(new_config))
         return True
 
@@ -55,82 +119,100 @@ class Trial(tune.Trainable):
         if setup.folder is not None:
             enter_folder(setup.folder)
         self._cache = open_folder("cache", setup.cache)
-        self._rows: dict[int, dict[str, list[float]]] = {}
-        self._iterations: Iterator[IterationResult] | None = None
-        self._state: LoopState | None = None
-        self._arrays: dict[str, np.ndarray] = {}
-        self._next = setup.reported + 1
-        if setup.checkpoint:
-            self._restore(open_folder("checkpoint", setup.checkpoint))
+        self._runs = [PointRun(point, next=point.reported + 1) for point in setup.points]
+        self._reported: list[IterationReport] = []
+        for run in self._runs:
+            if run.setup.checkpoint:
+                run.restore(open_folder("checkpoint", run.setup.checkpoint))
 
     def step(self) -> dict[str, Any]:
-        """Report the next iteration, computing whatever it takes."""
-        try:
-            report = self._report()
-        except (LoopError, ConfigError, torch.OutOfMemoryError) as error:
-            # Repeating would only fail again: this is the point's result.
-            full = isinstance(error, torch.OutOfMemoryError)
-            reason = explain_memory(error) if full else str(error)
-            failure = FailureReport(self._setup.index, reason, traceback.format_exc())
-            return pack_report(failure, done=True)
-        return pack_report(report, done=report.iteration >= self._setup.point.iterations)
+        """Report the next iteration of every point, computing whatever it takes."""
+        self._drop_stopped()
+        while waiting := [run for run in self._runs if run.waits]:
+            self._advance(waiting)
+        reports = [run.report() for run in self._runs if not run.ended]
+        self._reported = [report for report in reports if isinstance(report, IterationReport)]
+        return pack_reports(reports, done=all(run.ended for run in self._runs))
 
-    def _report(self) -> IterationReport:
-        self._arrays = {}
-        while self._next not in self._rows:
-            if self._iterations is None:
-                self._iterations = self._begin()
-            result = next(self._iterations)
-            self._state, self._arrays = result.state, {"preview": result.preview.numpy()}
-            if result.reward is not None:
-                self._arrays |= {"reward": result.reward.numpy()} | self._real_rewards()
-            self._rows[result.iteration] = {
-                name: values.tolist() for name, values in result.metrics.items()
-            }
-        iteration = self._next
-        self._next += 1
-        return IterationReport(
-            self._setup.index, iteration, self._rows[iteration], arrays=self._arrays
-        )
+    def _drop_stopped(self) -> None:
+        """End the points that the driver has stopped early."""
+        going = [run.setup.index for run in self._runs if not run.ended]
+        if self._setup.stops is not None and going:
+            stopped = ray.get(self._setup.stops.of.remote(going))
+            for run in self._runs:
+                run.ended = run.ended or run.setup.index in stopped
 
-    def _begin(self) -> Iterator[IterationResult]:
-        setup = self._setup
-        self._guard.check(setup.files, dependencies([setup.point]) if setup.files else ())
-        make_repeatable(setup.point.resources.threads)
-        loop = Loop(setup.point, granted_device(), cache=self._cache)
-        if not setup.samplers.count:
-            return loop.run(self._state)
-        if self._actors is None:
-            self._actors = ActorPool(setup)
-        return loop.run(self._state, ActorExecutor(self._actors, loop, setup.files))
+    def _advance(self, runs: Sequence[PointRun]) -> None:
+        """Compute the next iteration of some points, those of a pack as one ensemble."""
+        members: dict[int, Member] = {}
+        for run in runs:
+            try:
+                members[run.setup.index] = Member(self._loop(run), run.state)
+            except FAILURES as error:
+                run.fail(error)
+        found = self._iterate(runs[0], members) if len(runs) == 1 else iterate_all(members)
+        for run in runs:
+            result = found.get(run.setup.index)
+            if isinstance(result, IterationResult):
+                run.take(result, self._real_rewards(run) if result.reward is not None else {})
+            elif result is not None:
+                run.fail(result)
 
-    def _real_rewards(self) -> dict[str, np.ndarray]:
+    def _iterate(
+        self, run: PointRun, members: Mapping[int, Member]
+    ) -> Mapping[int, IterationResult | Exception]:
+        """The next iteration of one point, on samplers where there are any."""
+        found: dict[int, IterationResult | Exception] = {}
+        for index, member in members.items():
+            try:
+                found[index] = member.loop.iterate(member.state, run.executor)
+            except FAILURES as error:
+                found[index] = error
+        return found
+
+    def _loop(self, run: PointRun) -> Loop:
+        """The loop of a point, begun when it is first needed."""
+        if run.loop is not None:
+            return run.loop
+        setup, point = self._setup, run.setup.point
+        files = run.setup.files
+        self._guard.check(files, dependencies([point]) if files else ())
+        make_repeatable(point.resources.threads)
+        loop = Loop(point, granted_device(), cache=self._cache)
+        loop.prepare()
+        if setup.samplers.count:
+            if self._actors is None:
+                self._actors = ActorPool(setup)
+            run.executor = ActorExecutor(self._actors, loop, files)
+        run.loop = loop
+        return loop
+
+    def _real_rewards(self, run: PointRun) -> dict[str, np.ndarray]:
         """What the sweep records of its real data, so that its theory never scores it again."""
-        point = self._setup.point
+        point = run.setup.point
         if not is_recorded(point):
             return {}
         found = real_rewards(point, granted_device(), self._cache)  # worked out before, and kept
         return {f"{REAL}{name}": array for name, array in found.arrays().items()}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Write the loop's state after the last computed iteration, and every row so far."""
-        state = None if self._state is None else self._state.plain()
-        content = {"state": state, "rows": self._rows, "next": self._next}
-        save_atomically(content, Path(checkpoint_dir) / CHECKPOINT)
-        # Tune keeps a copy of the last report with each checkpoint; this one has been delivered.
-        self._arrays.clear()
+        """Write each loop's state after its last computed iteration, and every row so far."""
+        for run in self._runs:
+            going = run.state is not None and not run.ended
+            state = run.state.plain() if going and run.state is not None else None
+            content = {"state": state, "rows": run.rows, "next": run.next, "ended": run.ended}
+            save_atomically(content, Path(checkpoint_dir) / checkpoint_name(run.setup.index))
+        # Tune keeps a copy of the last report with each checkpoint; these have been delivered.
+        for report in self._reported:
+            report.arrays.clear()
 
     def load_checkpoint(self, checkpoint: Mapping[str, Any] | str | None) -> None:
         """Go on from a checkpoint of this attempt, which knows what was reported by then."""
         assert isinstance(checkpoint, str)
-        self._next = self._restore(Path(checkpoint))["next"]
-
-    def _restore(self, folder: Folder) -> dict[str, Any]:
-        content = read_checkpoint(folder)
-        self._rows = content["rows"]
-        self._state = LoopState.of(content["state"]) if content["state"] else None
-        self._iterations = None
-        return content
+        for run in self._runs:
+            content = run.restore(Path(checkpoint))
+            run.next, run.ended = content["next"], content["ended"]
+            run.failure = None
 
     def cleanup(self) -> None:
         """End the process's sampler actors."""
@@ -138,9 +220,14 @@ class Trial(tune.Trainable):
             self._actors.close()
 
 
-def read_checkpoint(folder: Folder) -> dict[str, Any]:
-    """What `Trial.save_checkpoint` wrote; nothing is unpickled but tensors and plain types."""
-    with open_whole(folder / CHECKPOINT) as file:
+def checkpoint_name(index: int) -> str:
+    """The file of a point in a checkpoint's folder: its loop's state, and all rows so far."""
+    return f"loop-{index:04d}.pt"
+
+
+def read_checkpoint(folder: Folder, index: int) -> dict[str, Any]:
+    """What `Trial.save_checkpoint` wrote of a point; nothing is unpickled but plain types."""
+    with open_whole(folder / checkpoint_name(index)) as file:
         content: dict[str, Any] = torch.load(file, weights_only=True, map_location="cpu")
     if content["state"] is not None:
         LoopState.of(content["state"])  # else it is an older version's, and cannot be read either

@@ -62,6 +62,8 @@ class ResourcesConfig(Strict):
     """Sampler actors of a trial; with 0 the trial samples itself."""
     trial: ActorResources = ActorResources()
     sampler: ActorResources = ActorResources()
+    pack: PositiveInt | Literal["auto"] = "auto"
+    """Points of a trial that share one ensemble; large networks and samplers take one."""
     threads: PositiveInt = 1
     """CPU threads of torch in every process; part of what determines the last bits of a result."""
 

@@ -67,7 +67,7 @@ class Fitter:
         rows = range(len(self.rows.seeds)) if rows is None else rows
         if start is None:
             return self._initial(rows)
-        training = self._training_set(rows, start.kept, start.iteration + 1)
+        training = self.training_set(start, rows)
         state = to_device(start.learner, self.device)
         return self.learner.fit(state, training, self._seeds(rows), start.iteration + 1)
 
@@ -109,11 +109,20 @@ class Fitter:
             self._drawn[row] = drawn
         return drawn
 
-    def _training_set(
-        self, rows: Sequence[int], kept: Tensor | None, iteration: int
-    ) -> TrainingSet:
-        """D_real ∪ D_kept of each row."""
-        sets = []
+    def training_set(self, start: LoopState, rows: Sequence[int] | None = None) -> TrainingSet:
+        """What the next models are trained on: D_real ∪ D_kept of each row.
+
+        Args:
+            start: where these rows stand.
+            rows: positions in the configuration's seeds; all if not given.
+
+        Raises:
+            ValueError: if `start` was the end of a shorter loop, where nothing was kept to go on.
+        """
+        if start.kept is None and int(self.rows.kept.max()):
+            raise ValueError(f"a loop of {start.iteration} iterations cannot be prolonged")
+        rows = range(len(self.rows.seeds)) if rows is None else rows
+        kept, iteration, sets = start.kept, start.iteration + 1, []
         for position, row in enumerate(rows):
             parts = []
             if int(self.rows.real[row]):

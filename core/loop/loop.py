@@ -11,7 +11,7 @@ Axes: R rows.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
 
@@ -20,6 +20,7 @@ from luceloop.core.config.sweep import SweepConfig
 from luceloop.core.device import Stopwatch, make_repeatable
 from luceloop.core.errors import ConfigError
 from luceloop.core.io.places import Folder
+from luceloop.core.learners.base import Fitted
 from luceloop.core.loop.executor import Executor, LocalExecutor
 from luceloop.core.loop.fitting import Fitter
 from luceloop.core.loop.state import IterationResult, LoopState
@@ -30,7 +31,7 @@ from luceloop.core.pool.reference import real_features
 from luceloop.core.pool.rows import Rows
 from luceloop.core.pool.sampler import ShardSampler
 from luceloop.core.pool.scoring import build_scorer
-from luceloop.core.pool.shards import ShardTask, cut_into_shards
+from luceloop.core.pool.shards import ShardResult, ShardTask, cut_into_shards
 from luceloop.core.theory.bounds import Margins
 from luceloop.core.theory.law import RewardLaw
 from luceloop.core.theory.real_law import real_law
@@ -95,32 +96,66 @@ class Loop:
             LoopError: if losses or samples become NaN or infinite.
             ValueError: if `start` was the end of a shorter loop, where nothing was kept to go on.
         """
-        if start is not None and start.kept is None and int(self.rows.kept.max()):
-            if start.iteration < self.config.iterations:
-                raise ValueError(f"a loop of {start.iteration} iterations cannot be prolonged")
-        executor = executor or LocalExecutor(self.fitter, self.sampler)
-        # What breaks its contract on real data fails before hours of training.
-        _ = self.law, self.own_metrics.names()
+        self.prepare()
         first = 0 if start is None else start.iteration + 1
-        for iteration in range(first, self.config.iterations + 1):
-            result = self._iterate(start, iteration, executor)
+        for _ in range(first, self.config.iterations + 1):
+            result = self.iterate(start, executor)
             start = result.state
             yield result
 
-    def _iterate(
-        self, start: LoopState | None, iteration: int, executor: Executor
+    def prepare(self) -> None:
+        """Have what breaks its contract on real data fail before hours of training.
+
+        Raises:
+            LoopError: if the reward or a metric does.
+        """
+        _ = self.law, self.own_metrics.names()
+
+    def iterate(
+        self, start: LoopState | None = None, executor: Executor | None = None
     ) -> IterationResult:
-        """Train p_t, and generate, score and curate its pool."""
+        """Train the next model p_t, and generate, score and curate its pool.
+
+        Args:
+            start: where the loop stands; None for p_0.
+            executor: who computes shards and trains rows; this process if not given.
+
+        Raises:
+            LoopError: if losses or samples become NaN or infinite.
+        """
+        executor = executor or LocalExecutor(self.fitter, self.sampler)
         watch = Stopwatch(self.device)
         fitted = executor.fit_rows(start)
         watch.lap("fit")
-        tasks = self.tasks(iteration)
+        tasks = self.tasks(0 if start is None else start.iteration + 1)
         results = executor.run_shards(self.learner.model(fitted.state), tasks)
+        return self.conclude(start, fitted, watch.seconds["fit"], results)
+
+    def conclude(
+        self,
+        start: LoopState | None,
+        fitted: Fitted,
+        seconds: float,
+        results: Iterable[ShardResult],
+    ) -> IterationResult:
+        """What an iteration yields.
+
+        Args:
+            start: where the loop stood.
+            fitted: p_t.
+            seconds: that it took to train all rows.
+            results: of the shards of p_t's pool, in their order.
+
+        Raises:
+            LoopError: if a metric of the user's breaks its contract.
+        """
+        iteration = 0 if start is None else start.iteration + 1
+        tasks = self.tasks(iteration)
         curate, real_bins = tasks[0].curate, torch.from_numpy(self.law.real_bins)
         compared = self.real_features
         pool = gather(results, self.rows, iteration, curate, real_bins, compared, self.own_metrics)
         count = len(self.rows.seeds)
-        share = torch.full((count,), watch.seconds["fit"] / count, dtype=torch.float64)
+        share = torch.full((count,), seconds / count, dtype=torch.float64)
         metrics = pool.metrics | {"seconds/fit": share}
         if fitted.loss is not None:
             metrics["loss"] = fitted.loss

@@ -54,12 +54,25 @@ class ShardSampler:
         Raises:
             LoopError: if samples are NaN or infinite or the reward breaks its contract.
         """
-        shard, iteration = task.shard, task.iteration
-        watch = Stopwatch(self.device)
+        shard, watch = task.shard, Stopwatch(self.device)
         count = shard.stop - shard.start
-        x = self.learner.sample(model, count, self.rows.seeds, iteration, shard.index)
-        self._check_samples(x, iteration)
+        x = self.learner.sample(model, count, self.rows.seeds, task.iteration, shard.index)
         watch.lap("generate")
+        return self.measure(x, task, watch)
+
+    def measure(self, x: Tensor, task: ShardTask, watch: Stopwatch) -> ShardResult:
+        """Score and, if asked, curate the samples of a shard.
+
+        Args:
+            x: the samples `(R, B, ...)`.
+            task: what was generated, and what of it is wanted.
+            watch: which has taken the time of generating them.
+
+        Raises:
+            LoopError: if samples are NaN or infinite or the reward breaks its contract.
+        """
+        shard, iteration = task.shard, task.iteration
+        self._check_samples(x, iteration)
         scores = self.scorer(x.flatten(0, 1))
         reward = scores.reward.reshape(x.shape[:2])
         mask = self._positions(shard) < self.rows.pool[:, None].to(self.device)

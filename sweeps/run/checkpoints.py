@@ -13,12 +13,12 @@ from pyarrow.fs import FSSpecHandler, PyFileSystem
 from luceloop.core.errors import StorageError
 from luceloop.core.io.places import Folder, listed, remove_folder
 from luceloop.sweeps.record.folders import SweepFolder
-from luceloop.workers.trial import CHECKPOINT, read_checkpoint
+from luceloop.workers.trial import read_checkpoint
 
 logger = logging.getLogger(__name__)
 
-FOLDERS = "attempt-*/point-*/checkpoint_*"
-"""Of checkpoints, in the order of their age."""
+FILES = "attempt-*/point-*/checkpoint_*/loop-*.pt"
+"""Of points in checkpoints, in the order of their age."""
 REMOVERS = 4
 """Threads that delete old checkpoints."""
 KEPT = 2
@@ -34,14 +34,14 @@ class NewestCheckpoints:
     def __init__(self, tune: Folder) -> None:
         """Name the folder of Tune's files."""
         self._tune = tune
-        self._kept: dict[int, deque[Folder]] = defaultdict(deque)
+        self._kept: dict[str, deque[Folder]] = defaultdict(deque)
         # Trials must not wait for storage that is slow to delete.
         self._remover = ThreadPoolExecutor(REMOVERS, "old-checkpoints")
 
-    def add(self, point: int, path: str) -> None:
-        """Take note of a point's new checkpoint, a folder as Tune names it."""
-        kept = self._kept[point]
+    def add(self, path: str) -> None:
+        """Take note of a trial's new checkpoint, a folder as Tune names it."""
         folder = self._tune.joinpath(*Path(path).parts[-3:])
+        kept = self._kept[folder.parent.name]
         if folder not in kept:
             kept.append(folder)
         while len(kept) > KEPT:
@@ -62,14 +62,14 @@ class Checkpoints:
         self.next_attempt = f"attempt-{last + 1:04d}"
         """Name of the next one."""
         self._found: dict[int, list[Folder]] = defaultdict(list)
-        for file in listed(self._tune, f"{FOLDERS}/{CHECKPOINT}"):
-            self._found[_index(file.parent)].append(file.parent)
+        for file in listed(self._tune, FILES):
+            self._found[_index(file)].append(file.parent)
 
     def newest(self, index: int) -> str | None:
         """A point's newest readable checkpoint, a folder; None to start the point anew."""
         for folder in reversed(self._found[index]):
             try:
-                read_checkpoint(folder)
+                read_checkpoint(folder, index)
             except StorageError:
                 raise
             except Exception as error:  # a torn file can fail in any way; the one before serves
@@ -80,14 +80,15 @@ class Checkpoints:
 
     def remove(self, points: Iterable[int]) -> None:
         """Delete the checkpoints of points that have ended, those of this attempt included."""
-        ended = set(points)
+        ended, folders = set(points), defaultdict[Folder, set[int]](set)
         try:
-            folders = listed(self._tune, FOLDERS)
+            for file in listed(self._tune, FILES):
+                folders[file.parent].add(_index(file))
         except StorageError as error:
             logger.warning("old checkpoints stay where they are: %s", error)
             return
         with ThreadPoolExecutor(REMOVERS, "old-checkpoints") as remover:
-            list(remover.map(_remove, [folder for folder in folders if _index(folder) in ended]))
+            list(remover.map(_remove, [f for f, points in folders.items() if points <= ended]))
 
 
 def for_ray(folder: Folder) -> tuple[PyFileSystem | None, str]:
@@ -97,9 +98,9 @@ def for_ray(folder: Folder) -> tuple[PyFileSystem | None, str]:
     return PyFileSystem(FSSpecHandler(folder.fs)), folder.path
 
 
-def _index(checkpoint: Folder) -> int:
-    """The point that a checkpoint's folder belongs to."""
-    return int(checkpoint.parent.name.removeprefix("point-"))
+def _index(file: Folder) -> int:
+    """The point that a file of a checkpoint belongs to."""
+    return int(file.name.removeprefix("loop-").removesuffix(".pt"))
 
 
 def _remove(folder: Folder) -> None:

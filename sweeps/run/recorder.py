@@ -24,7 +24,7 @@ from luceloop.workers.messages import (
     REAL,
     FailureReport,
     IterationReport,
-    unpack_report,
+    unpack_reports,
     unpack_setup,
 )
 
@@ -58,13 +58,24 @@ class Recorder(Callback):
         result: dict[str, Any],
         **info: Any,
     ) -> None:
-        """Record a row, or why there is none."""
-        report = unpack_report(result)
-        if isinstance(report, FailureReport):
-            self._ledger.end_point(report.index, "failed", report.reason, report.traceback)
-        elif not self._add(report):
-            return
-        self._progress.show(self._ledger.points[report.index])
+        """Record a row of every point, or why there is none, and which points have ended."""
+        for report in unpack_reports(result):
+            if isinstance(report, FailureReport):
+                self._ledger.end_point(report.index, "failed", report.reason, report.traceback)
+            elif not self._add(report):
+                continue
+            self._progress.show(self._ledger.points[report.index])
+            if isinstance(report, IterationReport) and report.is_last:
+                self._end(report.index)
+            elif report.index in self._stopped:
+                self._end(report.index)
+
+    def _end(self, index: int) -> None:
+        """Record that a point is done, or was stopped early."""
+        reason = self._stopped.get(index, "")
+        if self._ledger.end_point(index, "stopped" if reason else "done", reason):
+            self._progress.show(self._ledger.points[index])
+            self._journal.update(self._ledger)
 
     def _add(self, report: IterationReport) -> bool:
         """Put an iteration on record, its files first; False if it was there already."""
@@ -80,7 +91,7 @@ class Recorder(Callback):
         self, iteration: int, trials: Any, trial: Any, checkpoint: Any, **info: Any
     ) -> None:
         """Keep a trial's newest checkpoints."""
-        self._checkpoints.add(unpack_setup(trial.config).index, checkpoint.path)
+        self._checkpoints.add(checkpoint.path)
 
     def __enter__(self) -> Recorder:
         return self
@@ -89,25 +100,19 @@ class Recorder(Callback):
         """Wait until old checkpoints are gone, unless the sweep was cut short."""
         self._checkpoints.close(cancel=kind is not None)
 
-    def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-        """Record that a point is done, or was stopped early."""
-        index = unpack_setup(trial.config).index
-        reason = self._stopped.get(index, "")
-        if self._ledger.end_point(index, "stopped" if reason else "done", reason):
-            self._progress.show(self._ledger.points[index])
-            self._journal.update(self._ledger)
-
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-        """Record a point whose process failed beyond its retries; resuming tries it again."""
-        index = unpack_setup(trial.config).index
+        """Record points whose process failed beyond its retries; resuming tries them again."""
         reason, text = _why_failed(trial)
-        if self._ledger.end_point(index, "lost", reason, text):
-            self._progress.show(self._ledger.points[index])
+        for point in unpack_setup(trial.config).points:
+            if self._ledger.end_point(point.index, "lost", reason, text):
+                self._progress.show(self._ledger.points[point.index])
 
     def on_trial_recover(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-        """Say that a point's process failed and is started again."""
+        """Say that a trial's process failed and is started again."""
         reason, _ = _why_failed(trial)
-        logger.warning("point %s starts again: %s", unpack_setup(trial.config).index, reason)
+        points = [str(point.index) for point in unpack_setup(trial.config).points]
+        word = "point" if len(points) == 1 else "points"
+        logger.warning("%s %s started again: %s", word, ", ".join(points), reason)
 
 
 def _why_failed(trial: Any) -> tuple[str, str]:

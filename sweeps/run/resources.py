@@ -15,6 +15,8 @@ from luceloop.core.errors import ConfigError
 from luceloop.core.loop.loop import Loop
 from luceloop.workers.messages import SamplerSetup
 
+ENOUGH_ROWS = 8
+"""Rows of an ensemble on a CPU beyond which more save no time."""
 MOST_SAMPLERS = 8
 """Sampler actors that `auto` gives a trial."""
 
@@ -28,6 +30,8 @@ class Allocation:
     samplers: int
     sampler_cpus: float
     sampler_gpus: float
+    pack: int = 1
+    """The most points of a trial."""
 
     @property
     def sampler_setup(self) -> SamplerSetup:
@@ -48,6 +52,7 @@ def allocate(
     shards: int,
     *,
     large: bool = False,
+    seeds: int = 1,
 ) -> Allocation:
     """Fill in `auto`.
 
@@ -56,13 +61,23 @@ def allocate(
     which there are more. GPUs, or CPUs, that no trial would use become samplers. On a laptop that
     is a trial per core. More samplers than fit are given fractions of a CPU, or of a GPU.
 
+    Points of small networks share a trial, a pack, where that gains time: all that there are on a
+    GPU, else so many that an ensemble has `ENOUGH_ROWS`, as long as every core has a trial.
+
     Args:
         config: what was asked for.
         cluster: Ray's total resources.
         points: trials that could run at once.
         shards: shards of a pool; more samplers would idle.
         large: whether the network fills a device by itself.
+        seeds: of a point.
+
+    Raises:
+        ConfigError: if packs are asked for where points cannot share a trial.
     """
+    _check_pack(config, large)
+    if config.pack != "auto":
+        points = math.ceil(points / config.pack)
     cpus, gpus = cluster.get("CPU", 1.0), cluster.get("GPU", 0.0)
     share = gpus / max(1, points)
     on_gpus = gpus >= 1 and (large or share >= 1)
@@ -76,7 +91,9 @@ def allocate(
         rest = min(1.0, max(0.0, whole - trial_gpus) / config.samplers) if trial_gpus else 0.0
         sampler_gpus = _given(config.sampler.gpus, _hundredths(rest))
     trial_cpus, sampler_cpus = _given(config.trial.cpus, 1.0), _given(config.sampler.cpus, 1.0)
-    if config.samplers == "auto":
+    if config.pack not in (1, "auto"):
+        samplers = 0
+    elif config.samplers == "auto":
         at_once = max(1, min(points, int(cpus // max(trial_cpus, 1))))
         spare = int((cpus / at_once - trial_cpus) // max(sampler_cpus, 1))
         if trial_gpus:
@@ -88,7 +105,24 @@ def allocate(
             even = _hundredths(cpus / (1 + samplers))
             trial_cpus = _given(config.trial.cpus, even)
             sampler_cpus = _given(config.sampler.cpus, even)
-    return Allocation(trial_cpus, trial_gpus, samplers, sampler_cpus, sampler_gpus)
+    pack = 1 if config.pack == "auto" else config.pack
+    if config.pack == "auto" and not samplers and not large:
+        most = gpus / trial_gpus if trial_gpus else cpus / trial_cpus if trial_cpus else cpus
+        pack = math.ceil(points / max(1, int(most)))
+        if not trial_gpus:
+            pack = max(1, min(points // max(1, int(most)), ENOUGH_ROWS // seeds))
+    return Allocation(trial_cpus, trial_gpus, samplers, sampler_cpus, sampler_gpus, pack)
+
+
+def _check_pack(config: ResourcesConfig, large: bool) -> None:
+    if config.pack in (1, "auto"):
+        return
+    if large:
+        allowed = "must be 1 or auto: a large network fills a device by itself"
+        raise ConfigError("resources.pack", config.pack, allowed)
+    if config.samplers not in (0, "auto"):
+        allowed = "must be 1 or auto: a pack samples itself, without resources.samplers"
+        raise ConfigError("resources.pack", config.pack, allowed)
 
 
 def allocate_for(config: SweepConfig, cluster: Mapping[str, float], loop: Loop) -> Allocation:
@@ -103,7 +137,9 @@ def allocate_for(config: SweepConfig, cluster: Mapping[str, float], loop: Loop) 
     if config.search.learns:
         at_once = min(at_once, config.search.concurrency)
     large = loop.fitter.one_by_one
-    return allocate(config.point.resources, cluster, at_once, len(loop.shards), large=large)
+    seeds, shards = len(loop.rows.seeds), len(loop.shards)
+    resources = config.point.resources
+    return allocate(resources, cluster, at_once, shards, large=large, seeds=seeds)
 
 
 def check_fits(allocation: Allocation, cluster: Mapping[str, float]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import ray
@@ -14,6 +14,7 @@ from luceloop.core.config.sweep import SweepConfig
 from luceloop.core.io.holdings import Holdings
 from luceloop.core.io.plugins import name_folder
 from luceloop.core.loop.loop import Loop
+from luceloop.core.loop.pack import pack_key
 from luceloop.sweeps.record.folders import SweepFolder
 from luceloop.sweeps.record.ledger import Ledger, Point
 from luceloop.sweeps.run.checkpoints import Checkpoints, for_ray
@@ -23,7 +24,8 @@ from luceloop.sweeps.run.resources import allocate_for
 from luceloop.sweeps.search.journal import StudyJournal
 from luceloop.sweeps.search.space import check_space
 from luceloop.sweeps.search.tune import EarlyStop, PointSearcher
-from luceloop.workers.messages import TrialSetup, unpack_setup
+from luceloop.workers.messages import PointSetup, TrialSetup, unpack_setup
+from luceloop.workers.stops import Stops
 from luceloop.workers.trial import Trial
 
 RETRIES = 3
@@ -43,10 +45,11 @@ class Trials:
         self._allocation = allocate_for(config, ray.cluster_resources(), loop)
         self._checkpoints = Checkpoints(folder)
         self._cache, self._code = str(folder.cache), name_folder()
+        self._stops: Any = None
 
     def run(self, progress: Progress) -> None:
         """Run them to their ends; every report is on record before the next is asked for."""
-        stopper = EarlyStop(self._config.search, self._ledger)
+        stopper = EarlyStop(self._config.search, self._ledger, self._stop)
         journal = StudyJournal(self._folder.study, self._folder.id, self._config)
         recorder = Recorder(self._folder, self._ledger, stopper.reasons, progress, journal)
         with recorder:
@@ -57,7 +60,15 @@ class Trials:
 
     def _tuner(self, stopper: EarlyStop, recorder: Recorder) -> tune.Tuner:
         search, ledger = self._config.search, self._ledger
-        searcher = PointSearcher(search, ledger, self._assign, self._length, self._supremum)
+        searcher = PointSearcher(
+            search,
+            ledger,
+            self._assign,
+            self._length,
+            self._supremum,
+            pack=self._allocation.pack,
+            alike=lambda values: pack_key(at_point(self._config, values)),
+        )
         filesystem, where = for_ray(self._folder.tune)
         return tune.Tuner(
             tune.with_resources(Trial, self._allocation.bundles()),
@@ -66,7 +77,7 @@ class Trials:
                 scheduler=stopper,
                 num_samples=self._config.point_count,
                 reuse_actors=True,
-                trial_dirname_creator=lambda trial: f"point-{unpack_setup(trial.config).index:04d}",
+                trial_dirname_creator=lambda trial: unpack_setup(trial.config).name,
             ),
             run_config=tune.RunConfig(
                 name=self._checkpoints.next_attempt,
@@ -87,18 +98,32 @@ class Trials:
         """r* of a point, if known."""
         return at_point(self._config, values).reward.least_upper_bound()
 
-    def _assign(self, point: Point) -> TrialSetup:
-        """What the trial of a point is given."""
-        config = at_point(self._config, point.values)
-        needed = dependencies([config]) & self._files.keys()
+    def _assign(self, points: Sequence[Point]) -> TrialSetup:
+        """What the trial of some points is given."""
+        if len(points) > 1 and self._config.search.early_stop is not None and self._stops is None:
+            self._stops = Stops.remote()
         return TrialSetup(
-            index=point.index,
-            point=config,
+            points=tuple(map(self._set_up, points)),
             cache=self._cache,
             samplers=self._allocation.sampler_setup,
             trial_gpus=self._allocation.trial_gpus,
+            folder=self._code,
+            stops=self._stops,
+        )
+
+    def _set_up(self, point: Point) -> PointSetup:
+        """A point, and where it stands."""
+        config = at_point(self._config, point.values)
+        needed = dependencies([config]) & self._files.keys()
+        return PointSetup(
+            index=point.index,
+            point=config,
             checkpoint=self._checkpoints.newest(point.index) if point.rows else None,
             reported=point.last,
-            folder=self._code,
             files={name: self._files[name] for name in needed},
         )
+
+    def _stop(self, points: Sequence[int]) -> None:
+        """Have trials stop some of their points."""
+        if self._stops is not None:
+            ray.get(self._stops.add.remote(list(points)))

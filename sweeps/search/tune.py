@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ray.tune.schedulers import FIFOScheduler
@@ -12,33 +12,45 @@ from luceloop.core.config.search import SearchConfig
 from luceloop.sweeps.record.ledger import Ledger, Point
 from luceloop.sweeps.search.early_stopping import falls_behind
 from luceloop.sweeps.search.space import build_suggestions, learns_from
-from luceloop.workers.messages import FailureReport, TrialSetup, pack_setup, unpack_report
+from luceloop.workers.messages import (
+    FailureReport,
+    IterationReport,
+    TrialSetup,
+    pack_setup,
+    unpack_reports,
+)
 
 
 class PointSearcher(Searcher):
-    """Hands Tune the points that are not on record as ended, in order.
+    """Hands Tune the points that are not on record as ended, in order, one by one or in packs.
 
     Args:
         search: what is searched.
         ledger: what is on record, written as points begin.
-        assign: what the trial of a point is given.
+        assign: what the trial of some points is given.
         length: the last iteration of a point, T.
         supremum: r*, if known, of a point with these values of the searched keys.
+        pack: the most points of a trial.
+        alike: a key of points with these values, equal for those that may share a trial.
     """
 
     def __init__(
         self,
         search: SearchConfig,
         ledger: Ledger,
-        assign: Callable[[Point], TrialSetup],
+        assign: Callable[[Sequence[Point]], TrialSetup],
         length: Callable[[Point], int],
         supremum: Callable[[Mapping[str, Any]], float | None] = lambda values: None,
+        pack: int = 1,
+        alike: Callable[[Mapping[str, Any]], str] = lambda values: "",
     ) -> None:
         super().__init__()
         self._search, self._ledger = search, ledger
         self._assign, self._length, self._supremum = assign, length, supremum
+        self._pack, self._alike = pack, alike
         self._suggestions = build_suggestions(search, ledger)
         self._index = 0
+        self._waiting: dict[int, tuple[str, dict[str, Any]]] = {}
 
     def set_search_properties(
         self,
@@ -52,19 +64,41 @@ class PointSearcher(Searcher):
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """The next trial's configuration; None to wait, FINISHED after the last."""
+        while taken := self._take():
+            points = [point for point in map(self._begin, *zip(*taken, strict=True)) if point]
+            if points:
+                return pack_setup(self._assign(points))
+        return None if self._index < self._suggestions.total else str(Searcher.FINISHED)
+
+    def _take(self) -> list[tuple[int, dict[str, Any]]]:
+        """Numbers and values of the next points of one trial; none if there are none yet."""
+        search, ledger = self._search, self._ledger
         while self._index < self._suggestions.total:
-            index, ledger = self._index, self._ledger
-            if any(ledger.points[i].status is None for i in learns_from(self._search, index)):
-                return None
-            values = self._suggestions.get(index)
-            ledger.begin_point(index, values, self._supremum(values))
+            first = next(iter(self._waiting.values()), ("", {}))[0]
+            found = [i for i, (key, _) in self._waiting.items() if key == first]
+            if len(found) >= self._pack:
+                break
+            before = learns_from(search, self._index)
+            if any(i not in ledger.points or ledger.points[i].status is None for i in before):
+                break
+            values = self._suggestions.get(self._index)
+            key = self._alike(values) if self._pack > 1 else ""
+            self._waiting[self._index] = key, values
             self._index += 1
-            point = ledger.points[index]
-            if point.status is None and point.rows:
-                self._end_if_over(point)
-            if point.status is None:
-                return pack_setup(self._assign(point))
-        return str(Searcher.FINISHED)
+        if not self._waiting:
+            return []
+        first = next(iter(self._waiting.values()))[0]
+        alike = [i for i, (key, _) in self._waiting.items() if key == first][: self._pack]
+        return [(i, self._waiting.pop(i)[1]) for i in alike]
+
+    def _begin(self, index: int, values: dict[str, Any]) -> Point | None:
+        """A point that begins or goes on, on record; None if it has ended."""
+        ledger = self._ledger
+        ledger.begin_point(index, values, self._supremum(values))
+        point = ledger.points[index]
+        if point.status is None and point.rows:
+            self._end_if_over(point)
+        return point if point.status is None else None
 
     def _end_if_over(self, point: Point) -> None:
         """The driver may have died between a point's last row and the record of its end."""
@@ -91,24 +125,48 @@ class PointSearcher(Searcher):
 
 
 class EarlyStop(FIFOScheduler):
-    """The Tune scheduler that applies `falls_behind` to every report."""
+    """The Tune scheduler that applies `falls_behind` to every report.
 
-    def __init__(self, search: SearchConfig, ledger: Ledger) -> None:
+    Args:
+        search: what is searched.
+        ledger: what is on record.
+        tell: has a trial stop some of its points, while others go on.
+    """
+
+    def __init__(
+        self,
+        search: SearchConfig,
+        ledger: Ledger,
+        tell: Callable[[Sequence[int]], None] = lambda points: None,
+    ) -> None:
         super().__init__()
-        self._search, self._ledger = search, ledger
+        self._search, self._ledger, self._tell = search, ledger, tell
         self.reasons: dict[int, str] = {}
         """Points that were stopped, and why."""
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: Mapping[str, Any]) -> str:
-        """Stop or continue. The report is not on record yet, so it is compared as given."""
-        report = unpack_report(result)
-        if isinstance(report, FailureReport):
-            return str(FIFOScheduler.CONTINUE)
+        """Stop or continue. Reports are not on record yet, so they are compared as given."""
+        going, stopped = 0, list[int]()
+        for report in unpack_reports(result):
+            if isinstance(report, FailureReport) or report.is_last:
+                continue
+            if self._falls_behind(report):
+                stopped.append(report.index)
+            else:
+                going += 1
+        if stopped and not going:
+            return str(FIFOScheduler.STOP)
+        if stopped:
+            self._tell(stopped)
+        return str(FIFOScheduler.CONTINUE)
+
+    def _falls_behind(self, report: IterationReport) -> bool:
+        """Whether a point is to stop now, or was to stop before."""
         index, iteration = report.index, report.iteration
-        supremum = self._ledger.points[index].supremum
-        point = Point(index, {}, {iteration: report.metrics}, supremum=supremum)
-        reason = falls_behind(self._search, self._ledger, point, iteration)
-        if not reason:
-            return str(FIFOScheduler.CONTINUE)
-        self.reasons[index] = reason
-        return str(FIFOScheduler.STOP)
+        if index not in self.reasons:
+            supremum = self._ledger.points[index].supremum
+            point = Point(index, {}, {iteration: report.metrics}, supremum=supremum)
+            reason = falls_behind(self._search, self._ledger, point, iteration)
+            if reason:
+                self.reasons[index] = reason
+        return index in self.reasons

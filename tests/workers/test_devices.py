@@ -13,7 +13,7 @@ from luceloop.core.loop.loop import Loop
 from luceloop.workers import sampler
 from luceloop.workers.arrays import from_numpy, to_numpy
 from luceloop.workers.devices import NO_CUDA_NEEDED, DeviceError, granted_device
-from luceloop.workers.messages import FailureReport, Work, unpack_report
+from luceloop.workers.messages import FailureReport, Work, unpack_reports
 from luceloop.workers.sampler import Sampler
 from luceloop.workers.trial import Trial
 from tests.workers.test_executor import model_of
@@ -65,8 +65,8 @@ def test_a_full_gpu_fails_the_point_and_says_what_to_change(monkeypatch, tmp_pat
     def full(*_: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 …")
 
-    monkeypatch.setattr("luceloop.workers.trial.Loop.run", full)
-    report = unpack_report(Trial(given(tmp_path)).train())
+    monkeypatch.setattr("luceloop.workers.trial.Loop.iterate", full)
+    [report] = unpack_reports(Trial(given(tmp_path)).train())
     assert isinstance(report, FailureReport)
     assert report.reason.startswith("a GPU is out of memory (CUDA out of memory): lower sampling.")
     assert explain_memory(torch.OutOfMemoryError("x")) in report.reason.replace(

@@ -17,7 +17,7 @@ from luceloop.core.loop.loop import Loop
 from luceloop.core.loop.state import LoopState
 from luceloop.workers.arrays import from_numpy, to_numpy
 from luceloop.workers.executor import ActorExecutor, ActorPool
-from luceloop.workers.messages import SamplerSetup, TrialSetup, Work
+from luceloop.workers.messages import PointSetup, SamplerSetup, TrialSetup, Work
 from luceloop.workers.sampler import Sampler, SamplerActor
 from tests.workers.test_trial import point_of
 
@@ -43,7 +43,7 @@ def executor_of(
 ) -> tuple[ActorPool, ActorExecutor]:
     """Actors for a loop; the process takes part where it holds a GPU, which it only says here."""
     samplers = SamplerSetup(count, cpus=0.5)
-    pool = ActorPool(TrialSetup(0, loop.config, str(tmp_path / "cache"), samplers))
+    pool = ActorPool(TrialSetup((PointSetup(0, loop.config),), str(tmp_path / "cache"), samplers))
     pool._takes_part = takes_part
     return pool, ActorExecutor(pool, loop)
 
@@ -124,7 +124,9 @@ def test_a_trial_with_a_gpu_works_beside_samplers_with_one(trial, sampler, loop,
     """And trains rows on its actors only where all compute on one kind of device."""
     monkeypatch.syspath_prepend(mine)
     monkeypatch.setattr(SamplerActor, "options", lambda **_: SamplerActor)
-    setup = TrialSetup(0, loop.config, "", SamplerSetup(0, gpus=sampler), trial_gpus=trial)
+    setup = TrialSetup(
+        (PointSetup(0, loop.config),), "", SamplerSetup(0, gpus=sampler), trial_gpus=trial
+    )
     pool = ActorPool(setup)
     assert pool.takes_part == (trial > 0 and sampler > 0)
     large = Loop(point_of("learner={name: 'users_own:WhoTrains'}"))

@@ -25,14 +25,15 @@ from luceloop.workers.messages import (
     REAL,
     FailureReport,
     IterationReport,
+    PointSetup,
     SamplerSetup,
     TrialSetup,
     Work,
     pack_setup,
-    unpack_report,
+    unpack_reports,
 )
 from luceloop.workers.sampler import Sampler
-from luceloop.workers.trial import CHECKPOINT, Trial, read_checkpoint
+from luceloop.workers.trial import Trial, checkpoint_name, read_checkpoint
 
 POINT: dict[str, Any] = {
     "name": "point",
@@ -53,8 +54,10 @@ def point_of(*assignments: str) -> PointConfig:
 
 def given(tmp_path: Path, **changes: Any) -> dict[str, Any]:
     """What the driver gives a trial."""
-    setup = TrialSetup(index=4, point=point_of(), cache=str(tmp_path / "cache"))
-    return pack_setup(dataclasses.replace(setup, **changes))
+    of_trial = {field.name for field in dataclasses.fields(TrialSetup)} & changes.keys()
+    rest = {key: changes.pop(key) for key in of_trial}
+    own = dataclasses.replace(PointSetup(index=4, point=point_of()), **changes)
+    return pack_setup(TrialSetup(**{"points": (own,), "cache": str(tmp_path / "cache")} | rest))
 
 
 def steps(trial: Trial, count: int = 10) -> list[IterationReport]:
@@ -62,7 +65,7 @@ def steps(trial: Trial, count: int = 10) -> list[IterationReport]:
     reports: list[IterationReport] = []
     while len(reports) < count:
         result = trial.train()
-        report = unpack_report(result)
+        [report] = unpack_reports(result)
         assert isinstance(report, IterationReport)
         reports.append(report)
         if result["done"]:
@@ -144,14 +147,14 @@ def test_checkpoints_hold_plain_types_only(tmp_path):
     assert report.arrays["preview"].shape == (2, 20, 2)
     trial.save_checkpoint(str(tmp_path))
     assert not report.arrays  # of which Tune would keep a copy with each checkpoint
-    content = torch.load(tmp_path / CHECKPOINT, weights_only=True)
+    content = torch.load(tmp_path / checkpoint_name(4), weights_only=True)
     assert content["state"]["iteration"] == 1 and sorted(content["rows"]) == [0, 1]
-    assert read_checkpoint(tmp_path)["next"] == 2
+    assert read_checkpoint(tmp_path, 4)["next"] == 2
 
 
 def test_an_error_of_the_loop_is_the_points_result(tmp_path):
     result = Trial(given(tmp_path, point=point_of("learner.lr=1e30"))).train()
-    report = unpack_report(result)
+    [report] = unpack_reports(result)
     assert isinstance(report, FailureReport)
     assert result["done"] and report.index == 4
     assert "NaN or infinite" in report.reason and "LoopError" in report.traceback

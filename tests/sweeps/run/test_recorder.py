@@ -16,8 +16,9 @@ from luceloop.sweeps.search.journal import StudyJournal
 from luceloop.workers.messages import (
     FailureReport,
     IterationReport,
+    PointSetup,
     TrialSetup,
-    pack_report,
+    pack_reports,
     pack_setup,
 )
 
@@ -49,8 +50,8 @@ def recorder(tmp_path: Path) -> Recorder:
 
 def _checkpoint(recorder: Recorder, point: int, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "loop.pt").touch()
-    setup = TrialSetup(point, POINT, cache="")
+    (folder / "loop-0000.pt").touch()
+    setup = TrialSetup((PointSetup(point, POINT),), cache="")
     trial = SimpleNamespace(config=pack_setup(setup))
     checkpoint = SimpleNamespace(path=str(folder))
     recorder.on_checkpoint(0, [], trial, checkpoint)
@@ -83,8 +84,8 @@ def test_a_checkpoint_written_again_counts_once(recorder: Recorder):
 
 def test_arrays_of_a_report_go_to_disk_and_out_of_memory(recorder: Recorder, tmp_path: Path):
     arrays = {"preview": np.ones((1, 3, 2)), "reward": np.zeros((1, 3))}
-    report = IterationReport(0, 0, {"loss": [1.0]}, arrays)
-    recorder.on_trial_result(0, [], None, pack_report(report, done=False))
+    report = IterationReport(0, 0, {"loss": [1.0]}, arrays=arrays)
+    recorder.on_trial_result(0, [], None, pack_reports([report], done=False))
     assert not arrays  # the very dictionary that Tune keeps
     folder = _folder(tmp_path)
     with np.load(folder.preview(0, 0)) as file:
@@ -94,6 +95,6 @@ def test_arrays_of_a_report_go_to_disk_and_out_of_memory(recorder: Recorder, tmp
 
 def test_a_point_that_cannot_go_on_is_on_record_with_its_reason(recorder: Recorder):
     report = FailureReport(0, "the loss is NaN", "Traceback: ...")
-    recorder.on_trial_result(0, [], None, pack_report(report, done=True))
+    recorder.on_trial_result(0, [], None, pack_reports([report], done=True))
     point = recorder._ledger.points[0]
     assert (point.status, point.reason) == ("failed", "the loss is NaN")

@@ -15,7 +15,7 @@ NODE = {"CPU": 96.0, "GPU": 8.0}
 
 
 def test_a_laptop_runs_a_trial_per_core_without_samplers():
-    assert allocate(AUTO, LAPTOP, points=4, shards=5) == Allocation(1, 0, 0, 1, 0)
+    assert allocate(AUTO, LAPTOP, points=4, shards=5, seeds=5) == Allocation(1, 0, 0, 1, 0)
 
 
 def test_a_single_point_on_two_cores_gets_the_other_core_as_a_sampler():
@@ -36,7 +36,7 @@ def test_a_large_network_has_a_gpu_to_itself():
 def test_small_networks_leave_gpus_that_are_too_few_for_cpus():
     many = allocate(AUTO, NODE, points=16, shards=5)
     assert (many.trial_gpus, many.sampler_gpus, many.samplers) == (0, 0, 5)
-    assert allocate(AUTO, NODE, points=1000, shards=5) == Allocation(1, 0, 0, 1, 0)
+    assert allocate(AUTO, NODE, points=1000, shards=5, seeds=5) == Allocation(1, 0, 0, 1, 0)
     assert allocate(AUTO, NODE, points=8, shards=5).trial_gpus == 1
 
 
@@ -90,3 +90,31 @@ def test_samplers_follow_their_trial_to_the_cpu_or_share_what_it_leaves():
         allocation = allocate(config, one, points=4, shards=9, large=True)
         assert (allocation.trial_gpus, allocation.sampler_gpus) == (gpus, expected)
         check_fits(allocation, one)
+
+
+def test_points_of_few_seeds_share_a_trial_where_every_core_still_has_one():
+    def pack(points: int, seeds: int) -> int:
+        return allocate(AUTO, LAPTOP, points=points, shards=5, seeds=seeds).pack
+
+    assert [pack(100, seeds) for seeds in (1, 2, 4, 5, 10)] == [8, 4, 2, 1, 1]
+    assert [pack(points, 1) for points in (2, 3, 4, 9, 16, 17)] == [1, 1, 2, 4, 8, 8]
+
+
+def test_on_a_gpu_that_is_asked_for_all_points_share_as_many_trials_as_there_are_gpus():
+    config = ResourcesConfig.model_validate({"trial": {"gpus": 1}, "samplers": 0})
+    for gpus, expected in ((1, 100), (8, 13)):
+        cluster = {"CPU": 16.0, "GPU": float(gpus)}
+        allocation = allocate(config, cluster, points=100, shards=5, seeds=10)
+        assert (allocation.trial_gpus, allocation.pack) == (1, expected)
+    everything = ResourcesConfig(pack=100)
+    allocation = allocate(everything, {"CPU": 16.0, "GPU": 1.0}, points=100, shards=5, seeds=10)
+    assert allocation == Allocation(1, 1, 0, 1, 1, 100)
+
+
+def test_large_networks_and_samplers_take_no_pack():
+    with pytest.raises(ConfigError, match=r"^resources\.pack=2: .*large network"):
+        allocate(ResourcesConfig(pack=2), NODE, points=4, shards=5, large=True)
+    with pytest.raises(ConfigError, match=r"^resources\.pack=2: .*samplers"):
+        allocate(ResourcesConfig(pack=2, samplers=1), NODE, points=4, shards=5)
+    assert allocate(AUTO, NODE, points=1000, shards=5, large=True).pack == 1
+    assert allocate(ResourcesConfig(samplers=2), LAPTOP, points=1000, shards=5).pack == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import random
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -15,7 +16,13 @@ from luceloop.core.errors import ConfigError
 from luceloop.sweeps.record.ledger import Ledger, Point
 from luceloop.sweeps.search.space import check_space, learns_from
 from luceloop.sweeps.search.tune import EarlyStop, PointSearcher
-from luceloop.workers.messages import IterationReport, TrialSetup, pack_report, unpack_setup
+from luceloop.workers.messages import (
+    IterationReport,
+    PointSetup,
+    TrialSetup,
+    pack_reports,
+    unpack_setup,
+)
 
 SPACE = {"beta": {"uniform": [0, 10]}, "lam": {"choice": [0.5, math.inf]}}
 
@@ -29,15 +36,16 @@ def config(**search: Any) -> SweepConfig:
 POINT = parse_point({"data": {"name": "eight_gaussians"}})
 
 
-def assigned(point: Point) -> TrialSetup:
-    return TrialSetup(point.index, POINT, cache="")
+def assigned(points: Sequence[Point]) -> TrialSetup:
+    return TrialSetup(tuple(PointSetup(point.index, POINT) for point in points), cache="")
 
 
 def suggested_index(searcher: PointSearcher) -> int:
     """The point that comes next; there must be one."""
     suggested = searcher.suggest("")
     assert isinstance(suggested, dict)
-    return unpack_setup(suggested).index
+    [point] = unpack_setup(suggested).points
+    return point.index
 
 
 def length(point: Point) -> int:
@@ -68,7 +76,7 @@ def play(search: SweepConfig, path, order: random.Random, stop_after: int | None
                 finished = True
             else:
                 assert isinstance(suggested, dict)
-                running.append(unpack_setup(suggested).index)
+                running += [point.index for point in unpack_setup(suggested).points]
         if not running:
             assert finished
             ledger.close()
@@ -83,7 +91,7 @@ def advance(ledger: Ledger, stopper: EarlyStop, running: list[int], index: int) 
     iteration = point.last + 1
     values = [reward(point.values, iteration) + 0.1 * seed for seed in range(3)]
     report = IterationReport(index, iteration, {"reward_mean": values})
-    decision = stopper.on_trial_result(None, None, pack_report(report, done=iteration == 3))
+    decision = stopper.on_trial_result(None, None, pack_reports([report], done=iteration == 3))
     ledger.add_iteration(index, iteration, {"reward_mean": values})
     if decision == "STOP":
         ledger.end_point(index, "stopped", stopper.reasons[index])
