@@ -116,10 +116,10 @@ def aggregate(
     keys = [name for name in curves.columns if name not in ("seed", "value")]
     pieces = []
     wide = curves.set_index([*keys, "seed"])["value"].unstack("seed")
-    present = wide.notna()
+    _, which = np.unique(wide.notna().to_numpy(), axis=0, return_inverse=True)
     names = curves.groupby("point")["metric"].unique()
     n_classes = {int(str(point)): count_classes(own) for point, own in names.items()}
-    for _, rows in wide.groupby(present.apply(tuple, axis=1)):
+    for _, rows in wide.groupby(which.ravel()):  # rows that have the same seeds
         values = rows.dropna(axis=1).to_numpy(dtype=np.float64)
         low, high = _ranges(rows.index.to_frame(index=False), n_classes, suprema or {})
         for statistic, numbers in over_seeds(values, low, high).items():

@@ -19,7 +19,6 @@ from luceloop.core import rng
 from luceloop.core.fields import Finite, PositiveInt
 from luceloop.core.learners import solvers
 from luceloop.core.learners.coupling import couple
-from luceloop.core.learners.networks.base import Network
 from luceloop.core.learners.regression.config import RegressionConfig
 from luceloop.core.learners.regression.networks import build_network
 from luceloop.core.learners.regression.regression import Batch, Regression, Streams
@@ -69,15 +68,6 @@ class OTCFM(Regression):
 
     config: OTCFMConfig
 
-    def __init__(
-        self, config: OTCFMConfig, network: Network, shape: tuple[int, ...], device: str = "cpu"
-    ) -> None:
-        super().__init__(config, network, shape, device)
-        # It brings scikit-learn, seconds that other learners need not wait for.
-        from torchcfm.conditional_flow_matching import ConditionalFlowMatcher
-
-        self._matcher = ConditionalFlowMatcher(sigma=config.sigma)
-
     def draw(
         self,
         x_1: Tensor,
@@ -92,16 +82,17 @@ class OTCFM(Regression):
         x_0 = couple(x_0.contiguous(), x_1, self.config.ot_batch)
         epsilon = torch.zeros(())
         if self.config.sigma:
-            epsilon = rng.normal(generators, shape).transpose(0, 1).reshape(-1, dim)
+            epsilon = rng.normal(generators, shape).transpose(0, 1)
         return t, x_0, x_1, epsilon
 
     def path(self, *drawn: Tensor) -> Batch:
-        """Points and velocities by torchcfm's matcher."""
+        """Points and velocities, as torchcfm's `ConditionalFlowMatcher` has them."""
         t, x_0, x_1, epsilon = drawn
-        ends = x_0.flatten(0, 2), x_1.flatten(0, 2)
-        x_t = self._matcher.sample_xt(*ends, t.flatten(), epsilon)
-        velocity = self._matcher.compute_conditional_flow(*ends, t.flatten(), x_t)
-        return Batch(*(part.reshape(*t.shape, -1) for part in (t, x_t, velocity)))
+        time = t[..., None]
+        x_t = time * x_1 + (1 - time) * x_0
+        if self.config.sigma:
+            x_t += self.config.sigma * epsilon
+        return Batch(time, x_t, x_1 - x_0)
 
     def transport(self, model: Mapping[str, Tensor], count: int, streams: Streams) -> Tensor:
         """Integrate the flow from standard normal noise; `(R, count, d)`."""

@@ -237,10 +237,12 @@ class PlainLines:
     def __init__(self, console: Console, config: SweepConfig, ledger: Ledger, total: int) -> None:
         self._console, self._config = console, config
         self._clock = _Clock(config, ledger, total)
+        self._names: dict[int, str] = {}
 
     def show(self, point: Point) -> None:
         """Print the point's newest row, or how it ended."""
-        name = name_of(self._config, point)
+        name = self._names.get(point.index) or name_of(self._config, point)
+        self._names[point.index] = name
         if point.status is None:
             metric = self._config.search.objective[0].metric
             self._line(

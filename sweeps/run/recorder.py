@@ -75,7 +75,7 @@ class Recorder(Callback):
         reason = self._stopped.get(index, "")
         if self._ledger.end_point(index, "stopped" if reason else "done", reason):
             self._progress.show(self._ledger.points[index])
-            self._journal.update(self._ledger)
+            self._journal.update(self._ledger, index)
 
     def _add(self, report: IterationReport) -> bool:
         """Put an iteration on record, its files first; False if it was there already."""

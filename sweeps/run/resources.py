@@ -58,11 +58,9 @@ def allocate(
 
     A large network takes a whole GPU: two that share one gain nothing and need twice the memory. A
     small network does so only where there is a GPU for every trial; else each takes one CPU, of
-    which there are more. GPUs, or CPUs, that no trial would use become samplers. On a laptop that
-    is a trial per core. More samplers than fit are given fractions of a CPU, or of a GPU.
-
-    Points of small networks share a trial, a pack, where that gains time: all that there are on a
-    GPU, else so many that an ensemble has `ENOUGH_ROWS`, as long as every core has a trial.
+    which there are more. GPUs, or CPUs, that no trial would use become samplers; more samplers than
+    fit are given fractions. Points of small networks share a trial, a pack, where that gains time:
+    all on a GPU, else so many that an ensemble has `ENOUGH_ROWS` and every core a trial.
 
     Args:
         config: what was asked for.
@@ -79,6 +77,29 @@ def allocate(
     if config.pack != "auto":
         points = math.ceil(points / config.pack)
     cpus, gpus = cluster.get("CPU", 1.0), cluster.get("GPU", 0.0)
+    trial_gpus, sampler_gpus = _share_gpus(config, gpus, points, large)
+    trial_cpus, sampler_cpus = _given(config.trial.cpus, 1.0), _given(config.sampler.cpus, 1.0)
+    samplers = 0 if config.samplers == "auto" else config.samplers
+    if config.samplers == "auto" and config.pack in (1, "auto"):
+        spare = _spare(cpus, trial_cpus, sampler_cpus, points)
+        if trial_gpus:
+            spare = min(spare, int(gpus / max(1, points) - 1)) if sampler_gpus else 0
+        samplers = max(0, min(spare, shards, MOST_SAMPLERS))
+    elif trial_cpus + samplers * sampler_cpus > cpus:  # more actors than CPUs share them
+        even = _hundredths(cpus / (1 + samplers))
+        trial_cpus = _given(config.trial.cpus, even)
+        sampler_cpus = _given(config.sampler.cpus, even)
+    pack = 1 if config.pack == "auto" else config.pack
+    if config.pack == "auto" and not samplers and not large:
+        at_once = int(gpus / trial_gpus if trial_gpus else cpus / (trial_cpus or 1.0))
+        pack = _pack_size(points, max(1, at_once), seeds, on_gpus=trial_gpus > 0)
+    return Allocation(trial_cpus, trial_gpus, samplers, sampler_cpus, sampler_gpus, pack)
+
+
+def _share_gpus(
+    config: ResourcesConfig, gpus: float, points: int, large: bool
+) -> tuple[float, float]:
+    """GPUs of a trial and of each of its samplers."""
     share = gpus / max(1, points)
     on_gpus = gpus >= 1 and (large or share >= 1)
     trial_gpus = _given(config.trial.gpus, 1.0 if on_gpus else 0.0)
@@ -90,28 +111,20 @@ def allocate(
         trial_gpus = _given(config.trial.gpus, _hundredths(each))
         rest = min(1.0, max(0.0, whole - trial_gpus) / config.samplers) if trial_gpus else 0.0
         sampler_gpus = _given(config.sampler.gpus, _hundredths(rest))
-    trial_cpus, sampler_cpus = _given(config.trial.cpus, 1.0), _given(config.sampler.cpus, 1.0)
-    if config.pack not in (1, "auto"):
-        samplers = 0
-    elif config.samplers == "auto":
-        at_once = max(1, min(points, int(cpus // max(trial_cpus, 1))))
-        spare = int((cpus / at_once - trial_cpus) // max(sampler_cpus, 1))
-        if trial_gpus:
-            spare = min(spare, int(share - 1)) if sampler_gpus else 0
-        samplers = max(0, min(spare, shards, MOST_SAMPLERS))
-    else:
-        samplers = config.samplers
-        if trial_cpus + samplers * sampler_cpus > cpus:  # more actors than CPUs share them
-            even = _hundredths(cpus / (1 + samplers))
-            trial_cpus = _given(config.trial.cpus, even)
-            sampler_cpus = _given(config.sampler.cpus, even)
-    pack = 1 if config.pack == "auto" else config.pack
-    if config.pack == "auto" and not samplers and not large:
-        most = gpus / trial_gpus if trial_gpus else cpus / trial_cpus if trial_cpus else cpus
-        pack = math.ceil(points / max(1, int(most)))
-        if not trial_gpus:
-            pack = max(1, min(points // max(1, int(most)), ENOUGH_ROWS // seeds))
-    return Allocation(trial_cpus, trial_gpus, samplers, sampler_cpus, sampler_gpus, pack)
+    return trial_gpus, sampler_gpus
+
+
+def _spare(cpus: float, trial_cpus: float, sampler_cpus: float, points: int) -> int:
+    """Samplers that a trial's share of the CPUs has room for, beside itself."""
+    at_once = max(1, min(points, int(cpus // max(trial_cpus, 1))))
+    return int((cpus / at_once - trial_cpus) // max(sampler_cpus, 1))
+
+
+def _pack_size(points: int, at_once: int, seeds: int, *, on_gpus: bool) -> int:
+    """The points of a trial where `at_once` trials run at a time."""
+    if on_gpus:
+        return math.ceil(points / at_once)
+    return max(1, min(points // at_once, ENOUGH_ROWS // seeds))
 
 
 def _check_pack(config: ResourcesConfig, large: bool) -> None:

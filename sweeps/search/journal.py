@@ -7,11 +7,13 @@ The study is a copy for the eye. What a search suggests depends on the ledger al
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
+import math
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,8 @@ from luceloop.sweeps.search import objective
 
 logger = logging.getLogger(__name__)
 
+MOST_CHOICES = 32
+"""Values of a grid that the study lists as choices; more numbers are a range."""
 STATES = {
     "done": TrialState.COMPLETE,
     "stopped": TrialState.PRUNED,
@@ -63,18 +67,19 @@ class StudyJournal:
         """Ends of points that this process has looked at."""
         self._broken = False
 
-    def update(self, ledger: Ledger) -> None:
-        """Add the points that have ended since; if that fails, warn and add no more."""
+    def update(self, ledger: Ledger, index: int | None = None) -> None:
+        """Add the points that have ended since, or that one; if it fails, warn and add no more."""
         if self._broken or not self._config.search.space:
             return
         try:
-            self._add_ended(ledger)
+            points = ledger.points
+            self._add_ended(points.values() if index is None else [points[index]])
         except Exception as error:  # a copy to look at never ends a sweep
             self._broken = True
             logger.warning("%s is not kept up any more: %s", self._file, one_line(error))
 
-    def _add_ended(self, ledger: Ledger) -> None:
-        for point in ledger.points.values():
+    def _add_ended(self, points: Iterable[Point]) -> None:
+        for point in points:
             if point.status is not None and (point.index, point.status) not in self._seen:
                 self._add(point, STATES[point.status])
                 self._seen.add((point.index, point.status))
@@ -89,7 +94,7 @@ class StudyJournal:
         values = None
         if state is TrialState.COMPLETE:
             values = [objective.of_point(each, point) for each in objectives]
-        spaces = {key: _distribution(d) for key, d in self._config.search.space.items()}
+        spaces = self._spaces
         study.add_trial(
             optuna.create_trial(
                 state=state,
@@ -101,6 +106,10 @@ class StudyJournal:
             )
         )
         self._known.add((point.index, state))
+
+    @functools.cached_property
+    def _spaces(self) -> dict[str, BaseDistribution]:
+        return {key: _distribution(d) for key, d in self._config.search.space.items()}
 
     def _attributes(self, point: Point) -> Mapping[str, Any]:
         config = at_point(self._config, point.values)
@@ -147,12 +156,19 @@ def _drop_torn_line(file: Path) -> None:
 
 
 def _distribution(dimension: Dimension) -> BaseDistribution:
-    if dimension.values is not None:
-        return CategoricalDistribution([_scalar(value) for value in dimension.values])
+    values = dimension.values
+    if values is not None and len(values) > MOST_CHOICES and all(map(_is_number, values)):
+        return FloatDistribution(min(values), max(values))  # every trial repeats the choices
+    if values is not None:
+        return CategoricalDistribution([_scalar(value) for value in values])
     low, high = dimension.bounds
     if dimension.integers is not None:
         return IntDistribution(int(low), int(high))
     return FloatDistribution(low, high, log=dimension.loguniform is not None)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value) and not isinstance(value, bool)
 
 
 def _scalar(value: Any) -> Any:

@@ -83,6 +83,7 @@ class Experiment:
         """Iterations of which a run has a picture."""
         self._palette = Palette(identity.config)
         self._runs: dict[tuple[str, str], str] = {}
+        self._complete: set[str | None] = set()
         self.answered = time.monotonic()
         """When the store last took something."""
         self._find_runs()
@@ -93,6 +94,8 @@ class Experiment:
 
     def point_run(self, index: int, point: PointConfig) -> str:
         """The run of a point's aggregate curves."""
+        if self._is_complete("point", str(index)):
+            return self._runs["point", str(index)]
         flat, values = point.flat(), values_of(point, self._identity.searched)
         tags = {
             labels.POINT: str(index),
@@ -104,6 +107,8 @@ class Experiment:
 
     def seed_run(self, index: int, point: PointConfig, seed: int) -> str:
         """The run of one seed's raw curves, beneath its point's."""
+        if self._is_complete("seed", f"{index}/{seed}"):
+            return self._runs["seed", f"{index}/{seed}"]
         tags = {
             labels.POINT: str(index),
             labels.SEED: str(seed),
@@ -112,6 +117,10 @@ class Experiment:
         }
         params = self._params_of(point) | {labels.SEED_PARAM: seed}
         return self._run("seed", f"seed={seed}", tags, params, key=f"{index}/{seed}")
+
+    def _is_complete(self, kind: labels.Kind, key: str) -> bool:
+        """Whether a run is there with all that `_run` gives it, which takes a while to work out."""
+        return self._runs.get((kind, key)) in self._complete
 
     def _params_of(self, point: PointConfig) -> dict[str, Any]:
         """What tells points apart, and how many seeds they have; all else is in an artifact."""
@@ -250,6 +259,7 @@ class Experiment:
         if self._params.get(run, 0) < len(params):
             self._log_params(run, params)
             self._params[run] = len(params)
+        self._complete.add(run)
         return run
 
     def _log_params(self, run: str, params: dict[str, Any]) -> None:

@@ -15,6 +15,8 @@ from luceloop.sweeps.tracking.tracker import Tracker
 
 INTERVAL = 1.0
 """Seconds between looks, in which rows of the same run gather into one call."""
+HEAD_START = 10.0
+"""Seconds for trials to start in, before the tracking store's library is loaded beside them."""
 RETRY_AT_MOST = 30.0
 """Seconds between attempts while the store is down."""
 
@@ -33,11 +35,12 @@ class Follower:
         self._ledger, self._tracker, self._mirror = ledger, tracker, mirror
         self._closing, self._given_up = threading.Event(), threading.Event()
         self._pause = INTERVAL
-        self._next_delivery = 0.0
+        self._next_delivery = self._started = 0.0
         self._thread = threading.Thread(target=self._follow, name="follower", daemon=True)
 
     def start(self) -> None:
         """Begin to follow."""
+        self._started = time.monotonic()
         self._thread.start()
 
     def close(self, patience: float) -> None:
@@ -65,6 +68,9 @@ class Follower:
     def _follow(self) -> None:
         while not self._given_up.is_set():
             closing = self._closing.is_set()  # before the looks: by then all is on record
+            if not closing and self._waits_for_trials():
+                self._closing.wait(INTERVAL)
+                continue
             copied = self._mirror is None or self._mirror.try_copy()
             known = len(self._ledger.events) if self._mirror is None else self._mirror.events
             delivered = self._try_deliver(known, hurry=closing)
@@ -75,6 +81,11 @@ class Follower:
                     return
                 continue
             (self._given_up if closing else self._closing).wait(INTERVAL)
+
+    def _waits_for_trials(self) -> bool:
+        """Whether nothing is on record that a trial has computed, and trials may still start."""
+        ready = any(point.rows for point in list(self._ledger.points.values()))
+        return not ready and time.monotonic() < self._started + HEAD_START
 
     def _try_deliver(self, known: int, *, hurry: bool) -> bool:
         """Deliver, unless the store has just failed; False if it failed, or was left in peace."""

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-CHUNK = 50
+CHUNK = 200
 """Events delivered before that is noted."""
 
 

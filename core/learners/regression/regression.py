@@ -48,7 +48,11 @@ class Regression(ABC):
     """A learner that trains a network on a path's points; see `core.learners.base.Learner`."""
 
     def __init__(
-        self, config: RegressionConfig, network: Network, shape: tuple[int, ...], device: str
+        self,
+        config: RegressionConfig,
+        network: Network,
+        shape: tuple[int, ...],
+        device: str = "cpu",
     ) -> None:
         self.config, self.network = config, network
         self.shape, self.device = shape, device

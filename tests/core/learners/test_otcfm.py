@@ -10,6 +10,7 @@ import pytest
 import torch
 from scipy import stats
 from torch import Tensor, nn
+from torchcfm.conditional_flow_matching import ConditionalFlowMatcher
 
 from luceloop.core.errors import LoopError
 from luceloop.core.learners.base import Fitted, State, TrainingSet
@@ -87,6 +88,21 @@ def test_sigma_scatters_points_about_their_paths():
     _, _, end = _joined(_batches(_learner(sigma=sigma), training, 60, 0))
     residual = (end - 10 * (end / 10).round()).flatten().double().numpy()
     assert stats.kstest(residual, stats.norm(0, sigma).cdf).pvalue > 1e-6
+
+
+@pytest.mark.parametrize("sigma", [0.0, 0.3])
+def test_paths_are_those_of_torchcfm(sigma):
+    learner, generator = _learner(sigma=sigma), torch.Generator().manual_seed(3)
+    x_0, x_1, epsilon = torch.randn(3, 4, 3, 16, 2, generator=generator).unbind()
+    t = torch.rand(4, 3, 16, generator=generator)
+    batch = learner.path(t, x_0, x_1, epsilon)
+    matcher = ConditionalFlowMatcher(sigma=sigma)
+    flat = x_0.flatten(0, 2), x_1.flatten(0, 2), t.flatten()
+    x_t = matcher.sample_xt(*flat, epsilon.flatten(0, 2))
+    velocity = matcher.compute_conditional_flow(*flat, x_t)
+    assert torch.equal(batch.t.flatten(), t.flatten())
+    assert torch.allclose(batch.x_t.flatten(0, 2), x_t, atol=1e-6)
+    assert torch.equal(batch.target.flatten(0, 2), velocity)
 
 
 # --- training
