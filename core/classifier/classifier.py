@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from luceloop.core import rng
 from luceloop.core.classifier.base import ClassifierConfig, Outputs
-from luceloop.core.classifier.training import CHUNK, accuracy, fit
+from luceloop.core.classifier.chunks import seen_in_chunks
+from luceloop.core.classifier.training import accuracy, fit
 from luceloop.core.data.base import DatasetConfig, RealData
 from luceloop.core.errors import ConfigError
 from luceloop.core.io.fingerprints import fingerprint
@@ -25,6 +26,9 @@ from luceloop.core.io.places import Folder, local_file, make_folder
 from luceloop.core.io.saved import read_saved, save_atomically
 
 logger = logging.getLogger(__name__)
+
+SEEN = {"cpu": 32, "cuda": 128}
+"""Images seen at a time, by the kind of device."""
 
 
 @dataclass(frozen=True)
@@ -68,10 +72,7 @@ class Classifier:
 
     def __call__(self, x: Tensor) -> Outputs:
         """Features and logits of images `(B, C, H, W)` in [-1, 1]."""
-        module = self._module
-        with torch.no_grad():
-            parts = [module(part) for part in torch.split(x, CHUNK)]
-        return Outputs(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
+        return Outputs(*seen_in_chunks(self._module, x, SEEN[torch.device(self.device).type]))
 
     @functools.cached_property
     def trained(self) -> Trained:

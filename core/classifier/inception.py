@@ -13,11 +13,12 @@ import functools
 import torch
 from torch import Tensor, nn
 
+from luceloop.core.classifier.chunks import seen_in_chunks
 from luceloop.core.errors import ConfigError
 from luceloop.core.io.places import local_file
 
-CHUNK = 128
-"""Images seen at a time; they are enlarged to 299×299."""
+CHUNK = {"cpu": 8, "cuda": 128}
+"""Images seen at a time, by the kind of device; they are enlarged to 299×299."""
 FEATURES = "2048"
 """Of the last pooling."""
 
@@ -39,8 +40,8 @@ class Inception:
         pixels = ((x + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
         if pixels.shape[1] == 1:
             pixels = pixels.expand(-1, 3, -1, -1)
-        with torch.no_grad():
-            return torch.cat([self._network(part)[0] for part in torch.split(pixels, CHUNK)])
+        [features] = seen_in_chunks(self._network, pixels, CHUNK[torch.device(self.device).type])
+        return features
 
     @functools.cached_property
     def _network(self) -> nn.Module:

@@ -33,7 +33,7 @@ class OTCFMConfig(RegressionConfig):
     """Standard deviation around the straight paths."""
     ot_batch: PositiveInt = 16
     """Samples coupled by one exact transport plan; 1 couples independently."""
-    solver: Literal["euler", "midpoint", "rk4", "dopri5"] = "rk4"
+    solver: solvers.Solver = "rk4"
     """ODE solver; dopri5 is adaptive, the others take `nfe` evaluations."""
     nfe: PositiveInt = 12
     """Network evaluations of a fixed-step solver."""
@@ -43,6 +43,8 @@ class OTCFMConfig(RegressionConfig):
     @model_validator(mode="after")
     def _whole_steps(self) -> OTCFMConfig:
         stages = solvers.STAGES.get(self.solver, 1)
+        if self.solver == "ab3" and self.nfe < 3:
+            raise ValueError(f"nfe={self.nfe}: must be at least 3 for ab3, which takes a step less")
         if self.nfe % stages:
             raise ValueError(
                 f"nfe={self.nfe}: must be a multiple of {stages}, the evaluations of a step "

@@ -57,9 +57,9 @@ class FeatureMoments:
         squares = self.squares + other.squares + outer * (self.count * share)[:, None, None]
         return FeatureMoments(count, self.mean + delta * share[:, None], squares)
 
-    def cpu(self) -> FeatureMoments:
-        """The same on the CPU."""
-        return FeatureMoments(self.count.cpu(), self.mean.cpu(), self.squares.cpu())
+    def to(self, device: str | torch.device) -> FeatureMoments:
+        """The same on a device."""
+        return FeatureMoments(self.count.to(device), self.mean.to(device), self.squares.to(device))
 
     @property
     def covariance(self) -> Tensor:
@@ -68,7 +68,11 @@ class FeatureMoments:
 
 
 def frechet_distance(
-    mean: Tensor, covariance: Tensor, real_mean: Tensor, real_covariance: Tensor
+    mean: Tensor,
+    covariance: Tensor,
+    real_mean: Tensor,
+    real_covariance: Tensor,
+    real_root: Tensor | None = None,
 ) -> Tensor:
     """|μ - μ'|² + tr(C + C' - 2(CC')^½), the FID of Heusel et al. (2017), float64 `(R,)`.
 
@@ -79,11 +83,13 @@ def frechet_distance(
         covariance: C `(R, F, F)`.
         real_mean: μ' `(F,)` or `(R, F)`.
         real_covariance: C' `(F, F)` or `(R, F, F)`.
+        real_root: C'^½, where it is known already.
     """
     # tr (CC')^½ is the sum of the roots of the eigenvalues of C'^½ C C'^½, which are the singular
     # values of C'^½ C^½; taken as these, zero eigenvalues do not become roots of rounding errors.
     finite = covariance.isfinite().all(-1).all(-1)[:, None, None]
-    product = _root(real_covariance) @ _root(covariance.where(finite, 0))
+    root = symmetric_root(real_covariance) if real_root is None else real_root
+    product = root @ symmetric_root(covariance.where(finite, 0))
     common: Tensor = torch.linalg.svdvals(product).sum(-1)
     shift = (mean - real_mean).square().sum(-1)
     return (shift + _trace(covariance) + _trace(real_covariance) - 2 * common).clamp_min(0)
@@ -156,6 +162,8 @@ class RealFeatures:
     """`(F,)`."""
     covariance: Tensor
     """`(F, F)`."""
+    root: Tensor
+    """Of the covariance `(F, F)`."""
     neighbourhoods: Neighbourhoods
     slices: Slices | None
     """The same samples along random directions; None for images."""
@@ -166,7 +174,7 @@ class RealFeatures:
     def of(
         cls, features: Tensor, samples: int, neighbours: int, spread: ClassMoments | None = None
     ) -> RealFeatures:
-        """Moments of all real features `(N, F)`, balls about some of them.
+        """Moments of all real features `(N, F)`, balls about some of them, on their device.
 
         Args:
             features: of the real samples.
@@ -180,14 +188,15 @@ class RealFeatures:
         everything = torch.ones(1, len(features), dtype=torch.bool, device=features.device)
         moments = FeatureMoments.of(features[None], everything)
         order = torch.randperm(len(features), generator=rng.stream(0, "quality"))
-        chosen = features[order[:samples].to(features.device)].cpu()
+        chosen = features[order[:samples].to(features.device)]
         balls = Neighbourhoods.of(chosen, neighbours)
-        mean, covariance = moments.mean[0].cpu(), moments.covariance[0].cpu()
+        mean, covariance = moments.mean[0], moments.covariance[0]
+        root = symmetric_root(covariance)
         if spread is None:
-            return cls(mean, covariance, balls, None, None)
+            return cls(mean, covariance, root, balls, None, None)
         more = features[order[: REAL_SLICED * samples].to(features.device)].cpu()
         variance = spread.squares[0] / spread.count[0].clamp_min(1)
-        return cls(mean, covariance, balls, Slices.of(more), variance)
+        return cls(mean, covariance, root, balls, Slices.of(more), variance)
 
 
 @dataclass(frozen=True)
@@ -217,8 +226,10 @@ def quality_metrics(features: ShardFeatures, pool: Tensor, real: RealFeatures) -
         pool: samples of each row's pool, int64 `(R,)`.
         real: what the pool is compared with.
     """
-    moments = features.moments
-    distance = frechet_distance(moments.mean, moments.covariance, real.mean, real.covariance)
+    moments = features.moments.to(real.mean.device)
+    distance = frechet_distance(
+        moments.mean, moments.covariance, real.mean, real.covariance, real.root
+    ).cpu()
     rows = [row[:size] for row, size in zip(features.some, pool.tolist(), strict=True)]
     pairs = [precision_recall(real.neighbourhoods, row) for row in rows]
     precision, recall = torch.tensor(pairs, dtype=torch.float64).T
@@ -231,7 +242,7 @@ def quality_metrics(features: ShardFeatures, pool: Tensor, real: RealFeatures) -
     return metrics
 
 
-def _root(matrix: Tensor) -> Tensor:
+def symmetric_root(matrix: Tensor) -> Tensor:
     """The symmetric root of positive semidefinite matrices `(..., F, F)`."""
     values, vectors = torch.linalg.eigh(matrix)
     root: Tensor = vectors * values.clamp_min(0).sqrt()[..., None, :] @ vectors.mT

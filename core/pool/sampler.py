@@ -19,14 +19,14 @@ from luceloop.core import rng
 from luceloop.core.config.point import PointConfig
 from luceloop.core.device import Stopwatch
 from luceloop.core.errors import LoopError
-from luceloop.core.learners.base import Learner
+from luceloop.core.learners.base import Learner, PatientLearner
 from luceloop.core.measures.metrics import PoolStatistics
 from luceloop.core.measures.quality import FeatureMoments, ShardFeatures
 from luceloop.core.measures.width import ClassMoments
 from luceloop.core.pool import curation
 from luceloop.core.pool.rows import Rows
 from luceloop.core.pool.scoring import Scorer, Scores
-from luceloop.core.pool.shards import Shard, ShardResult, ShardTask
+from luceloop.core.pool.shards import Shard, ShardResult, ShardTask, shard_length
 
 
 class ShardSampler:
@@ -55,8 +55,12 @@ class ShardSampler:
             LoopError: if samples are NaN or infinite or the reward breaks its contract.
         """
         shard, watch = task.shard, Stopwatch(self.device)
-        count = shard.stop - shard.start
-        x = self.learner.sample(model, count, self.rows.seeds, task.iteration, shard.index)
+        count = whole = shard.stop - shard.start
+        if shard.start and isinstance(self.learner, PatientLearner) and self.learner.one_by_one:
+            # The last shard takes the shape of the others, so that nothing compiles for it again.
+            whole = shard_length(self.config.k, self.config.sampling.shard_size)
+        x = self.learner.sample(model, whole, self.rows.seeds, task.iteration, shard.index)
+        x = x[:, :count]
         watch.lap("generate")
         return self.measure(x, task, watch)
 
@@ -73,7 +77,7 @@ class ShardSampler:
         """
         shard, iteration = task.shard, task.iteration
         self._check_samples(x, iteration)
-        scores = self.scorer(x.flatten(0, 1))
+        scores = self.scorer.of_rows(x)
         reward = scores.reward.reshape(x.shape[:2])
         mask = self._positions(shard) < self.rows.pool[:, None].to(self.device)
         statistics = self._statistics(reward, scores.classes, mask, task.edges)
@@ -122,7 +126,7 @@ class ShardSampler:
             return None
         features = scores.features.float().reshape(*mask.shape, -1)
         some = features[:, : max(0, self.config.quality.samples - shard.start)]
-        moments = FeatureMoments.of(features, mask).cpu()
+        moments = FeatureMoments.of(features, mask).to("cpu")
         return ShardFeatures(moments, some.cpu().clone(), self._spread(scores, mask))
 
     def _spread(self, scores: Scores, mask: Tensor) -> ClassMoments | None:

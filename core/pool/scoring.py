@@ -6,9 +6,11 @@ Axes: B samples.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from luceloop.core.classifier.classifier import Classifier
@@ -56,6 +58,20 @@ class Scorer:
         """r*, the reward's least upper bound, if known."""
         return self.base_reward.supremum
 
+    def of_rows(self, x: Tensor) -> Scores:
+        """Rewards and classes of samples `(R, B, *shape)`, one row after another: `(R B,)`.
+
+        Images are shown to networks row by row, so that a row does not depend on its neighbours.
+
+        Raises:
+            LoopError: if the reward breaks its contract.
+        """
+        if self.dataset.images is None:
+            return self(x.flatten(0, 1))
+        rows = [self(row) for row in x]
+        reward = torch.cat([row.reward for row in rows])
+        return Scores(reward, *(_joined(part) for part in list(zip(*rows, strict=True))[1:]))
+
     def __call__(self, x: Tensor) -> Scores:
         """Rewards and classes of samples `(B, *shape)`.
 
@@ -72,6 +88,12 @@ class Scorer:
         features, logits = self.classifier(x)
         reward = self.base_reward(logits if self.base_reward.reads_logits else x)
         return Scores(reward, logits.argmax(1), features if own is None else own)
+
+
+def _joined(parts: Sequence[Tensor | None]) -> Tensor | None:
+    """All of the rows' parts, if they have any."""
+    there = [part for part in parts if part is not None]
+    return torch.cat(there) if there else None
 
 
 def build_scorer(config: PointConfig, device: str = "cpu", cache: Folder | None = None) -> Scorer:

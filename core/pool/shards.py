@@ -45,9 +45,14 @@ class ShardTask:
     """Upper ends of all reward bins but the last, float64 `(Q-1,)`."""
 
 
+def shard_length(k: int | float, shard_size: int) -> int:
+    """Samples of a shard but the last: about `shard_size`, in whole groups of K candidates."""
+    return shard_size if math.isinf(k) else max(int(k), shard_size - shard_size % int(k))
+
+
 def cut_into_shards(pool: int, k: int | float, shard_size: int) -> list[Shard]:
-    """Cut a pool into shards of about `shard_size` that never divide a group of K candidates."""
-    size = shard_size if math.isinf(k) else max(int(k), shard_size - shard_size % int(k))
+    """Cut a pool into shards that never divide a group of K candidates."""
+    size = shard_length(k, shard_size)
     starts = range(0, pool, size)
     return [Shard(i, start, min(start + size, pool)) for i, start in enumerate(starts)]
 

@@ -73,7 +73,12 @@ def assert_same(one: IterationResult, other: IterationResult) -> None:
     "learner",
     [
         ["learner.name=otcfm"],
-        ["learner.name=ddpm", "learner.timesteps=30"],
+        [
+            "learner.name=ddpm",
+            "learner.timesteps=30",
+            "learner.steps=12",
+            "learner.initial_steps=12",
+        ],
         ["learner.carry_optimizer=true"],
         ["learner.ema=0.9"],
         ["learner.solver=dopri5"],

@@ -96,7 +96,7 @@ def test_masked_samples_do_not_count(outside):
 
 def test_moments_are_float64():
     features, mask = _pool()
-    moments = FeatureMoments.of(features.half(), mask).cpu()
+    moments = FeatureMoments.of(features.half(), mask).to("cpu")
     assert {moments.count.dtype, moments.mean.dtype, moments.squares.dtype} == {torch.float64}
 
 
