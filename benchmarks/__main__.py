@@ -11,6 +11,7 @@ from benchmarks.measure import Options, machine
 
 NAMES = (
     "curation", "forecast", "honesty", "sharpness", "trial_overhead", "scaling", "control_plane",
+    "packs",
     "loop", "cifar10",
 )  # fmt: skip
 
