@@ -28,6 +28,8 @@ class Options:
     """Seeds of our loop."""
     reference_seeds: int
     """Seeds of the reference loop."""
+    modes: tuple[str, ...] = ()
+    """Parts of the benchmark `gpu`; all if there are none."""
 
 
 @dataclass(frozen=True)

@@ -23,10 +23,11 @@ import luceloop
 from luceloop.core.io.files import write_atomically
 from luceloop.core.io.holdings import Change, Holdings, place_of
 from luceloop.core.io.plugins import used_folder
+from luceloop.core.loop.initial import FORMAT
 from luceloop.sweeps.record.folders import SweepFolder
 from luceloop.sweeps.record.revision import Revision, revision_of
 
-PACKAGES = ("torch", "torchcfm", "torchdiffeq", "ray", "optuna", "mlflow", "numpy")
+PACKAGES = ("torch", "torchcfm", "torchdiffeq", "numba", "ray", "optuna", "mlflow", "numpy")
 """Packages whose versions are recorded."""
 
 
@@ -58,6 +59,8 @@ class Provenance:
     """Of Python and packages, when the sweep began."""
     accepted: Sequence[Acceptance] = ()
     """Changes that the user went on with, oldest first."""
+    format: int = 2
+    """`core.loop.initial.FORMAT` as the sweep began: with another one, numbers are others."""
 
 
 def read_provenance(folder: SweepFolder) -> Provenance | None:
@@ -86,7 +89,7 @@ def begin_provenance(folder: SweepFolder, files: Holdings, code: Iterable[str]) 
         code: names of those that are copied.
     """
     revision = revision_of(used_folder())
-    found = Provenance(files, _described(revision), versions())
+    found = Provenance(files, _described(revision), versions(), format=FORMAT)
     _keep(folder, "begun", code, revision)
     _write(folder, found)
     return found
@@ -112,7 +115,7 @@ def accept_changes(
     now = datetime.now(UTC).isoformat(timespec="seconds")
     accepted = [*before.accepted, Acceptance(now, changes, _described(revision))]
     _keep(folder, f"accepted-{len(accepted)}", code, revision)
-    found = replace(before, files=files, accepted=accepted)
+    found = replace(before, files=files, accepted=accepted, format=FORMAT)
     _write(folder, found)
     return found
 

@@ -7,6 +7,7 @@ from luceloop.core.config.sweep import SweepConfig
 from luceloop.core.errors import ChangedFileError
 from luceloop.core.fields import named_code
 from luceloop.core.io.holdings import Holdings, changes, digests, in_words, is_code
+from luceloop.core.loop.initial import FORMAT
 from luceloop.sweeps.record.folders import SweepFolder
 from luceloop.sweeps.record.ledger import Ledger
 from luceloop.sweeps.record.provenance import (
@@ -34,16 +35,17 @@ def settle(folder: SweepFolder, config: SweepConfig, *, accept: bool) -> Provena
     needed = dependencies(points)
     code = code_of({name for point in points for name in named_code(point).values()})
     before = read_provenance(folder)
+    older = (before is None or before.format != FORMAT) and _goes_on(folder, config)
+    if older and not accept:
+        remedy = "run it anew, or go on with --accept-changes"
+        was = f"sweep {folder.id} was begun by an older version, whose numbers this one changes"
+        raise ChangedFileError(was, remedy)
     if before is None:
-        if _goes_on(folder, config) and not accept:
-            remedy = "run it anew, or go on with --accept-changes"
-            was = f"sweep {folder.id} was begun by an older version, whose numbers this one changes"
-            raise ChangedFileError(was, remedy)
         return begin_provenance(folder, _present(digests(needed)), code)
     appeared = {name for name in needed - set(before.files) if not is_code(name)}
     now = digests((needed | set(before.files)) - appeared)
     found = changes(before.files, now)
-    if not found:
+    if not found and not older:
         return before
     if not accept:
         remedy = "restore it, or go on with --accept-changes"

@@ -18,6 +18,7 @@ from mlflow import MlflowClient
 
 from luceloop.core.io import plugins
 from luceloop.core.io.fingerprints import file_digest
+from luceloop.core.loop.initial import FORMAT
 from luceloop.sweeps.record.folders import Output, SweepFolder
 from luceloop.sweeps.record.provenance import read_provenance
 from luceloop.sweeps.run.settle import settle
@@ -204,6 +205,23 @@ def test_a_sweep_of_an_older_version_is_resumed_and_held_to_its_files_from_then_
     with edited(users / "my_rewards.py", EDITS["my_rewards.py"]):
         refused = cli("resume", "latest", QUICK, *where)
     assert refused.code == 2 and refused.err.startswith("my_rewards.py has changed")
+
+
+def test_a_sweep_whose_numbers_would_change_goes_on_only_if_that_is_accepted(
+    copied: Path, users: Path, cli: Cli
+):
+    folder, where = folder_of(copied), ["--output", str(copied)]
+    older = json.loads(folder.provenance.read_text()) | {"format": FORMAT - 1}
+    folder.provenance.write_text(json.dumps(older))
+    *before, _ = folder.ledger.read_bytes().splitlines(keepends=True)
+    folder.ledger.write_bytes(b"".join(before))  # as if it had not ended
+    refused = cli("resume", "latest", QUICK, *where)
+    assert (
+        refused.code == 2 and "by an older version, whose numbers this one changes" in refused.err
+    )
+    assert cli("resume", "latest", QUICK, "--accept-changes", *where).code == 0
+    found = read_provenance(folder)
+    assert found is not None and found.format == FORMAT and len(found.accepted) == 1
 
 
 @pytest.mark.slow
