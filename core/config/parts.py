@@ -77,6 +77,8 @@ class QualityConfig(Strict):
     """Generated and real samples that precision, recall and sliced_wasserstein compare."""
     neighbours: PositiveInt = 3
     """How far the ball about a sample reaches: to so many nearest others."""
+    every: PositiveInt = 1
+    """Iterations from one measurement to the next; the first and the last are always measured."""
 
     @model_validator(mode="after")
     def _enough(self) -> QualityConfig:

@@ -152,7 +152,7 @@ class Loop:
         iteration = 0 if start is None else start.iteration + 1
         tasks = self.tasks(iteration)
         curate, real_bins = tasks[0].curate, torch.from_numpy(self.law.real_bins)
-        compared = self.real_features
+        compared = self.real_features if tasks[0].measured else None
         pool = gather(results, self.rows, iteration, curate, real_bins, compared, self.own_metrics)
         count = len(self.rows.seeds)
         share = torch.full((count,), seconds / count, dtype=torch.float64)
@@ -167,8 +167,9 @@ class Loop:
     def tasks(self, iteration: int) -> list[ShardTask]:
         """The shards of p_t's pool; samples are chosen from all pools but the last."""
         curate = iteration < self.config.iterations
-        edges = torch.from_numpy(self.law.edges)
-        return [ShardTask(iteration, shard, curate, edges) for shard in self.shards]
+        edges, quality = torch.from_numpy(self.law.edges), self.config.quality
+        measured = quality is not None and (iteration % quality.every == 0 or not curate)
+        return [ShardTask(iteration, shard, curate, edges, measured) for shard in self.shards]
 
     @functools.cached_property
     def margins(self) -> Margins:

@@ -77,11 +77,11 @@ class ShardSampler:
         """
         shard, iteration = task.shard, task.iteration
         self._check_samples(x, iteration)
-        scores = self.scorer.of_rows(x)
+        scores = self.scorer.of_rows(x, measured=task.measured)
         reward = scores.reward.reshape(x.shape[:2])
         mask = self._positions(shard) < self.rows.pool[:, None].to(self.device)
         statistics = self._statistics(reward, scores.classes, mask, task.edges)
-        features = self._features(scores, mask, shard)
+        features = self._features(scores, mask, shard) if task.measured else None
         watch.lap("score")
         kept, kept_reward, draws = self._curate(x, reward, mask, task)
         watch.lap("curate")

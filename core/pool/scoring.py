@@ -58,27 +58,31 @@ class Scorer:
         """r*, the reward's least upper bound, if known."""
         return self.base_reward.supremum
 
-    def of_rows(self, x: Tensor) -> Scores:
+    def of_rows(self, x: Tensor, *, measured: bool = True) -> Scores:
         """Rewards and classes of samples `(R, B, *shape)`, one row after another: `(R B,)`.
 
         Images are shown to networks row by row, so that a row does not depend on its neighbours.
+
+        Args:
+            x: the samples.
+            measured: whether features are needed that only quality is measured by.
 
         Raises:
             LoopError: if the reward breaks its contract.
         """
         if self.dataset.images is None:
-            return self(x.flatten(0, 1))
-        rows = [self(row) for row in x]
+            return self(x.flatten(0, 1), measured=measured)
+        rows = [self(row, measured=measured) for row in x]
         reward = torch.cat([row.reward for row in rows])
         return Scores(reward, *(_joined(part) for part in list(zip(*rows, strict=True))[1:]))
 
-    def __call__(self, x: Tensor) -> Scores:
-        """Rewards and classes of samples `(B, *shape)`.
+    def __call__(self, x: Tensor, *, measured: bool = True) -> Scores:
+        """Rewards and classes of samples `(B, *shape)`; see `of_rows`.
 
         Raises:
             LoopError: if the reward breaks its contract.
         """
-        own = None if self.inception is None else self.inception(x)
+        own = self.inception(x) if self.inception is not None and measured else None
         if self.classifier is None:
             classes = self.dataset.classify(x) if self.dataset.n_classes else None
             reward = self.base_reward(x)

@@ -43,6 +43,8 @@ class ShardTask:
     """Whether to choose the kept samples."""
     edges: Tensor
     """Upper ends of all reward bins but the last, float64 `(Q-1,)`."""
+    measured: bool = True
+    """Whether quality is measured, where it is at all."""
 
 
 def shard_length(k: int | float, shard_size: int) -> int:

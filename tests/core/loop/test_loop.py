@@ -176,6 +176,19 @@ def test_no_iterations_train_p_0_only(make_config):
 # --- curation through the loop
 
 
+def test_quality_is_measured_as_often_as_asked_and_at_both_ends(make_config):
+    often = make_config(iterations=5, quality={"samples": 50}, lam=1)
+    seldom = make_config(iterations=5, quality={"samples": 50, "every": 2}, lam=1)
+    every, some = list(run_loop(often)), list(run_loop(seldom))
+    quality = {"frechet_distance", "precision", "recall", "sliced_wasserstein", "width_ratio"}
+    for full, result in zip(every, some, strict=True):
+        measured = result.iteration in (0, 2, 4, 5)
+        assert set(full.metrics) - set(result.metrics) == (set() if measured else quality)
+        for name, values in result.metrics.items():
+            if not name.startswith("seconds/"):
+                assert torch.equal(values, full.metrics[name]), name
+
+
 def _expected_choice(reward: np.ndarray, beta: float) -> tuple[float, float]:
     """Mean of the kept reward, and its variance, of a choice among each row of `reward`."""
     weight = np.exp(beta * (reward - reward.max(1, keepdims=True)))
