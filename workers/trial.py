@@ -15,13 +15,12 @@ from ray import tune
 
 from luceloop.core.config.dependencies import dependencies
 from luceloop.core.device import explain_memory, make_repeatable
-from luceloop.core.errors import ConfigError, LoopError
 from luceloop.core.io.holdings import Guard
 from luceloop.core.io.places import Folder, open_folder, open_whole
 from luceloop.core.io.plugins import enter_folder
 from luceloop.core.io.saved import save_atomically
 from luceloop.core.loop.loop import Loop
-from luceloop.core.loop.pack import Member, iterate_all
+from luceloop.core.loop.pack import FAILURES, Member, iterate_all
 from luceloop.core.loop.state import IterationResult, LoopState
 from luceloop.core.theory.real_law import is_recorded, real_rewards
 from luceloop.workers.devices import granted_device
@@ -36,9 +35,6 @@ from luceloop.workers.messages import (
     pack_reports,
     unpack_setup,
 )
-
-FAILURES = LoopError, ConfigError, torch.OutOfMemoryError
-"""What a point comes to: repeating it would only fail again."""
 
 
 @dataclass
@@ -150,25 +146,13 @@ class Trial(tune.Trainable):
                 members[run.setup.index] = Member(self._loop(run), run.state)
             except FAILURES as error:
                 run.fail(error)
-        found = self._iterate(runs[0], members) if len(runs) == 1 else iterate_all(members)
+        found = iterate_all(members, runs[0].executor)
         for run in runs:
             result = found.get(run.setup.index)
             if isinstance(result, IterationResult):
                 run.take(result, self._real_rewards(run) if result.reward is not None else {})
             elif result is not None:
                 run.fail(result)
-
-    def _iterate(
-        self, run: PointRun, members: Mapping[int, Member]
-    ) -> Mapping[int, IterationResult | Exception]:
-        """The next iteration of one point, on samplers where there are any."""
-        found: dict[int, IterationResult | Exception] = {}
-        for index, member in members.items():
-            try:
-                found[index] = member.loop.iterate(member.state, run.executor)
-            except FAILURES as error:
-                found[index] = error
-        return found
 
     def _loop(self, run: PointRun) -> Loop:
         """The loop of a point, begun when it is first needed."""
@@ -198,8 +182,7 @@ class Trial(tune.Trainable):
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Write each loop's state after its last computed iteration, and every row so far."""
         for run in self._runs:
-            going = run.state is not None and not run.ended
-            state = run.state.plain() if going and run.state is not None else None
+            state = None if run.state is None or run.ended else run.state.plain()
             content = {"state": state, "rows": run.rows, "next": run.next, "ended": run.ended}
             save_atomically(content, Path(checkpoint_dir) / checkpoint_name(run.setup.index))
         # Tune keeps a copy of the last report with each checkpoint; these have been delivered.

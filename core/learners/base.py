@@ -142,8 +142,13 @@ class LearnerConfig(Strict, ABC):
 
 def select_row(state: State, row: int) -> dict[str, Any]:
     """The state of one row, its leading axis kept with length 1."""
+    return select_rows(state, slice(row, row + 1))
+
+
+def select_rows(state: State, rows: slice) -> dict[str, Any]:
+    """The state of some rows, apart from that of the others."""
     return {
-        key: select_row(value, row) if isinstance(value, Mapping) else value[row : row + 1].clone()
+        key: select_rows(value, rows) if isinstance(value, Mapping) else value[rows].clone()
         for key, value in state.items()
     }
 

@@ -12,21 +12,31 @@ import itertools
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from luceloop.core.config.point import PointConfig
 from luceloop.core.device import Stopwatch
 from luceloop.core.errors import ConfigError, LoopError
 from luceloop.core.io.fingerprints import fingerprint
-from luceloop.core.learners.base import Fitted, State, TrainingSet, stack_rows, to_device
+from luceloop.core.learners.base import (
+    Fitted,
+    State,
+    TrainingSet,
+    select_rows,
+    stack_rows,
+    to_device,
+)
 from luceloop.core.learners.regression.regression import Regression
+from luceloop.core.loop.executor import Executor
 from luceloop.core.loop.initial import initial_key
 from luceloop.core.loop.loop import Loop
 from luceloop.core.loop.state import IterationResult, LoopState
 from luceloop.core.pool.shards import ShardResult
+
+FAILURES = LoopError, ConfigError, torch.OutOfMemoryError
+"""What a loop comes to: repeating it would only fail again."""
 
 
 def pack_key(config: PointConfig) -> str:
@@ -51,30 +61,36 @@ class Member:
         return 0 if self.state is None else self.state.iteration + 1
 
 
-def iterate_all(members: Mapping[int, Member]) -> dict[int, IterationResult | Exception]:
+def iterate_all(
+    members: Mapping[int, Member], executor: Executor | None = None
+) -> dict[int, IterationResult | Exception]:
     """The next iteration of every loop, or the error that ends it, by the same keys.
 
     A loop's own error ends that loop alone. Where memory does not suffice for all, parts are tried.
 
     Args:
         members: loops of one `pack_key`.
+        executor: who computes the shards and trains the rows of the only loop, where there is one;
+            this process if not given.
     """
     found: dict[int, IterationResult | Exception] = {}
     for _, group in itertools.groupby(
         sorted(members, key=lambda key: members[key].iteration),
         key=lambda key: members[key].iteration,
     ):
-        found |= _tried([(key, members[key]) for key in group])
+        found |= _tried([(key, members[key]) for key in group], executor)
     return found
 
 
-def _tried(members: Sequence[tuple[int, Member]]) -> dict[int, IterationResult | Exception]:
+def _tried(
+    members: Sequence[tuple[int, Member]], executor: Executor | None = None
+) -> dict[int, IterationResult | Exception]:
     """The next iteration of loops at the same t: together, or in halves where that fails."""
     if len(members) > 1 and not _joins(members[0][1].loop):
         return {key: result for one in members for key, result in _tried([one]).items()}
     try:
-        results = _iterate([member for _, member in members])
-    except (LoopError, ConfigError, torch.OutOfMemoryError) as error:
+        results = _iterate([member for _, member in members], executor)
+    except FAILURES as error:
         if len(members) == 1:
             return {members[0][0]: error}
         half = len(members) // 2
@@ -87,9 +103,9 @@ def _joins(loop: Loop) -> bool:
     return isinstance(loop.learner, Regression) and not loop.learner.one_by_one
 
 
-def _iterate(members: Sequence[Member]) -> list[IterationResult]:
+def _iterate(members: Sequence[Member], executor: Executor | None) -> list[IterationResult]:
     if len(members) == 1:
-        return [members[0].loop.iterate(members[0].state)]
+        return [members[0].loop.iterate(members[0].state, executor)]
     watch = Stopwatch(members[0].loop.device)
     fitted = _fit(members)
     watch.lap("fit")
@@ -112,14 +128,13 @@ def _fit(members: Sequence[Member]) -> list[Fitted]:
         assert member.state is not None
         states.append(to_device(member.state.learner, member.loop.device))
         sets.append(member.loop.fitter.training_set(member.state))
-    joint = TrainingSet(
-        _padded([each.samples for each in sets]), torch.cat([s.sizes for s in sets])
-    )
+    samples = pad_sequence([row for each in sets for row in each.samples], batch_first=True)
+    joint = TrainingSet(samples, torch.cat([each.sizes for each in sets]))
     seeds = [seed for member in members for seed in member.loop.rows.seeds]
     first = members[0]
     fitted = first.loop.learner.fit(stack_rows(states), joint, seeds, first.iteration)
     return [
-        Fitted(_part(fitted.state, own), None if fitted.loss is None else fitted.loss[own])
+        Fitted(select_rows(fitted.state, own), None if fitted.loss is None else fitted.loss[own])
         for own in _rows(members)
     ]
 
@@ -173,24 +188,3 @@ def _rows(members: Sequence[Member]) -> list[slice]:
     """The rows of each member in their joint ensemble."""
     ends = list(itertools.accumulate((len(m.loop.rows.seeds) for m in members), initial=0))
     return [slice(first, end) for first, end in itertools.pairwise(ends)]
-
-
-def _part(state: State, rows: slice) -> dict[str, Any]:
-    """Some rows of a state, apart from it."""
-    return {
-        key: _part(value, rows) if isinstance(value, Mapping) else value[rows].clone()
-        for key, value in state.items()
-    }
-
-
-def _padded(samples: Sequence[Tensor]) -> Tensor:
-    """Training sets `(R, N, ...)` one after another, padded to the longest N."""
-    longest = max(part.shape[1] for part in samples)
-    if all(part.shape[1] == longest for part in samples):
-        return torch.cat(list(samples))
-    whole = samples[0].new_zeros(sum(map(len, samples)), longest, *samples[0].shape[2:])
-    first = 0
-    for part in samples:
-        whole[first : first + len(part), : part.shape[1]] = part
-        first += len(part)
-    return whole
