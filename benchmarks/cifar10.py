@@ -6,6 +6,7 @@ Without a GPU only `--tiny` runs, which shows that everything works and says not
 
 from __future__ import annotations
 
+import statistics
 import tempfile
 import time
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from rich.console import Console
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.cifar10_reference import Reference
+from benchmarks.cifar10_reference import LOOSER, TOLERANCE, Reference, as_torch_comes
 from benchmarks.measure import Options, new_table, show
 from luceloop.core import rng
 from luceloop.core.classifier.classifier import Classifier
@@ -45,8 +46,7 @@ class Work:
     """Sizes of what is timed."""
 
     sampled: int = 2500
-    """Images that ours samples at a time, a shard of the preset."""
-    reference_sampled: int = 512
+    """Images that are sampled and scored at a time, a shard of the preset."""
     checked: int = 64
     """Images whose error is measured."""
     steps: int = 60
@@ -58,11 +58,11 @@ class Work:
     unet: UNetConfig | None = None
     """Another network than the preset's."""
     batch_size: int = 128
+    timings: int = 3
 
 
 TINY = Work(
     sampled=4,
-    reference_sampled=4,
     checked=2,
     steps=3,
     scored=16,
@@ -70,6 +70,7 @@ TINY = Work(
     matmul=256,
     unet=UNetConfig(channels=32, multipliers=(1,), blocks=1, attention=(), head_channels=32),
     batch_size=4,
+    timings=1,
 )
 
 
@@ -106,11 +107,12 @@ def main(options: Options, console: Console) -> None:
     make_repeatable(4 if device == "cuda" else 1)
     bench = Bench(work, device)
     peak = matmul_peak(work.matmul, device)
-    rows = {"torchcfm, fp32": bench.reference()}
+    rows = {"torchcfm, fp32": bench.reference(TOLERANCE)}
     for label, changes in VARIANTS.items():
         if device == "cpu" and changes["compile"]:
             continue  # code for a CPU takes longer to generate than all else here
         rows[f"Luceloop, {label}"] = bench.ours(changes)
+    rows |= bench.as_inexact(max(row.error for row in rows.values()))
     _print(console, name, rows, bench.flop, peak)
     if device == "cuda":
         gibibytes = torch.cuda.max_memory_allocated() / 2**30
@@ -146,22 +148,39 @@ class Bench:
         self.flop = self._flop()
         self.fine = self._fine()
 
-    def reference(self) -> Speeds:
-        """Torchcfm's recipe."""
-        work, network = self.work, self._module()
-        reference = Reference(network, self.images, work.batch_size)
-        x, evaluations = reference.sample(self.noise)
-        error = self._error(x)
-        noise = torch.randn(work.reference_sampled, *SHAPE, device=self.device)
-        sampling = self._seconds(lambda: reference.sample(noise))
-        training = self._seconds(lambda: reference.train(work.steps))
+    def reference(self, tolerance: float) -> Speeds:
+        """Torchcfm's recipe, sampled at a tolerance."""
+        work = self.work
+        reference = Reference(self._module(), self.images, work.batch_size)
+        noise = torch.randn(work.sampled, *SHAPE, device=self.device)
         vgg = VGG11(10).to(self.device).eval()
-        scored = torch.rand(min(512, work.scored), *SHAPE, device=self.device)
-        with torch.no_grad():
-            scoring = self._seconds(lambda: vgg(scored).logits.softmax(1).amax(1))
+        scored = torch.rand(min(work.sampled, work.scored), *SHAPE, device=self.device)
+        with as_torch_comes():
+            x, evaluations = reference.sample(self.noise, tolerance)
+            sampling = self._seconds(lambda: reference.sample(noise, tolerance))
+            training = self._seconds(lambda: reference.train(work.steps))
+            with torch.no_grad():
+                scoring = self._seconds(lambda: vgg(scored).logits.softmax(1).amax(1))
         return Speeds(
-            len(noise) / sampling, work.steps / training, len(scored) / scoring, evaluations, error
+            len(noise) / sampling,
+            work.steps / training,
+            len(scored) / scoring,
+            evaluations,
+            self._error(x),
         )
+
+    def as_inexact(self, error: float) -> dict[str, Speeds]:
+        """The recipe at the loosest tolerance whose samples are still no worse than `error`."""
+        reference = Reference(self._module(), self.images, self.work.batch_size)
+        with as_torch_comes():
+            near = [
+                tolerance
+                for tolerance in LOOSER
+                if self._error(reference.sample(self.noise, tolerance)[0]) <= error
+            ]
+        if not near:
+            return {}
+        return {f"torchcfm at tolerance {near[-1]:g}": self.reference(near[-1])}
 
     def ours(self, changes: dict[str, object]) -> Speeds:
         """The preset's learner, solver and evaluations, with another precision."""
@@ -239,13 +258,16 @@ class Bench:
         return float((x - self.fine).norm() / self.fine.norm())
 
     def _seconds(self, call: Callable[[], object]) -> float:
-        """Of the second call; the first one warms up, and compiles."""
+        """Median of some calls, after one that warms up and compiles."""
         call()
-        self._wait()
-        start = time.perf_counter()
-        call()
-        self._wait()
-        return time.perf_counter() - start
+        found = []
+        for _ in range(self.work.timings):
+            self._wait()
+            start = time.perf_counter()
+            call()
+            self._wait()
+            found.append(time.perf_counter() - start)
+        return statistics.median(found)
 
     def _wait(self) -> None:
         if self.device == "cuda":
@@ -307,12 +329,17 @@ def _print(console: Console, name: str, rows: dict[str, Speeds], flop: float, pe
             f"{row.hours:.3g}",
         )
     show(console, title, table)
-    reference, *_, ours = rows.values()
+    ours = [row for label, row in rows.items() if label.startswith("Luceloop")][-1]
+    for label, row in rows.items():
+        if not label.startswith("Luceloop"):
+            console.print(
+                f"an iteration of {POOL} images, {STEPS} steps and their scores: "
+                f"{row.hours / ours.hours:.1f} times faster than {label} "
+                f"(target: {TARGET:g} or more)"
+            )
     console.print(
-        f"an iteration of {POOL} images, {STEPS} steps and their scores: "
-        f"{reference.hours / ours.hours:.1f} times faster (target: {TARGET:g} or more); "
-        f"{ITERATIONS} take {ours.hours:.2f} h (target: 1)\nWeights are random: a trained flow is "
-        f"harder to solve, and dopri5 then takes more evaluations, ours as many as here"
+        f"{ITERATIONS} take {ours.hours:.2f} h (target: 0.5)\nWeights are random: a trained flow "
+        f"is harder to solve, and dopri5 then takes more evaluations, ours as many as here"
     )
     if ours.error > BOUND:
         console.print(f"the error {ours.error:.1%} is above the bound, {BOUND:.0%}", style="red")

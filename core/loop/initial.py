@@ -27,7 +27,7 @@ Train = Callable[[list[int], Progress], Fitted]
 """Trains p_0 of some rows; a learner that takes long notes its progress."""
 Contents = dict[int, dict[str, Any]]
 """By row, what the file of a trained p_0 holds."""
-FORMAT = 3
+FORMAT = 4
 """Raised whenever the same configuration would train to other bits."""
 
 

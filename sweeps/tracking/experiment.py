@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,7 +32,9 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 BATCH = 1000
-"""MLflow's limit on metrics in a call."""
+"""MLflow's limit on metrics, parameters and tags in a call."""
+MOST_PARAMS = 100
+"""MLflow's limit on parameters among them."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,9 @@ class Experiment:
         self.made = f"{found.experiment_id} of {found.creation_time}"
         """Tells this experiment from those of other stores, or of this store made anew."""
         self._params: dict[str, int] = {}
-        """Parameters of known runs: a process may have died before it had logged them all."""
+        """Parameters of runs that were found: a process may have died before it had logged all."""
+        self._lacking: dict[str, dict[str, Any]] = {}
+        """Parameters that runs are still to get."""
         self.repeated: list[str] = []
         """Runs that are there a second time, made by requests whose answers were lost."""
         self._filled: dict[str, bool] = {}
@@ -87,6 +92,11 @@ class Experiment:
         self.answered = time.monotonic()
         """When the store last took something."""
         self._find_runs()
+
+    @property
+    def without_params(self) -> set[str]:
+        """Runs that still lack parameters: `log` gives them theirs."""
+        return set(self._lacking)
 
     def sweep_run(self) -> str:
         """The run that holds configuration, environment, figures; it never gets a metric."""
@@ -141,16 +151,23 @@ class Experiment:
         self._client.log_text(run, text, labels.CONFIG)
         self.answered = time.monotonic()
 
-    def log(self, run: str, metrics: list[Metric]) -> None:
-        """Write metrics, as many to a call as MLflow takes."""
-        for first in range(0, len(metrics), BATCH):
-            self._client.log_batch(run, metrics=metrics[first : first + BATCH])
-            self.answered = time.monotonic()
+    def log(self, run: str, metrics: list[Metric], tags: Mapping[str, str]) -> None:
+        """Write metrics and tags, and parameters that a run lacks, in as few calls as MLflow takes.
 
-    def set_tag(self, run: str, name: str, value: str) -> None:
-        """Set a tag of a run."""
-        self._client.set_tag(run, name, value)
-        self.answered = time.monotonic()
+        Each call costs as much as a hundred metrics.
+        """
+        from mlflow.entities import Param, RunTag
+
+        params = [Param(key, spelled(value)) for key, value in self._lacking.get(run, {}).items()]
+        labelled = [RunTag(key, value) for key, value in tags.items()]
+        first = 0
+        while params or labelled or first < len(metrics):
+            room = BATCH - len(params[:MOST_PARAMS]) - len(labelled)
+            rows = metrics[first : first + room]
+            self._client.log_batch(run, metrics=rows, params=params[:MOST_PARAMS], tags=labelled)
+            self.answered = time.monotonic()
+            first, params, labelled = first + room, params[MOST_PARAMS:], []
+        self._lacking.pop(run, None)
 
     def log_file(self, run: str, path: Path, folder: str | None = None) -> None:
         """Attach a file, or all files of a folder."""
@@ -187,18 +204,13 @@ class Experiment:
         self._client.set_experiment_tag(self.id, labels.VIEW, view)
 
     def reopen(self, run: str) -> None:
-        """Mark a run as running again, without the reason it had ended for."""
+        """Mark a run as running again."""
         self._client.update_run(run, status="RUNNING")
-        self._client.set_tag(run, labels.NOTE, "")
-        self._client.set_tag(run, labels.STATUS, "")
 
-    def end(self, run: str, status: str, reason: str = "", ended: str = "") -> None:
-        """Mark a run as ended; a reason becomes its description, how it ended a tag."""
-        if reason:
-            self._client.set_tag(run, labels.NOTE, reason)
-        if ended:
-            self._client.set_tag(run, labels.STATUS, ended)
+    def end(self, run: str, status: str) -> None:
+        """Mark a run as ended."""
         self._client.set_terminated(run, status)
+        self.answered = time.monotonic()
 
     def is_ended(self, run: str) -> bool:
         """Whether a run is marked as ended."""
@@ -257,14 +269,6 @@ class Experiment:
             self.answered = time.monotonic()
         run = self._runs[kind, key]
         if self._params.get(run, 0) < len(params):
-            self._log_params(run, params)
-            self._params[run] = len(params)
+            self._lacking[run] = params
         self._complete.add(run)
         return run
-
-    def _log_params(self, run: str, params: dict[str, Any]) -> None:
-        from mlflow.entities import Param
-
-        listed = [Param(name, spelled(value)) for name, value in params.items()]
-        for first in range(0, len(listed), 100):
-            self._client.log_batch(run, params=listed[first : first + 100])

@@ -157,27 +157,35 @@ class Tracker:
         return self._experiment
 
     def _deliver(self, experiment: Experiment, events: Iterable[Event]) -> None:
-        """Write events: all metrics of a run in one call, then how points ended."""
+        """Write events: all that a run gets in one call, then that points have ended."""
         metrics: dict[str, list[Metric]] = defaultdict(list)
+        tags: dict[str, dict[str, str]] = defaultdict(dict)
         ended: dict[int, PointEnded] = {}
         for event in events:
             if isinstance(event, PointBegun):
                 self._points[event.point] = at_point(self._identity.config, event.values)
             run = experiment.point_run(event.point, self._point(event.point))
             if isinstance(event, PointBegun) and event.supremum is not None:
-                experiment.set_tag(run, labels.SUPREMUM, str(event.supremum))
+                tags[run][labels.SUPREMUM] = str(event.supremum)
             if isinstance(event, IterationDone):
                 for target, rows in self._curves(experiment, run, event):
                     metrics[target] += rows
             elif isinstance(event, PointEnded):
                 ended[event.point] = event
+                self._runs_of(experiment, event.point)  # made now if it failed at once
+                tags[run][labels.STATUS] = event.status
+                if event.reason:
+                    tags[run][labels.NOTE] = event.reason
             elif isinstance(event, PointReopened):
                 ended.pop(event.point, None)
+                tags[run] |= {labels.NOTE: "", labels.STATUS: ""}
                 experiment.reopen(run)
-        for target, rows in metrics.items():
-            experiment.log(target, rows)
+        for target in dict.fromkeys([*metrics, *tags, *experiment.without_params]):
+            experiment.log(target, metrics[target], tags[target])
         for last in ended.values():
-            self._end(experiment, last)
+            status = "FINISHED" if last.status in ("done", "stopped") else "FAILED"
+            for each in self._runs_of(experiment, last.point):
+                experiment.end(each, status)
 
     def _attach_all(self, experiment: Experiment, events: Iterable[Event]) -> None:
         if not self._note.files:
@@ -210,13 +218,11 @@ class Tracker:
             run = experiment.point_run(event.point, self._point(event.point))
             experiment.log_picture(run, picture, event.iteration, event.time)
 
-    def _end(self, experiment: Experiment, event: PointEnded) -> None:
-        status = "FINISHED" if event.status in ("done", "stopped") else "FAILED"
-        point = self._point(event.point)
-        run = experiment.point_run(event.point, point)
-        experiment.end(run, status, event.reason, event.status)
-        for seed in point.seeds:
-            experiment.end(experiment.seed_run(event.point, point, seed), status)
+    def _runs_of(self, experiment: Experiment, index: int) -> list[str]:
+        """The run of a point, then those of its seeds."""
+        point = self._point(index)
+        seeds = [experiment.seed_run(index, point, seed) for seed in point.seeds]
+        return [experiment.point_run(index, point), *seeds]
 
     def _point(self, index: int) -> PointConfig:
         if index not in self._points:

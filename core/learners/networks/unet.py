@@ -13,6 +13,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn.functional import scaled_dot_product_attention
 
 from luceloop.core import rng
 from luceloop.core.fields import Finite, PositiveInt, Strict
@@ -130,7 +131,10 @@ class UNet:
 
     def _build(self, generator: torch.Generator) -> nn.Module:
         """A new module; torch and torchcfm initialize from the global stream, which is put back."""
-        from torchcfm.models.unet.unet import UNetModelWrapper  # seconds, that only images need
+        from torchcfm.models.unet.unet import (  # seconds, that only images need
+            AttentionBlock,
+            UNetModelWrapper,
+        )
 
         config = self.config
         with rng.global_stream(generator.initial_seed()):
@@ -145,7 +149,29 @@ class UNet:
                 num_head_channels=config.head_channels or -1,
                 dropout=config.dropout,
             )
+        for block in module.modules():
+            if isinstance(block, AttentionBlock):
+                block.attention = Attention(block.num_heads)
         return module
+
+
+class Attention(nn.Module):
+    """Attention of each position to all others, by the kernel that torch has for the device.
+
+    It stands for torchcfm's own, which writes the matrix of all pairs of positions to memory.
+    """
+
+    def __init__(self, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+
+    def forward(self, qkv: Tensor) -> Tensor:
+        """Mix the values `(B, heads x channels, positions)` of `(B, heads x 3 channels, ...)`."""
+        batch, width, length = qkv.shape
+        parts = qkv.reshape(batch, self.heads, 3, width // self.heads // 3, length)
+        query, key, value = parts.transpose(-1, -2).unbind(2)
+        mixed = scaled_dot_product_attention(query, key, value)
+        return mixed.transpose(-1, -2).reshape(batch, -1, length)
 
 
 def _row(parameters: Mapping[str, Tensor], row: int) -> Mapping[str, Tensor]:
