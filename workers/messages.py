@@ -16,6 +16,7 @@ import numpy as np
 
 from luceloop.core.config.point import PointConfig
 from luceloop.core.io.holdings import Holdings
+from luceloop.workers.recorded import Recorded
 
 REAL = "real/"
 """Start of the names of arrays that tell the real data's rewards."""
@@ -54,6 +55,8 @@ class PointSetup:
     """Last iteration that is on record already, or -1."""
     files: Holdings = field(default_factory=dict)
     """Digests of the user's files that the point depends on, by name; on others it does not run."""
+    recorded: tuple[Recorded, ...] = ()
+    """What other sweeps have on record of some of its seeds, which is not computed again."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,8 @@ class TrialSetup:
     """None where there are several points."""
     trial_gpus: float = 0.0
     """GPUs of the trial itself."""
+    states: str | None = None
+    """Folder where points keep their last states, a path or a URL; None to keep none."""
     folder: str | None = None
     """The user's folder, as `core.io.plugins.name_folder` calls it; None for what is importable."""
     stops: Any = None
@@ -111,6 +116,8 @@ class IterationReport:
     """t."""
     metrics: Mapping[str, list[float]]
     """By name, R values."""
+    reused: tuple[int, ...] = ()
+    """Seeds whose values were on record; the arrays are those of the others."""
     is_last: bool = False
     """Whether the point has run to its end, t = T."""
     arrays: dict[str, np.ndarray] = field(default_factory=dict)

@@ -16,7 +16,7 @@ from ray import tune
 from luceloop.core.config.dependencies import dependencies
 from luceloop.core.device import explain_memory, make_repeatable
 from luceloop.core.io.holdings import Guard
-from luceloop.core.io.places import Folder, open_folder, open_whole
+from luceloop.core.io.places import Folder, make_folder, open_folder, open_whole
 from luceloop.core.io.plugins import enter_folder
 from luceloop.core.io.saved import save_atomically
 from luceloop.core.loop.loop import Loop
@@ -35,6 +35,7 @@ from luceloop.workers.messages import (
     pack_reports,
     unpack_setup,
 )
+from luceloop.workers.recorded import Recorded, keep_state, start_of, to_compute, whole_row
 
 
 @dataclass
@@ -44,8 +45,12 @@ class PointRun:
     setup: PointSetup
     rows: dict[int, dict[str, list[float]]] = field(default_factory=dict)
     """Metrics of every iteration that has been computed."""
+    recorded: Sequence[Recorded] = ()
+    """What is not computed again."""
     state: LoopState | None = None
-    """After the last computed iteration."""
+    """After the last computed iteration, of the seeds that were computed."""
+    of_state: tuple[int, ...] = ()
+    """Which seeds those are."""
     next: int = 0
     """The iteration to report next."""
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
@@ -61,13 +66,46 @@ class PointRun:
         """Whether the iteration to report has yet to be computed."""
         return not self.ended and self.failure is None and self.next not in self.rows
 
+    @property
+    def iteration(self) -> int:
+        """The iteration to compute next."""
+        return len(self.rows)
+
+    def seeds_at(self, iteration: int) -> tuple[int, ...]:
+        """The seeds that an iteration is computed for."""
+        return to_compute(self.setup.point.seeds, self.recorded, iteration)
+
+    def start(self) -> LoopState | None:
+        """Where the loop stands before its next iteration.
+
+        Raises:
+            LoopError: if states that it goes on from are gone.
+        """
+        t, seeds = self.iteration, self.seeds_at(self.iteration)
+        return start_of(seeds, self.recorded, t, self.state, self.of_state)
+
     def take(self, result: IterationResult, real_rewards: Mapping[str, np.ndarray]) -> None:
         """Take note of a computed iteration."""
-        self.state, self.arrays = result.state, {"preview": result.preview.numpy()}
+        seeds = self.seeds_at(result.iteration)
+        self.state, self.of_state = result.state, seeds
+        self.arrays = {"preview": result.preview.numpy()}
         if result.reward is not None:
             self.arrays |= {"reward": result.reward.numpy()} | dict(real_rewards)
-        rows = {name: values.tolist() for name, values in result.metrics.items()}
-        self.rows[result.iteration] = rows
+        values = {name: column.tolist() for name, column in result.metrics.items()}
+        self._add_row(
+            {
+                seed: {name: column[row] for name, column in values.items()}
+                for row, seed in enumerate(seeds)
+            }
+        )
+
+    def take_recorded(self) -> None:
+        """Take note of an iteration that all seeds have on record."""
+        self._add_row({})
+
+    def _add_row(self, computed: Mapping[int, Mapping[str, float]]) -> None:
+        seeds, t = self.setup.point.seeds, self.iteration
+        self.rows[t] = whole_row(seeds, self.recorded, t, computed)
 
     def fail(self, error: BaseException) -> None:
         """Take an error as what the point came to."""
@@ -84,8 +122,14 @@ class PointRun:
         iteration, self.next = self.next, self.next + 1
         self.ended = iteration >= self.setup.point.iterations
         arrays, self.arrays = self.arrays, {}
+        computed = self.seeds_at(iteration)
         return IterationReport(
-            self.setup.index, iteration, self.rows[iteration], is_last=self.ended, arrays=arrays
+            self.setup.index,
+            iteration,
+            self.rows[iteration],
+            reused=tuple(seed for seed in self.setup.point.seeds if seed not in computed),
+            is_last=self.ended,
+            arrays=arrays,
         )
 
     def restore(self, folder: Folder) -> dict[str, Any]:
@@ -93,6 +137,8 @@ class PointRun:
         content = read_checkpoint(folder, self.setup.index)
         self.rows = content["rows"]
         self.state = LoopState.of(content["state"]) if content["state"] else None
+        self.of_state = tuple(content["of_state"])
+        self.recorded = [Recorded.of(each) for each in content["recorded"]]
         return content
 
 
@@ -115,7 +161,11 @@ class Trial(tune.Trainable):
         if setup.folder is not None:
             enter_folder(setup.folder)
         self._cache = open_folder("cache", setup.cache)
-        self._runs = [PointRun(point, next=point.reported + 1) for point in setup.points]
+        self._states = None if setup.states is None else open_folder("states", setup.states)
+        self._runs = [
+            PointRun(point, recorded=point.recorded, next=point.reported + 1)
+            for point in setup.points
+        ]
         self._reported: list[IterationReport] = []
         for run in self._runs:
             if run.setup.checkpoint:
@@ -143,7 +193,10 @@ class Trial(tune.Trainable):
         members: dict[int, Member] = {}
         for run in runs:
             try:
-                members[run.setup.index] = Member(self._loop(run), run.state)
+                if run.seeds_at(run.iteration):
+                    members[run.setup.index] = Member(self._loop(run), run.start())
+                else:
+                    run.take_recorded()
             except FAILURES as error:
                 run.fail(error)
         found = iterate_all(members, runs[0].executor)
@@ -151,14 +204,25 @@ class Trial(tune.Trainable):
             result = found.get(run.setup.index)
             if isinstance(result, IterationResult):
                 run.take(result, self._real_rewards(run) if result.reward is not None else {})
+                self._keep(run)
             elif result is not None:
                 run.fail(result)
 
+    def _keep(self, run: PointRun) -> None:
+        """Keep the states that a longer loop would go on from: the last pool is not curated."""
+        point, state = run.setup.point, run.state
+        if point.keep == "none" or self._states is None or state is None:
+            return
+        if state.iteration == point.iterations - 1:
+            make_folder(self._states)
+            keep_state(self._states, run.setup.index, run.of_state, state)
+
     def _loop(self, run: PointRun) -> Loop:
-        """The loop of a point, begun when it is first needed."""
-        if run.loop is not None:
+        """The loop of the seeds of a point that are computed now, begun when it is needed."""
+        seeds = run.seeds_at(run.iteration)
+        if run.loop is not None and run.loop.rows.seeds == seeds:
             return run.loop
-        setup, point = self._setup, run.setup.point
+        setup, point = self._setup, run.setup.point.model_copy(update={"seeds": seeds})
         files = run.setup.files
         self._guard.check(files, dependencies([point]) if files else ())
         make_repeatable(point.resources.threads)
@@ -183,7 +247,9 @@ class Trial(tune.Trainable):
         """Write each loop's state after its last computed iteration, and every row so far."""
         for run in self._runs:
             state = None if run.state is None or run.ended else run.state.plain()
-            content = {"state": state, "rows": run.rows, "next": run.next, "ended": run.ended}
+            content: dict[str, Any] = {"state": state, "of_state": list(run.of_state)}
+            content |= {"rows": run.rows, "next": run.next, "ended": run.ended}
+            content["recorded"] = [each.plain() for each in run.recorded]
             save_atomically(content, Path(checkpoint_dir) / checkpoint_name(run.setup.index))
         # Tune keeps a copy of the last report with each checkpoint; these have been delivered.
         for report in self._reported:
@@ -214,4 +280,5 @@ def read_checkpoint(folder: Folder, index: int) -> dict[str, Any]:
         content: dict[str, Any] = torch.load(file, weights_only=True, map_location="cpu")
     if content["state"] is not None:
         LoopState.of(content["state"])  # else it is an older version's, and cannot be read either
+        content["of_state"], content["recorded"]
     return content

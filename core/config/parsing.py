@@ -85,6 +85,9 @@ def plain_config(config: SweepConfig) -> dict[str, Any]:
         key: dimension.model_dump(mode="python", exclude_none=True)
         for key, dimension in config.search.space.items()
     }
+    for key in ("reuse", "extends"):
+        if not dumped[key]:  # most sweeps have neither
+            del dumped[key]
     found = dumped | config.point.model_dump(mode="json") | {"search": search}
     # JSON's own mode would turn an infinity among the values of a point to nothing.
     claims = [claim.model_dump(mode="python", exclude_none=True) for claim in config.claims]

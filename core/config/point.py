@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
@@ -59,6 +59,8 @@ class PointConfig(Strict):
     quality: QualityConfig | None = None
     """How distances to the real data are measured; not at all if not given."""
     resources: ResourcesConfig = ResourcesConfig()
+    keep: Literal["last", "none"] = "last"
+    """Whether the last states are kept, from which `luceloop extend` goes on to more iterations."""
 
     @field_validator("seeds", mode="before")
     @classmethod

@@ -27,6 +27,10 @@ class SweepConfig(Strict):
     search: SearchConfig = SearchConfig()
     claims: tuple[ClaimConfig, ...] = ()
     """What it is run to find out."""
+    reuse: bool = False
+    """Whether rows that other sweeps have on record are taken instead of computed."""
+    extends: str = ""
+    """Id of the sweep that this one extends, whose rows are then taken, too."""
 
     @model_validator(mode="before")
     @classmethod
@@ -51,5 +55,5 @@ class SweepConfig(Strict):
         return self.search.trials or math.prod(lengths)
 
 
-OWN_KEYS = ("name", "description", "search", "claims")
+OWN_KEYS = ("name", "description", "search", "claims", "reuse", "extends")
 """Keys of a file that are no part of a point."""

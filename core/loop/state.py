@@ -5,13 +5,14 @@ Axes: R rows, N pool, M kept samples, P preview samples, `...` the sample's own 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from luceloop.core.learners.base import State, select_row
+from luceloop.core.learners.base import State, select_row, stack_rows
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,14 @@ class LoopState:
         kept = None if self.kept is None else self.kept[row : row + 1]
         metrics = {name: values[row : row + 1] for name, values in self.metrics.items()}
         return LoopState(self.iteration, select_row(self.learner, row), kept, metrics)
+
+    @classmethod
+    def stack(cls, rows: Sequence[LoopState]) -> LoopState:
+        """Where all the rows of `rows`, which stand at one iteration, stand together."""
+        kept = [row.kept for row in rows if row.kept is not None]
+        metrics = {name: torch.cat([row.metrics[name] for row in rows]) for name in rows[0].metrics}
+        learner = stack_rows([row.learner for row in rows])
+        return cls(rows[0].iteration, learner, torch.cat(kept) if kept else None, metrics)
 
     @classmethod
     def of(cls, plain: Mapping[str, Any]) -> LoopState:

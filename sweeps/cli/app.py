@@ -71,6 +71,7 @@ def app() -> None:
 @output_option
 @storage_option
 @click.option("--id", "identity", hidden=True)  # of a job, known before it starts
+@click.option("--reuse", is_flag=True, help="Take rows that other sweeps have on record.")
 def run(
     config: str,
     overrides: tuple[str, ...],
@@ -78,9 +79,11 @@ def run(
     output: Path | None,
     storage: str | None,
     identity: str | None,
+    reuse: bool,
 ) -> None:
     """Run a sweep."""
-    parsed = configurations.read_config(config, list(overrides))
+    given = [*overrides, "reuse=true"] if reuse else list(overrides)
+    parsed = configurations.read_config(config, given)
     running.start(parsed, output_of(output, storage), figures=figures, identity=identity)
 
 
@@ -126,6 +129,28 @@ def demo(overrides: tuple[str, ...], output: Path | None) -> None:
     running.start(
         configurations.read_config("demo", list(overrides)), output_of(output), figures=True
     )
+
+
+@app.command()
+@sweep_argument
+@overrides_argument
+@figures_option
+@output_option
+@storage_option
+def extend(
+    sweep: str,
+    overrides: tuple[str, ...],
+    figures: bool,
+    output: Path | None,
+    storage: str | None,
+) -> None:
+    """Run a sweep again with more seeds, points or iterations; nothing is computed twice.
+
+    KEY=VALUE says what is more: seeds=20, iterations=20, search.lam.grid=[0.5,1,2]. A new sweep is
+    made, whose table is that of running all of it anew.
+    """
+    found = output_of(output, storage)
+    running.extend(sweep, list(overrides), found, figures=figures)
 
 
 @app.command()

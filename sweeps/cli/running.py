@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 import torch
 
 from luceloop.core.config.naming import describe
+from luceloop.core.config.parsing import override, parse_config, plain_config
 from luceloop.core.config.sweep import SweepConfig
 from luceloop.core.device import own_device
 from luceloop.core.errors import ConfigError
@@ -33,7 +35,18 @@ def start(
     line = f"sweep {folder.id}  {config.name}: {config.point_count} points"
     console.print(line, highlight=False)
     console.print(describe(config), style="dim", highlight=False)
+    if config.extends:
+        print_line(f"extends {config.extends}")
     run(folder, output, figures=figures)
+
+
+def extend(wanted: str, overrides: list[str], output: Output, *, figures: bool) -> None:
+    """Run the sweep that `wanted` names with other settings, and take its rows where they stand."""
+    found = find_or_fetch(output, wanted)
+    plain = override(plain_config(found.config()), overrides) | {"extends": found.id}
+    if output.named_storage is None and found.has_own_storage:
+        output = replace(output, named_storage=found.storage)
+    start(parse_config(plain), output, figures=figures)
 
 
 def resume(wanted: str, output: Output, *, figures: bool, moved: bool, accept: bool) -> None:

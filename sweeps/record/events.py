@@ -34,6 +34,8 @@ class PointBegun:
     """Searched keys and their values."""
     supremum: float | None = None
     """r*, the least upper bound of the point's reward; None where it is not known."""
+    device: str = ""
+    """What it is computed on, `cpu` or `cuda`: bits are the same on one kind of device."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,8 @@ class IterationDone:
     time: int
     """Milliseconds since the epoch."""
     metrics: Row
+    reused: Sequence[int] = ()
+    """Seeds whose values another sweep had on record."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +97,7 @@ _KINDS: dict[str, type[Event]] = {
 def encode(event: Event) -> bytes:
     """The line of an event; texts that are empty, and values that are not there, are left out."""
     fields = {field.name: getattr(event, field.name) for field in dataclasses.fields(event)}
-    present = {name: value for name, value in fields.items() if value not in ("", None)}
+    present = {name: value for name, value in fields.items() if value not in ("", None, ())}
     return json.dumps({"event": event.kind} | present).encode() + b"\n"
 
 

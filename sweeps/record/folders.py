@@ -2,10 +2,10 @@
 
 mlflow.db  artifacts/  cache/  files/  forecasts/
 sweeps/<id>/{config.yaml, ledger.jsonl, provenance.json, provenance/, previews/, initial/,
-              tune/, figures/, report.html}
+              tune/, states/, figures/, report.html}
 
-What workers need, too (cache/, files/, tune/), lies in the storage, which is the output folder
-unless another place that all nodes see was named.
+What workers need, too (cache/, files/, tune/, states/), lies in the storage, which is the output
+folder unless another place that all nodes see was named.
 """
 
 from __future__ import annotations
@@ -110,6 +110,11 @@ class SweepFolder:
     def tune(self) -> Folder:
         """Ray Tune's own files, checkpoints among them."""
         return self.storage / "sweeps" / self.id / "tune"
+
+    @property
+    def states(self) -> Folder:
+        """The last states of points, from which `luceloop extend` goes on."""
+        return self.storage / "sweeps" / self.id / "states"
 
     def preview(self, point: int, iteration: int) -> Path:
         """Some samples of one pool."""

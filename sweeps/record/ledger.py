@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from io import FileIO
 from pathlib import Path
@@ -43,6 +43,10 @@ class Point:
     """Why it failed or was stopped."""
     supremum: float | None = None
     """r*, the least upper bound of its reward; None where it is not known."""
+    device: str = ""
+    """What it is computed on; empty if an older version began it."""
+    reused: dict[int, Sequence[int]] = field(default_factory=dict)
+    """Seeds whose values another sweep had on record, by iteration."""
 
     @property
     def last(self) -> int:
@@ -71,18 +75,24 @@ class Ledger:
         return self.__dict__ | {"_file": None}
 
     def begin_point(
-        self, index: int, values: Mapping[str, Any], supremum: float | None = None
+        self,
+        index: int,
+        values: Mapping[str, Any],
+        supremum: float | None = None,
+        device: str = "",
     ) -> None:
-        """Record that a point was chosen, and the least upper bound of its reward, if known."""
+        """Record that a point was chosen; see `PointBegun`."""
         if index not in self.points:
-            self._append(PointBegun(index, dict(values), supremum))
+            self._append(PointBegun(index, dict(values), supremum, device))
 
-    def add_iteration(self, index: int, iteration: int, metrics: Row) -> bool:
+    def add_iteration(
+        self, index: int, iteration: int, metrics: Row, reused: Sequence[int] = ()
+    ) -> bool:
         """Record one iteration; False if it was on record already."""
         point = self.points[index]
         if iteration in point.rows or point.status is not None:
             return False
-        self._append(IterationDone(index, iteration, _now(), dict(metrics)))
+        self._append(IterationDone(index, iteration, _now(), dict(metrics), tuple(reused)))
         return True
 
     def end_point(self, index: int, status: Status, reason: str = "", detail: str = "") -> bool:
@@ -120,10 +130,12 @@ class Ledger:
 
     def _apply(self, event: Event) -> None:
         match event:
-            case PointBegun(index, values, supremum):
-                self.points[index] = Point(index, dict(values), supremum=supremum)
-            case IterationDone(index, iteration, _, metrics):
+            case PointBegun(index, values, supremum, device):
+                self.points[index] = Point(index, dict(values), supremum=supremum, device=device)
+            case IterationDone(index, iteration, _, metrics, reused):
                 self.points[index].rows[iteration] = metrics
+                if reused:
+                    self.points[index].reused[iteration] = reused
             case PointEnded(index, status, _, reason):
                 self.points[index].status, self.points[index].reason = status, reason
             case PointReopened(index):

@@ -27,6 +27,7 @@ from luceloop.sweeps.record.ledger import Ledger, Point
 from luceloop.sweeps.record.mirror import Mirror, mirrored
 from luceloop.sweeps.record.provenance import PACKAGES, versions
 from luceloop.sweeps.run.progress import build_progress
+from luceloop.sweeps.run.reuse import Plan
 from luceloop.sweeps.run.session import ray_session
 from luceloop.sweeps.run.settle import settle
 from luceloop.sweeps.run.trials import Trials
@@ -133,9 +134,23 @@ def _run_trials(
     progress = build_progress(console, config, ledger, total)
     try:
         with ray_session():
-            Trials(config, folder, ledger, files).run(progress)
+            trials = Trials(config, folder, ledger, files)
+            if not ledger.points:
+                _print_plan(trials.plan(), console)
+            trials.run(progress)
     finally:
         progress.close()
+
+
+def _print_plan(plan: Plan | None, console: Console) -> None:
+    """Print what is taken from other sweeps; a row is an iteration of a point, of one seed."""
+    if plan is None:
+        return
+    left = plan.rows - plan.reused
+    lines = [f"{plan.reused} of {plan.rows} rows are on record and taken; {left} are to be run"]
+    lines += [f"no row of {sweep} is taken: {reason}" for sweep, reason in plan.refused.items()]
+    for line in lines:
+        console.print(line, highlight=False, soft_wrap=True)
 
 
 def _full_disk(folder: SweepFolder) -> str:

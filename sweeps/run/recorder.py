@@ -19,6 +19,7 @@ from luceloop.sweeps.record.folders import SweepFolder
 from luceloop.sweeps.record.ledger import Ledger
 from luceloop.sweeps.run.checkpoints import NewestCheckpoints
 from luceloop.sweeps.run.progress import Progress
+from luceloop.sweeps.run.reuse import Reuse
 from luceloop.sweeps.search.journal import StudyJournal
 from luceloop.workers.messages import (
     REAL,
@@ -41,7 +42,9 @@ class Recorder(Callback):
         stopped: Mapping[int, str],
         progress: Progress,
         journal: StudyJournal,
+        reuse: Reuse | None = None,
     ) -> None:
+        self._reuse = reuse
         self._folder, self._ledger = folder, ledger
         self._stopped, self._progress, self._journal = stopped, progress, journal
         self._checkpoints = NewestCheckpoints(folder.tune)
@@ -80,12 +83,14 @@ class Recorder(Callback):
     def _add(self, report: IterationReport) -> bool:
         """Put an iteration on record, its files first; False if it was there already."""
         index, step, arrays = report.index, report.iteration, report.arrays
+        if report.reused and self._reuse is not None:
+            arrays = self._reuse.complete(report)
         _save(self._folder.preview(index, step), samples=arrays.get("preview"))
         _save(self._folder.initial_reward(index), reward=arrays.get("reward"))
         real = {n.removeprefix(REAL): a for n, a in arrays.items() if n.startswith(REAL)}
         _save(self._folder.real_rewards(index), **real)
-        arrays.clear()  # Tune keeps the last report of every trial
-        return self._ledger.add_iteration(index, step, report.metrics)
+        report.arrays.clear()  # Tune keeps the last report of every trial
+        return self._ledger.add_iteration(index, step, report.metrics, report.reused)
 
     def on_checkpoint(
         self, iteration: int, trials: Any, trial: Any, checkpoint: Any, **info: Any

@@ -21,6 +21,7 @@ from luceloop.sweeps.run.checkpoints import Checkpoints, for_ray
 from luceloop.sweeps.run.progress import Progress
 from luceloop.sweeps.run.recorder import Recorder
 from luceloop.sweeps.run.resources import allocate_for
+from luceloop.sweeps.run.reuse import Plan, Reuse, reuses
 from luceloop.sweeps.search.journal import StudyJournal
 from luceloop.sweeps.search.space import check_space
 from luceloop.sweeps.search.tune import EarlyStop, PointSearcher
@@ -46,12 +47,24 @@ class Trials:
         self._checkpoints = Checkpoints(folder)
         self._cache, self._code = str(folder.cache), name_folder()
         self._stops: Any = None
+        sampled = self._allocation.sampler_setup
+        on_gpus = self._allocation.trial_gpus > 0 or (sampled.count > 0 and sampled.gpus > 0)
+        self._device = "cuda" if on_gpus else "cpu"
+        self._reuse = Reuse(folder, config, self._device, files) if reuses(config) else None
+
+    def plan(self) -> Plan | None:
+        """What is taken from other sweeps, where that is asked for and all points are known."""
+        if self._reuse is None or self._config.search.sampler != "grid":
+            return None
+        return self._reuse.plan(check_space(self._config))
 
     def run(self, progress: Progress) -> None:
         """Run them to their ends; every report is on record before the next is asked for."""
         stopper = EarlyStop(self._config.search, self._ledger, self._stop)
         journal = StudyJournal(self._folder.study, self._folder.id, self._config)
-        recorder = Recorder(self._folder, self._ledger, stopper.reasons, progress, journal)
+        recorder = Recorder(
+            self._folder, self._ledger, stopper.reasons, progress, journal, self._reuse
+        )
         with recorder:
             self._tuner(stopper, recorder).fit()
         journal.update(self._ledger)
@@ -68,6 +81,7 @@ class Trials:
             self._supremum,
             pack=self._allocation.pack,
             alike=lambda values: pack_key(at_point(self._config, values)),
+            device=self._device,
         )
         filesystem, where = for_ray(self._folder.tune)
         return tune.Tuner(
@@ -107,6 +121,7 @@ class Trials:
             cache=self._cache,
             samplers=self._allocation.sampler_setup,
             trial_gpus=self._allocation.trial_gpus,
+            states=str(self._folder.states),
             folder=self._code,
             stops=self._stops,
         )
@@ -115,12 +130,14 @@ class Trials:
         """A point, and where it stands."""
         config = at_point(self._config, point.values)
         needed = dependencies([config]) & self._files.keys()
+        recorded = () if self._reuse is None else self._reuse.find(point.index, config)
         return PointSetup(
             index=point.index,
             point=config,
             checkpoint=self._checkpoints.newest(point.index) if point.rows else None,
             reported=point.last,
             files={name: self._files[name] for name in needed},
+            recorded=recorded,
         )
 
     def _stop(self, points: Sequence[int]) -> None:

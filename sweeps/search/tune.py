@@ -32,6 +32,7 @@ class PointSearcher(Searcher):
         supremum: r*, if known, of a point with these values of the searched keys.
         pack: the most points of a trial.
         alike: a key of points with these values, equal for those that may share a trial.
+        device: what points are computed on, which is put on record.
     """
 
     def __init__(
@@ -43,8 +44,10 @@ class PointSearcher(Searcher):
         supremum: Callable[[Mapping[str, Any]], float | None] = lambda values: None,
         pack: int = 1,
         alike: Callable[[Mapping[str, Any]], str] = lambda values: "",
+        device: str = "",
     ) -> None:
         super().__init__()
+        self._device = device
         self._search, self._ledger = search, ledger
         self._assign, self._length, self._supremum = assign, length, supremum
         self._pack, self._alike = pack, alike
@@ -94,7 +97,7 @@ class PointSearcher(Searcher):
     def _begin(self, index: int, values: dict[str, Any]) -> Point | None:
         """A point that begins or goes on, on record; None if it has ended."""
         ledger = self._ledger
-        ledger.begin_point(index, values, self._supremum(values))
+        ledger.begin_point(index, values, self._supremum(values), self._device)
         point = ledger.points[index]
         if point.status is None and point.rows:
             self._end_if_over(point)

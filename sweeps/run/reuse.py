@@ -1,0 +1,233 @@
+"""What a sweep need not compute: rows that other sweeps of the output folder have on record.
+
+A row is a function of its point, its seed and its iteration, so it may stand wherever it was
+computed: on the same kind of device, by the same version, from the same files of the user's.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from luceloop.core.config.dependencies import dependencies
+from luceloop.core.config.parsing import at_point
+from luceloop.core.config.point import PointConfig
+from luceloop.core.config.sweep import SweepConfig
+from luceloop.core.errors import ConfigError
+from luceloop.core.io.fingerprints import fingerprint
+from luceloop.core.io.holdings import Holdings
+from luceloop.core.io.places import listed
+from luceloop.core.loop.initial import FORMAT
+from luceloop.sweeps.record.folders import Output, SweepFolder
+from luceloop.sweeps.record.ledger import Ledger, Point
+from luceloop.sweeps.record.provenance import read_provenance, versions
+from luceloop.sweeps.search.space import check_space
+from luceloop.workers.messages import REAL, IterationReport
+from luceloop.workers.recorded import Recorded, Row, state_name
+
+logger = logging.getLogger(__name__)
+
+NUMERIC = ("torch", "torchcfm", "torchdiffeq", "numba", "numpy")
+"""Packages whose version decides the last bits of a row."""
+
+
+def reuses(config: SweepConfig) -> bool:
+    """Whether a sweep takes rows that others have on record."""
+    return config.reuse or bool(config.extends)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much of a sweep is on record elsewhere; a row is a point's iteration of one seed."""
+
+    rows: int
+    """Of the sweep."""
+    reused: int
+    """Of them, those that are taken."""
+    refused: dict[str, str]
+    """Sweeps that have such rows which are not taken, and why."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A point that another sweep has computed to its end."""
+
+    sweep: SweepFolder
+    point: Point
+    config: PointConfig
+    state: str
+    """File of its last states; empty where none are kept."""
+
+    @property
+    def iterations(self) -> int:
+        """Its last iteration, T."""
+        return self.config.iterations
+
+    def reaches(self, seed: int, iterations: int) -> int:
+        """Rows of a seed that a point of so many iterations can take: from 0 up to T+1 of them."""
+        if self.iterations == iterations:
+            return iterations + 1
+        # The last pool is not curated, so a longer loop goes on from the iteration before it.
+        goes_on = self.iterations < iterations and self.state and self.iterations > 0
+        was_computed = seed not in self.point.reused.get(self.iterations - 1, ())
+        return self.iterations if goes_on and was_computed else 0
+
+    def recorded(self, seeds: Sequence[int], iterations: int) -> Recorded:
+        """Its rows of these seeds, for a point of so many iterations."""
+        count = self.reaches(seeds[0], iterations)
+        positions = [self.config.seeds.index(seed) for seed in seeds]
+        rows = [_part(self.point.rows[t], positions) for t in range(count)]
+        return Recorded(tuple(seeds), tuple(rows), self.state if count <= iterations else "")
+
+
+class Reuse:
+    """The rows that a sweep can take from others, by point."""
+
+    def __init__(
+        self, folder: SweepFolder, config: SweepConfig, device: str, files: Holdings
+    ) -> None:
+        """Read what is on record of points like those of a sweep.
+
+        Args:
+            folder: of the sweep.
+            config: of the sweep.
+            device: what it is computed on, `cpu` or `cuda`.
+            files: digests of the user's files that it depends on, by name.
+        """
+        self._config, self._device, self._files = config, device, files
+        self._chosen: dict[int, dict[int, Source]] = {}
+        self._seeds: dict[int, tuple[int, ...]] = {}
+        self._sources: dict[str, list[Source]] = {}
+        self.refused: dict[str, str] = {}
+        """Sweeps with such points whose rows are not taken, and why."""
+        self._why: dict[str, str] = {}
+        others = [each for each in Output(folder.path.parents[1]).sweeps() if each.id != folder.id]
+        for other in others:
+            for key, source in self._read(other):
+                self._sources.setdefault(key, []).append(source)
+
+    def find(self, index: int, point: PointConfig) -> tuple[Recorded, ...]:
+        """What other sweeps have on record of a point's seeds."""
+        chosen = self._choose(point)
+        self._chosen[index], self._seeds[index] = chosen, point.seeds
+        of: dict[tuple[str, int], list[int]] = {}
+        for seed, source in chosen.items():
+            of.setdefault((source.sweep.id, source.point.index), []).append(seed)
+        return tuple(chosen[seeds[0]].recorded(seeds, point.iterations) for seeds in of.values())
+
+    def plan(self, points: Sequence[PointConfig]) -> Plan:
+        """What running these points would take from other sweeps."""
+        rows = sum(len(point.seeds) * (point.iterations + 1) for point in points)
+        reused = sum(
+            source.reaches(seed, point.iterations)
+            for point in points
+            for seed, source in self._choose(point).items()
+        )
+        return Plan(rows, reused, self.refused)
+
+    def _choose(self, point: PointConfig) -> dict[int, Source]:
+        """By seed, the source with the most rows, the newest of those; no seed that has none."""
+        chosen: dict[int, Source] = {}
+        for source in self._sources.get(_key(point, self._device), ()):
+            if reason := self._why.get(source.sweep.id):
+                self.refused[source.sweep.id] = reason
+                continue
+            for seed in source.config.seeds:
+                rows = source.reaches(seed, point.iterations)
+                best = chosen[seed].reaches(seed, point.iterations) if seed in chosen else 1
+                if seed in point.seeds and rows >= best:
+                    chosen[seed] = source
+        return chosen
+
+    def complete(self, report: IterationReport) -> dict[str, np.ndarray]:
+        """The arrays of an iteration with the rows of seeds that were not computed for it."""
+        chosen, t = self._chosen[report.index], report.iteration
+        if any(seed not in chosen for seed in report.reused):  # a sweep was deleted since then
+            return {}
+        source, seeds = chosen[report.reused[0]], self._seeds[report.index]
+        computed = [seed for seed in seeds if seed not in report.reused]
+        if computed and not report.arrays:
+            return {}
+        found: dict[str, np.ndarray] = {}
+        for name in ("preview", "reward") if t == 0 else ("preview",):
+            rows: dict[int, np.ndarray | None] = {
+                seed: _array(chosen[seed], seed, name, t) for seed in report.reused
+            }
+            rows |= dict(zip(computed, report.arrays.get(name, ()), strict=False))
+            ordered = [row for row in map(rows.get, seeds) if row is not None]
+            if len(ordered) == len(seeds):
+                found[name] = np.stack(ordered)
+        real = {name: own for name, own in report.arrays.items() if name.startswith(REAL)}
+        file = source.sweep.real_rewards(source.point.index)
+        if t == 0 and not real and file.exists():
+            with np.load(file) as arrays:
+                real = {f"{REAL}{name}": arrays[name] for name in arrays.files}
+        return found | real
+
+    def _read(self, other: SweepFolder) -> Iterable[tuple[str, Source]]:
+        """The points that another sweep has computed to their ends, by key."""
+        try:
+            config = other.config()
+        except ConfigError as error:
+            logger.warning("rows of sweep %s are not taken: %s", other.id, error)
+            return
+        if not _may_share(config, self._config):
+            return
+        self._why[other.id] = self._reason(other, config)
+        kept = {file.name: str(file) for file in listed(other.states, "point-*.pt")}
+        for point in Ledger(other.ledger, writable=False).points.values():
+            if point.status == "done":
+                own = at_point(config, point.values)
+                state = kept.get(state_name(point.index), "")
+                yield _key(own, point.device or "cpu"), Source(other, point, own, state)
+
+    def _reason(self, other: SweepFolder, config: SweepConfig) -> str:
+        """Why a sweep's rows may differ from ours; empty if they do not."""
+        found = read_provenance(other)
+        if found is None or found.format != FORMAT:
+            return "it was run by a version that computed other numbers"
+        if found.accepted:
+            return "files that its numbers depend on changed while it ran"
+        now = versions()
+        for name in NUMERIC:
+            if found.versions.get(name) != now[name]:
+                return f"it was run with {name} {found.versions.get(name)}; this is {now[name]}"
+        for name in sorted(dependencies(check_space(config))):
+            if found.files.get(name) != self._files.get(name):
+                return f"{name} was another file then"
+        return ""
+
+
+def _key(point: PointConfig, device: str) -> str:
+    """Equal for points whose rows of one seed and iteration are the same."""
+    apart = {"seeds", "iterations", "resources", "keep"}
+    plain = point.model_dump(mode="json", exclude=apart)
+    return fingerprint(plain | {"threads": point.resources.threads, "device": device})
+
+
+def _may_share(one: SweepConfig, other: SweepConfig) -> bool:
+    """Whether two sweeps may have a point in common, as far as can be told without their points."""
+    searched = {key.partition(".")[0] for key in (*one.search.space, *other.search.space)}
+    return all(
+        getattr(one.point, part) == getattr(other.point, part)
+        for part in {"data", "learner", "reward", "classifier", "sampling"} - searched
+    )
+
+
+def _part(row: Row, positions: Sequence[int]) -> Row:
+    return {name: [values[position] for position in positions] for name, values in row.items()}
+
+
+def _array(source: Source, seed: int, name: str, iteration: int) -> np.ndarray | None:
+    """What a source has of an array's row of a seed; None if its file is not there."""
+    index, folder = source.point.index, source.sweep
+    file = folder.initial_reward(index) if name == "reward" else folder.preview(index, iteration)
+    if not file.exists():
+        return None
+    with np.load(file) as arrays:
+        rows: np.ndarray = arrays["reward" if name == "reward" else "samples"]
+    row: np.ndarray = rows[source.config.seeds.index(seed)]
+    return row

@@ -1,0 +1,122 @@
+"""Sweeps that grow: what is on record is taken, and the table is that of a fresh run."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from luceloop.sweeps.record.folders import Output, SweepFolder
+from luceloop.sweeps.record.ledger import Ledger
+from tests.support import QUICK, SMALL, Cli, curves, run_main
+
+BASE = ["run", "mog", *SMALL, "learner.initial_steps=80", QUICK, "search.lam.grid=[1,inf]"]
+SHORT = [*BASE, "seeds=[1,2]", "iterations=3", "search.beta.grid=[0,5]"]
+MORE = ["seeds=[2,3,1]", "iterations=5", "search.beta.grid=[0,5,10]"]
+SEEDS, LAST, POINTS = (2, 3, 1), 5, 6
+TAKEN = 4 * 2 * 3
+"""Rows: of four points and two seeds all iterations but the last, whose pool is not curated."""
+
+
+def _fresh(folder: Path, *arguments: str) -> Path:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        assert run_main(*arguments, "--output", str(folder)) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def short(local_ray, tmp_path_factory) -> Path:
+    return _fresh(tmp_path_factory.mktemp("short"), *SHORT)
+
+
+@pytest.fixture(scope="module")
+def fresh(local_ray, tmp_path_factory) -> Path:
+    return _fresh(tmp_path_factory.mktemp("fresh"), *BASE, *MORE)
+
+
+@pytest.fixture
+def grown(short, output) -> Path:
+    """A copy of the short sweep's output folder."""
+    shutil.copytree(short, output, dirs_exist_ok=True)
+    return output
+
+
+def latest(output: Path) -> SweepFolder:
+    return Output(output).find("latest")
+
+
+def computed(output: Path) -> int:
+    """Rows that the newest sweep did not take from another."""
+    points = Ledger(latest(output).ledger, writable=False).points.values()
+    seeds = len(latest(output).config().point.seeds)
+    return sum(seeds - len(p.reused.get(t, ())) for p in points for t in p.rows)
+
+
+def _assert_same(output: Path, fresh: Path) -> None:
+    pd.testing.assert_frame_equal(curves(output), curves(fresh), check_exact=True)
+    for point in range(POINTS):
+        for t in range(LAST + 1):
+            files = [latest(folder).preview(point, t) for folder in (output, fresh)]
+            if t == 0:
+                files += [latest(folder).initial_reward(point) for folder in (output, fresh)]
+            for ours, theirs in zip(files[::2], files[1::2], strict=True):
+                with np.load(ours) as found, np.load(theirs) as expected:
+                    assert found.files == expected.files
+                    for name in expected.files:
+                        np.testing.assert_array_equal(found[name], expected[name])
+
+
+def test_more_seeds_points_and_iterations_equal_a_fresh_run(grown, fresh, cli: Cli):
+    before = latest(grown).id
+    ran = cli("extend", before, *MORE, QUICK, "--output", str(grown))
+    assert ran.code == 0, ran.out + ran.err
+    assert latest(grown).config().extends == before
+    total = POINTS * len(SEEDS) * (LAST + 1)
+    assert f"extends {before}" in ran.out
+    assert f"{TAKEN} of {total} rows are on record and taken; {total - TAKEN} are to be" in ran.out
+    assert computed(grown) == total - TAKEN
+    _assert_same(grown, fresh)
+
+
+def test_an_extension_can_be_extended_and_a_run_takes_all_of_it(grown, fresh, cli: Cli):
+    ran = cli("extend", "latest", "seeds=[2,3,1]", QUICK, "--output", str(grown))
+    assert ran.code == 0, ran.out + ran.err
+    assert computed(grown) == 4 * 4  # the third seed's
+    ran = cli("extend", "latest", *MORE, QUICK, "--output", str(grown))
+    assert ran.code == 0, ran.out + ran.err
+    # States of two sweeps go on together: what each had computed itself.
+    assert computed(grown) == POINTS * 3 * (LAST + 1) - 4 * 3 * 3
+    _assert_same(grown, fresh)
+    again = cli(*BASE, *MORE, "--reuse", "--output", str(grown))
+    assert again.code == 0, again.out + again.err
+    assert computed(grown) == 0
+    _assert_same(grown, fresh)
+
+
+def test_nothing_is_taken_of_other_numbers_and_a_line_says_why(grown, fresh, cli: Cli):
+    folder = latest(grown)
+    text = folder.provenance.read_text()
+    folder.provenance.write_text(text.replace('"numba": "', '"numba": "0.'))
+    ran = cli("extend", folder.id, *MORE, QUICK, "--output", str(grown))
+    assert ran.code == 0, ran.out + ran.err
+    assert f"no row of {folder.id} is taken: it was run with numba 0." in ran.out
+    assert computed(grown) == POINTS * len(SEEDS) * (LAST + 1)
+    pd.testing.assert_frame_equal(curves(grown), curves(fresh), check_exact=True)
+
+
+def test_without_states_a_longer_loop_begins_anew(grown, fresh, cli: Cli):
+    shutil.rmtree(latest(grown).path / "states")
+    ran = cli("extend", "latest", *MORE, QUICK, "--output", str(grown))
+    assert ran.code == 0, ran.out + ran.err
+    assert computed(grown) == POINTS * len(SEEDS) * (LAST + 1)
+    pd.testing.assert_frame_equal(curves(grown), curves(fresh), check_exact=True)
+
+
+def test_keep_none_keeps_no_states(output, cli: Cli):
+    ran = cli(*SHORT, "learner={name: empirical}", "keep=none", "--output", str(output))
+    assert ran.code == 0, ran.out + ran.err
+    assert not (latest(output).path / "states").exists()
