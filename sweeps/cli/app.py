@@ -23,13 +23,14 @@ from luceloop.core.errors import (
     StorageError,
 )
 from luceloop.core.io.files import FULL
-from luceloop.sweeps.cli import cluster, conclusions
+from luceloop.sweeps.cli import cluster, conclusions, tidying
 from luceloop.sweeps.cli.lazy import LazyModule
 from luceloop.sweeps.cli.options import (
     accept_option,
     config_argument,
     figures_option,
     file_option,
+    json_option,
     output_of,
     output_option,
     overrides_argument,
@@ -182,18 +183,24 @@ def sync(sweep: str, figures: bool, output: Path | None) -> None:
 
 
 @app.command("list")
+@json_option
 @output_option
-def list_sweeps(output: Path | None) -> None:
+def list_sweeps(as_json: bool, output: Path | None) -> None:
     """List all sweeps."""
-    reading.list_sweeps(output_of(output))
+    reading.list_sweeps(output_of(output), as_json=as_json)
 
 
 @app.command()
 @sweep_argument
+@json_option
 @output_option
-def show(sweep: str, output: Path | None) -> None:
+def show(sweep: str, as_json: bool, output: Path | None) -> None:
     """Show a sweep's points and how they stand."""
-    reading.show(output_of(output).find(sweep))
+    folder = output_of(output).find(sweep)
+    if as_json:
+        reading.show_json(folder)
+    else:
+        reading.show(folder)
 
 
 @app.command()
@@ -217,9 +224,10 @@ def list_presets() -> None:
 @app.command()
 @config_argument
 @overrides_argument
-def validate(config: str, overrides: tuple[str, ...]) -> None:
+@json_option
+def validate(config: str, overrides: tuple[str, ...], as_json: bool) -> None:
     """Check a configuration and all its points."""
-    running.validate(configurations.read_config(config, list(overrides)))
+    running.validate(configurations.read_config(config, list(overrides)), as_json=as_json)
 
 
 @app.command("train-classifier")
@@ -250,7 +258,7 @@ def ui(sweep: str, port: int, output: Path | None) -> None:
     server.serve(output_of(output), sweep, port, console)
 
 
-for command in (*conclusions.COMMANDS, *cluster.COMMANDS):
+for command in (*conclusions.COMMANDS, *cluster.COMMANDS, *tidying.COMMANDS):
     app.add_command(command)
 
 

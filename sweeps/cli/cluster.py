@@ -12,6 +12,7 @@ from luceloop.sweeps.cli.options import (
     accept_option,
     address_option,
     figures_option,
+    json_option,
     overrides_argument,
     storage_option,
     sweep_argument,
@@ -88,10 +89,11 @@ def submit(
 
 @click.command()
 @sweep_argument
+@json_option
 @address_option
-def status(sweep: str, address: str | None) -> None:
+def status(sweep: str, as_json: bool, address: str | None) -> None:
     """Say how a submitted sweep stands."""
-    submitting.status(sweep, address)
+    submitting.status(sweep, address, as_json=as_json)
 
 
 @click.command()

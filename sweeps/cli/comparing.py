@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from luceloop.analysis.reading.curves import write_table
 from luceloop.analysis.statistics.pairs import At, verdict
 from luceloop.core.errors import ConfigError, LoopError
 from luceloop.sweeps.comparisons import comparison_table, configuration_difference
-from luceloop.sweeps.console import console, print_line, print_remark
+from luceloop.sweeps.console import console, print_json, print_line, print_remark
 from luceloop.sweeps.record.folders import Output, SweepFolder
 from luceloop.sweeps.record.ledger import Ledger
 from luceloop.sweeps.run.answers import answers
@@ -54,7 +53,7 @@ def compare(sweeps: Sequence[SweepFolder], output: Output, wanted: Wanted) -> No
     if wanted.file is not None:
         write_table(table, wanted.file)
     if wanted.as_json:
-        print(json.dumps(_plain(table), indent=2, ensure_ascii=False))
+        print_json(table.to_dict("records"))
     elif wanted.as_latex:
         print(to_latex(table))
     else:
@@ -104,17 +103,3 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
     p = "" if math.isnan(row["p_holm"]) else f"{row['p_holm']:.2g}"
     numbers = [f"{row['difference']:+.4g}", interval, p, f"{row['better']:.0%}", str(row["seeds"])]
     return [row["a"], row["b"], *numbers, verdict(row)]
-
-
-def _plain(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Rows as JSON has them: no NaN, no infinity."""
-    rows = []
-    for row in table.to_dict("records"):
-        rows.append({str(key): _finite(value) for key, value in row.items()})
-    return rows
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return None if math.isnan(value) else "inf"
-    return value

@@ -11,6 +11,7 @@ from luceloop.core.errors import ConfigError
 from luceloop.sweeps.cli.lazy import LazyModule
 from luceloop.sweeps.cli.options import (
     file_option,
+    json_option,
     output_of,
     output_option,
     overrides_argument,
@@ -112,7 +113,7 @@ def report(sweep: str, file: Path | None, start: Start, output: Path | None) -> 
     help="Compare all other points with those of this value.  [all pairs]",
 )
 @file_option("Also write the table: a .csv or .parquet file.", ".csv", ".parquet")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 @click.option("--latex", "as_latex", is_flag=True, help="Print a LaTeX table (booktabs).")
 @output_option
 def compare(

@@ -38,6 +38,7 @@ figures_option = click.option(
     default=True,
     help="Draw figures at the end.  [on]",
 )
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 accept_option = click.option(
     "--accept-changes",
     "accept",

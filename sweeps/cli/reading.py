@@ -2,42 +2,84 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.table import Table
 
 from luceloop.analysis.reading.curves import write_table
-from luceloop.core.errors import ConfigError, LoopError
-from luceloop.sweeps.console import console, print_line
+from luceloop.core.errors import ConfigError, LoopError, one_line
+from luceloop.sweeps.console import console, print_json, print_line
 from luceloop.sweeps.record.folders import Output, SweepFolder
 from luceloop.sweeps.record.ledger import Ledger
 from luceloop.sweeps.record.table import recorded_table
 from luceloop.sweeps.run.answers import answers
-from luceloop.sweeps.run.progress import forecast_gaps, remarks, sweep_table
+from luceloop.sweeps.run.progress import (
+    duration,
+    forecast_gaps,
+    name_of,
+    remarks,
+    sweep_table,
+)
+from luceloop.sweeps.run.summary import Summary, in_words, summarize
+from luceloop.sweeps.tracking.tracker import aggregates
 
 
-def list_sweeps(output: Output) -> None:
-    """Print a table of all sweeps."""
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in ("sweep", "name", "points", "seeds", "state"):
-        table.add_column(column, overflow="fold")
+def list_sweeps(output: Output, *, as_json: bool = False) -> None:
+    """Print a table of all sweeps; one that cannot be read is said to be so, with the reason."""
+    found, unread = list[Summary](), list[str]()
     for folder in output.sweeps():
-        config = folder.config()
-        ledger = Ledger(folder.ledger, writable=False)
-        ended = [point.status for point in ledger.points.values() if point.status]
-        total, failed = config.point_count, ended.count("failed")
-        state = "done" if len(ended) == total else f"{len(ended)} of {total} points done"
-        table.add_row(
-            folder.id,
-            config.name,
-            str(total),
-            str(len(config.point.seeds)),
-            state + (f", {failed} failed" if failed else ""),
-        )
-    if not table.row_count:
+        try:
+            found.append(summarize(folder))
+        except (ConfigError, OSError, ValueError) as error:  # of another version, or damaged
+            unread.append(f"{folder.id} cannot be read: {one_line(error)}")
+    if as_json:
+        print_json([each.plain() for each in found])
+    elif found:
+        console.print(_listed(found))
+    elif not unread:
         console.print(f"no sweeps under {output.path}; start with: luceloop demo", highlight=False)
-        return
-    console.print(table)
+    for line in unread:
+        print(line, file=sys.stderr)
+
+
+def _listed(found: Sequence[Summary]) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in ("sweep", "name", "points", "seeds", "took", "size", "state", "best", "note"):
+        table.add_column(column, overflow="fold")
+    for each in found:
+        best = each.best
+        table.add_row(
+            each.id,
+            each.name,
+            str(each.points),
+            str(each.seeds),
+            duration(each.seconds),
+            in_words(each.size),
+            each.state,
+            f"{best.point}: {best.value:.4g}" if best else "",
+            " ".join([each.note, *(f"#{tag}" for tag in each.tags)]).strip(),
+        )
+    return table
+
+
+def show_json(folder: SweepFolder) -> None:
+    """Print a sweep and its points as JSON: statistics over seeds of the last iteration."""
+    config, ledger = folder.config(), Ledger(folder.ledger, writable=False)
+    points = [
+        {
+            "point": point.index,
+            "name": name_of(config, point),
+            "values": point.values,
+            "status": point.status or "running",
+            "reason": point.reason,
+            "iteration": point.last,
+            "metrics": aggregates(point.rows[point.last], point.supremum) if point.rows else {},
+        }
+        for point in ledger.points.values()
+    ]
+    print_json(summarize(folder).plain() | {"point": points})
 
 
 def show(folder: SweepFolder) -> None:

@@ -15,10 +15,10 @@ from luceloop.core.errors import ConfigError
 from luceloop.core.io.places import try_writing
 from luceloop.core.pool.scoring import build_scorer
 from luceloop.sweeps.cli.reading import show
-from luceloop.sweeps.console import console, print_figures, print_line, print_remark
+from luceloop.sweeps.console import console, print_figures, print_json, print_line, print_remark
 from luceloop.sweeps.record.folders import Output, SweepFolder
 from luceloop.sweeps.record.holding import held
-from luceloop.sweeps.record.mirror import check_move, find_or_fetch
+from luceloop.sweeps.record.mirror import check_move, find_or_fetch, mirrored
 from luceloop.sweeps.results import finish
 from luceloop.sweeps.run.check import check, lacks_compiler
 from luceloop.sweeps.run.driver import run_sweep
@@ -43,6 +43,9 @@ def start(
 def extend(wanted: str, overrides: list[str], output: Output, *, figures: bool) -> None:
     """Run the sweep that `wanted` names with other settings, and take its rows where they stand."""
     found = find_or_fetch(output, wanted)
+    if not found.ledger.exists():  # it ran on another machine: its rows come from the storage
+        with held(found), mirrored(found):
+            pass
     plain = override(plain_config(found.config()), overrides) | {"extends": found.id}
     if output.named_storage is None and found.has_own_storage:
         output = replace(output, named_storage=found.storage)
@@ -117,14 +120,19 @@ def _where(output: Output) -> str:
     return "" if output == Output.of(None) else f" --output {output.path}"
 
 
-def validate(config: SweepConfig) -> None:
+def validate(config: SweepConfig, *, as_json: bool = False) -> None:
     """Check a configuration and say how many points it has."""
-    points = check(config)
+    points, remark = check(config), ""
     if lacks_compiler(config):
-        print_remark(
+        remark = (
             "learner.compile=true: torch.compile needs a C compiler on every node, and this "
             "machine has none; install one (apt-get install gcc), or set learner.compile=false"
         )
+    if as_json:
+        remarks = [remark] if remark else []
+        print_json({"points": points, "description": describe(config), "remarks": remarks})
+        return
+    print_remark(remark)
     console.print(f"ok: {points} points. {describe(config)}", highlight=False)
 
 

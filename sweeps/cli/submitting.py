@@ -11,7 +11,7 @@ from luceloop.core.config.sweep import SweepConfig
 from luceloop.sweeps.cluster import jobs
 from luceloop.sweeps.cluster.jobs import Cluster, Job
 from luceloop.sweeps.cluster.upload import CONFIG, gather
-from luceloop.sweeps.console import console, print_line
+from luceloop.sweeps.console import console, print_json, print_line
 from luceloop.sweeps.presets.reading import read_config
 from luceloop.sweeps.record.folders import new_sweep_id
 from luceloop.sweeps.run.check import check
@@ -65,10 +65,16 @@ def submit(
     _follow(cluster, job)
 
 
-def status(sweep: str, address: str | None) -> None:
+def status(sweep: str, address: str | None, *, as_json: bool = False) -> None:
     """Print how a submitted sweep stands."""
     cluster = Cluster(address)
     job = cluster.find(sweep)
+    if as_json:
+        ended = (job.details.end_time or 0) / 1000 if job.has_ended else None
+        found = {"sweep": job.sweep, "name": job.name, "job": job.id, "started": job.started}
+        found |= {"status": str(job.details.status), "ended": ended}
+        print_json(found | {"exit_code": job.exit_code if job.has_ended else None})
+        return
     console.print(f"{job.name}  {job.sweep}", style="bold", highlight=False)
     line = f"job {job.id}: {job.details.status}, started {_clock(job.started)}"
     if job.has_ended:

@@ -62,6 +62,11 @@ class SweepFolder:
         return self.path / "environment.json"
 
     @property
+    def note(self) -> Path:
+        """What the user has written about the sweep."""
+        return self.path / "note.json"
+
+    @property
     def provenance(self) -> Path:
         """What the sweep's numbers come from; see `sweeps.record.provenance`."""
         return self.path / "provenance.json"
@@ -137,8 +142,23 @@ class SweepFolder:
         return files
 
     def config(self) -> SweepConfig:
-        """The sweep's configuration."""
-        return parse_config(yaml.safe_load(self.config_file.read_text()))
+        """The sweep's configuration.
+
+        Raises:
+            ConfigError: if it cannot be read, such as one of another version.
+        """
+        try:
+            plain = yaml.safe_load(self.config_file.read_text())
+        except (yaml.YAMLError, UnicodeDecodeError):
+            raise ConfigError("SWEEP", self.id, f"{self.config_file} is not YAML") from None
+        return parse_config(plain)
+
+    def try_config(self) -> SweepConfig | None:
+        """The sweep's configuration; None if it cannot be read."""
+        try:
+            return self.config()
+        except ConfigError:
+            return None
 
 
 @dataclass(frozen=True)
@@ -250,7 +270,8 @@ class Output:
         if wanted == "latest":
             return sweeps[-1]
         by_id = [sweep for sweep in sweeps if sweep.id.startswith(wanted)] if wanted else []
-        by_name = [sweep for sweep in sweeps if sweep.config().name == wanted]
+        configs = {sweep.id: sweep.try_config() for sweep in sweeps}
+        by_name = [s for s in sweeps if (config := configs[s.id]) and config.name == wanted]
         if by_name:
             return by_name[-1]
         if len(by_id) == 1:

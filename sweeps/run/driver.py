@@ -147,7 +147,11 @@ def _print_plan(plan: Plan | None, console: Console) -> None:
     if plan is None:
         return
     left = plan.rows - plan.reused
-    lines = [f"{plan.reused} of {plan.rows} rows are on record and taken; {left} are to be run"]
+    took = f"; they took {plan.seconds:.1f} s to compute" if plan.reused else ""
+    lines = [
+        f"{plan.reused} of {plan.rows} rows are on record and taken{took}",
+        f"{left} rows are to be run",
+    ]
     lines += [f"no row of {sweep} is taken: {reason}" for sweep, reason in plan.refused.items()]
     for line in lines:
         console.print(line, highlight=False, soft_wrap=True)

@@ -192,9 +192,9 @@ class _Clock:
         finished = self._finished()
         everything = self._total * (self._config.point.iterations + 1)
         new = finished - self._before
-        left = _duration(elapsed / new * (everything - finished)) if new else "?"
+        left = duration(elapsed / new * (everything - finished)) if new else "?"
         ended = sum(point.status is not None for point in list(self._ledger.points.values()))
-        return f"{ended}/{self._total} points done, {_duration(elapsed)} elapsed, ETA {left}"
+        return f"{ended}/{self._total} points done, {duration(elapsed)} elapsed, ETA {left}"
 
     def _finished(self) -> int:
         """Iterations on record; a point that ended early counts in full."""
@@ -266,7 +266,8 @@ def build_progress(console: Console, config: SweepConfig, ledger: Ledger, total:
     return kind(console, config, ledger, total)
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Seconds as people say them: `1:05` or `2 h 07 min`."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02} min" if hours else f"{minutes}:{rest:02}"

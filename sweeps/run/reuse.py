@@ -32,6 +32,8 @@ logger = logging.getLogger(__name__)
 
 NUMERIC = ("torch", "torchcfm", "torchdiffeq", "numba", "numpy")
 """Packages whose version decides the last bits of a row."""
+SECONDS = "seconds/"
+"""Start of the names of metrics that tell how long the stages of an iteration took."""
 
 
 def reuses(config: SweepConfig) -> bool:
@@ -47,6 +49,8 @@ class Plan:
     """Of the sweep."""
     reused: int
     """Of them, those that are taken."""
+    seconds: float
+    """What it took to compute those."""
     refused: dict[str, str]
     """Sweeps that have such rows which are not taken, and why."""
 
@@ -121,12 +125,15 @@ class Reuse:
     def plan(self, points: Sequence[PointConfig]) -> Plan:
         """What running these points would take from other sweeps."""
         rows = sum(len(point.seeds) * (point.iterations + 1) for point in points)
-        reused = sum(
-            source.reaches(seed, point.iterations)
-            for point in points
-            for seed, source in self._choose(point).items()
-        )
-        return Plan(rows, reused, self.refused)
+        reused, seconds = 0, 0.0
+        for point in points:
+            for seed, source in self._choose(point).items():
+                found = source.recorded([seed], point.iterations).rows
+                reused += len(found)
+                seconds += sum(
+                    row[name][0] for row in found for name in row if name.startswith(SECONDS)
+                )
+        return Plan(rows, reused, seconds, self.refused)
 
     def _choose(self, point: PointConfig) -> dict[int, Source]:
         """By seed, the source with the most rows, the newest of those; no seed that has none."""
@@ -176,7 +183,10 @@ class Reuse:
             return
         if not _may_share(config, self._config):
             return
-        self._why[other.id] = self._reason(other, config)
+        try:
+            self._why[other.id] = self._reason(other, config)
+        except ConfigError as error:  # code or data of its own is no longer there
+            self._why[other.id] = str(error)
         kept = {file.name: str(file) for file in listed(other.states, "point-*.pt")}
         for point in Ledger(other.ledger, writable=False).points.values():
             if point.status == "done":

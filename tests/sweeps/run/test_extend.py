@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,10 @@ import pytest
 from luceloop.sweeps.record.folders import Output, SweepFolder
 from luceloop.sweeps.record.ledger import Ledger
 from tests.support import QUICK, SMALL, Cli, curves, run_main
+from tests.sweeps.run.test_kills import Killer
 
-BASE = ["run", "mog", *SMALL, "learner.initial_steps=80", QUICK, "search.lam.grid=[1,inf]"]
+BASE = ["run", "mog", *SMALL, "learner.steps=10", "learner.initial_steps=20", QUICK]
+BASE += ["search.lam.grid=[1,inf]"]
 SHORT = [*BASE, "seeds=[1,2]", "iterations=3", "search.beta.grid=[0,5]"]
 MORE = ["seeds=[2,3,1]", "iterations=5", "search.beta.grid=[0,5,10]"]
 SEEDS, LAST, POINTS = (2, 3, 1), 5, 6
@@ -77,7 +80,8 @@ def test_more_seeds_points_and_iterations_equal_a_fresh_run(grown, fresh, cli: C
     assert latest(grown).config().extends == before
     total = POINTS * len(SEEDS) * (LAST + 1)
     assert f"extends {before}" in ran.out
-    assert f"{TAKEN} of {total} rows are on record and taken; {total - TAKEN} are to be" in ran.out
+    assert f"{TAKEN} of {total} rows are on record and taken; they took" in ran.out
+    assert f"{total - TAKEN} rows are to be run" in ran.out
     assert computed(grown) == total - TAKEN
     _assert_same(grown, fresh)
 
@@ -120,3 +124,44 @@ def test_keep_none_keeps_no_states(output, cli: Cli):
     ran = cli(*SHORT, "learner={name: empirical}", "keep=none", "--output", str(output))
     assert ran.code == 0, ran.out + ran.err
     assert not (latest(output).path / "states").exists()
+
+
+class LateKiller(Killer):
+    """Kills once the newest of two sweeps has some iterations on record."""
+
+    def run(self) -> None:
+        while len(Output(self._output).sweeps()) < 2 or _rows(latest(self._output)) < 4:
+            time.sleep(0.02)
+        super().run()
+
+
+def _rows(folder: SweepFolder) -> int:
+    points = Ledger(folder.ledger, writable=False).points.values()
+    return sum(len(point.rows) for point in points)
+
+
+@pytest.mark.processes
+@pytest.mark.slow
+@pytest.mark.parametrize("pack", [1, 6])
+def test_a_killed_trial_changes_nothing_of_an_extension(pack, grown, fresh, cli: Cli):
+    killer = LateKiller(grown, "ray::ResourceTrainable")
+    killer.start()
+    ran = cli("extend", "latest", *MORE, f"resources.pack={pack}", QUICK, "--output", str(grown))
+    killer.join(10)
+    assert killer.killed and ran.code == 0, ran.out + ran.err
+    assert computed(grown) == POINTS * len(SEEDS) * (LAST + 1) - TAKEN
+    _assert_same(grown, fresh)
+
+
+@pytest.mark.slow
+def test_another_machine_extends_what_is_in_the_storage(fresh, tmp_path, cli: Cli):
+    there = ["--storage", str(tmp_path / "storage")]
+    ran = cli(*SHORT, *there, "--output", str(tmp_path / "first"))
+    assert ran.code == 0, ran.out + ran.err
+    identity = latest(tmp_path / "first").id
+    shutil.rmtree(tmp_path / "first")
+    output = tmp_path / "second"
+    ran = cli("extend", identity, *MORE, QUICK, *there, "--output", str(output))
+    assert ran.code == 0, ran.out + ran.err
+    assert computed(output) == POINTS * len(SEEDS) * (LAST + 1) - TAKEN
+    _assert_same(output, fresh)

@@ -1,0 +1,88 @@
+"""The commands that keep an output folder tidy: note, rm, gc."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from rich.table import Table
+
+from luceloop.sweeps.cli.lazy import LazyModule
+from luceloop.sweeps.cli.options import output_of, output_option, sweep_argument
+from luceloop.sweeps.console import console, print_line
+
+if TYPE_CHECKING:
+    from luceloop.sweeps.run import summary, tidying
+else:
+    summary = LazyModule("luceloop.sweeps.run.summary")
+    tidying = LazyModule("luceloop.sweeps.run.tidying")
+
+yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
+
+
+@click.command()
+@sweep_argument
+@click.argument("text", required=False)
+@click.option("--tag", "tags", multiple=True, metavar="WORD", help="A tag; may be given again.")
+@output_option
+def note(sweep: str, text: str | None, tags: tuple[str, ...], output: Path | None) -> None:
+    """Write a note about a sweep, or tags, in place of earlier ones; without either, print them."""
+    folder = output_of(output).find(sweep)
+    before = summary.read_note(folder)
+    if text is None and not tags:
+        print_line(before.text or f"no note about {folder.id}")
+        if before.tags:
+            print_line(f"tags: {', '.join(before.tags)}")
+        return
+    kept = before.text if text is None else text
+    summary.write_note(folder, summary.Note(kept, tags or before.tags))
+
+
+@click.command()
+@sweep_argument
+@yes_option
+@output_option
+def rm(sweep: str, yes: bool, output: Path | None) -> None:
+    """Delete a sweep: its record, its figures, its checkpoints, and its runs in MLflow."""
+    where = output_of(output)
+    folder = where.find(sweep)
+    told = summary.summarize(folder)
+    size = summary.in_words(told.size)
+    print_line(f"{told.id}  {told.name}: {told.points} points, {told.state}, {size}")
+    for other in tidying.extended_by(where, folder):
+        print_line(f"{other} extends it, and keeps what it has taken")
+    if not yes:
+        click.confirm("Delete it?", abort=True)
+    tidying.remove_sweep(where, folder)
+    print_line(f"deleted {told.id}")
+
+
+@click.command()
+@click.argument("kinds", nargs=-1, type=click.Choice(["attempts", "states", "cache"]))
+@yes_option
+@output_option
+def gc(kinds: tuple[str, ...], yes: bool, output: Path | None) -> None:
+    """Delete what no result needs: old attempts, kept states, caches; all of them if none is named.
+
+    Says what there is, how much it takes and what is lost with it, and asks. Nothing of a sweep
+    that is being run is touched.
+    """
+    found = tidying.unneeded(output_of(output), kinds or tidying.KINDS)
+    if not found:
+        print_line("nothing to delete")
+        return
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in ("kind", "size", "folder", "lost with it"):
+        table.add_column(column, overflow="fold")
+    for each in found:
+        table.add_row(each.kind, summary.in_words(each.size), str(each.folder), each.costs)
+    console.print(table)
+    total = summary.in_words(sum(each.size for each in found))
+    if not yes:
+        click.confirm(f"Delete these {total}?", abort=True)
+    tidying.remove(found)
+    print_line(f"deleted {total}")
+
+
+COMMANDS = (note, rm, gc)

@@ -1,0 +1,143 @@
+"""A sweep in a line: when it ran, how long, how much it takes, and its best point."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from luceloop.core.config.sweep import SweepConfig
+from luceloop.core.io.files import write_atomically
+from luceloop.core.io.places import Folder, files_in
+from luceloop.sweeps.record.events import IterationDone, PointEnded
+from luceloop.sweeps.record.folders import SweepFolder
+from luceloop.sweeps.record.ledger import Ledger, Point
+from luceloop.sweeps.run.progress import name_of
+from luceloop.sweeps.search import objective
+
+
+@dataclass(frozen=True)
+class Note:
+    """What the user has written about a sweep."""
+
+    text: str = ""
+    tags: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Best:
+    """The point of a sweep that does best by its first objective, among those that have ended."""
+
+    point: str
+    metric: str
+    value: float
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a list tells of a sweep."""
+
+    id: str
+    name: str
+    description: str
+    begun: str
+    """When, in UTC, as ISO 8601 has it; empty if nothing is on record."""
+    seconds: float
+    """From there to the last event on record."""
+    size: int
+    """Bytes of its files in the output folder."""
+    points: int
+    seeds: int
+    ended: int
+    """Points that have ended, be it with failure."""
+    failed: int
+    """Of them, those that failed or were lost."""
+    best: Best | None
+    extends: str
+    note: str
+    tags: Sequence[str]
+
+    @property
+    def state(self) -> str:
+        """How far it is, in words."""
+        state = "done" if self.ended == self.points else f"{self.ended} of {self.points} done"
+        return state + (f", {self.failed} failed" if self.failed else "")
+
+    def plain(self) -> dict[str, Any]:
+        """Plain types for JSON."""
+        return asdict(self) | {"state": self.state, "tags": list(self.tags)}
+
+
+def summarize(folder: SweepFolder) -> Summary:
+    """Read what is on record of a sweep.
+
+    Raises:
+        ConfigError: if its configuration cannot be read.
+    """
+    config, ledger = folder.config(), Ledger(folder.ledger, writable=False)
+    points, note = list(ledger.points.values()), read_note(folder)
+    timed = IterationDone | PointEnded
+    times = [event.time / 1000 for event in ledger.events if isinstance(event, timed)]
+    first = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(times[0])) if times else ""
+    return Summary(
+        id=folder.id,
+        name=config.name,
+        description=config.description,
+        begun=first,
+        seconds=times[-1] - times[0] if times else 0.0,
+        size=size_of(folder.path),
+        points=config.point_count,
+        seeds=len(config.point.seeds),
+        ended=sum(point.status is not None for point in points),
+        failed=sum(point.status in ("failed", "lost") for point in points),
+        best=_best(config, points),
+        extends=config.extends,
+        note=note.text,
+        tags=note.tags,
+    )
+
+
+def _best(config: SweepConfig, points: Sequence[Point]) -> Best | None:
+    wanted = config.search.objective[0]
+    ended = [p for p in points if p.status == "done" and objective.is_measured([wanted], p)]
+    if not ended:
+        return None
+    best = max if wanted.mode == "max" else min
+    found = best(ended, key=lambda point: objective.of_point(wanted, point))
+    value = objective.of_point(wanted, found)
+    return Best(name_of(config, found), wanted.metric, value)
+
+
+def read_note(folder: SweepFolder) -> Note:
+    """What the user has written about a sweep."""
+    if not folder.note.exists():
+        return Note()
+    plain = json.loads(folder.note.read_text())
+    return Note(plain["text"], tuple(plain["tags"]))
+
+
+def write_note(folder: SweepFolder, note: Note) -> None:
+    """Put that on record, in place of what was there."""
+    write_atomically(json.dumps(asdict(note), ensure_ascii=False), folder.note)
+
+
+def size_of(folder: Folder) -> int:
+    """Bytes of the files beneath a folder; 0 if there is none.
+
+    Raises:
+        StorageError: if a URL cannot be listed.
+    """
+    if isinstance(folder, Path) and not folder.exists():
+        return 0
+    return sum(file.stat().st_size for file in files_in(folder).values())
+
+
+def in_words(size: int) -> str:
+    """Bytes as people say them, such as `1.2 GB`."""
+    amount, units = float(size), ["TB", "GB", "MB", "kB", "B"]
+    while amount >= 1000 and len(units) > 1:
+        amount, _ = amount / 1000, units.pop()
+    return f"{amount:.0f} {units[-1]}" if amount in (size, 0) else f"{amount:.1f} {units[-1]}"
