@@ -28,7 +28,7 @@ from luceloop.core.data.labelled import LabelledImages
 from luceloop.core.device import make_repeatable
 from luceloop.core.learners import solvers
 from luceloop.core.learners.base import TrainingSet
-from luceloop.core.learners.networks.unet import UNet, UNetConfig
+from luceloop.core.learners.networks.unet import UNetConfig, torchcfm_module
 from luceloop.core.learners.otcfm import OTCFM, OTCFMConfig
 from luceloop.sweeps.presets.reading import read_config
 
@@ -170,7 +170,7 @@ class Bench:
         )
 
     def as_inexact(self, error: float) -> dict[str, Speeds]:
-        """The recipe at the loosest tolerance whose samples are still no worse than `error`."""
+        """The recipe at the loosest tolerance whose samples are no worse, named by that one."""
         reference = Reference(self._module(), self.images, self.work.batch_size)
         with as_torch_comes():
             near = [
@@ -180,7 +180,7 @@ class Bench:
             ]
         if not near:
             return {}
-        return {f"torchcfm at tolerance {near[-1]:g}": self.reference(near[-1])}
+        return {f"torchcfm at {near[-1]:.0e}": self.reference(near[-1])}
 
     def ours(self, changes: dict[str, object]) -> Speeds:
         """The preset's learner, solver and evaluations, with another precision."""
@@ -232,11 +232,11 @@ class Bench:
         return learner
 
     def _module(self) -> nn.Module:
-        """The network as torchcfm's module."""
-        network = self._learner({"precision": "fp32", "compile": False}).network
-        assert isinstance(network, UNet)
-        network.module.load_state_dict(self.weights)
-        return network.module
+        """The network as torchcfm has it."""
+        assert self.config.unet is not None
+        module = torchcfm_module(self.config.unet, SHAPE, torch.Generator()).to(self.device)
+        module.load_state_dict(self.weights)
+        return module.eval()
 
     def _flop(self) -> float:
         """Floating-point operations of the network for an image."""

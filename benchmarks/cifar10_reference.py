@@ -24,7 +24,7 @@ LOOSER = (1e-4, 1e-3, 1e-2)
 
 @contextmanager
 def as_torch_comes() -> Iterator[None]:
-    """Let cuDNN time its convolutions, use TF32 and add in any order, as it does by default."""
+    """Let cuDNN use TF32 and add in any order, its default, and time its convolutions."""
     cudnn = torch.backends.cudnn
     before = cudnn.benchmark, cudnn.allow_tf32, cudnn.deterministic
     cudnn.benchmark, cudnn.allow_tf32, cudnn.deterministic = True, True, False

@@ -16,7 +16,11 @@ class Strict(BaseModel):
     """A part of a configuration: unknown keys are errors, and values never change."""
 
     model_config = ConfigDict(
-        extra="forbid", frozen=True, validate_default=True, use_attribute_docstrings=True
+        extra="forbid",
+        frozen=True,
+        validate_default=True,
+        use_attribute_docstrings=True,
+        ser_json_inf_nan="constants",  # else infinities among a plugin's `args` would be None
     )
 
 

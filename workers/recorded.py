@@ -14,13 +14,16 @@ from typing import Any
 
 import torch
 
-from luceloop.core.errors import LoopError
 from luceloop.core.io.places import Folder, open_folder, open_whole
 from luceloop.core.io.saved import save_atomically
 from luceloop.core.loop.state import LoopState
 
 Row = Mapping[str, Sequence[float]]
 """Metrics of one iteration: name to values, one per seed."""
+
+
+class StatesGoneError(Exception):
+    """States that a point was to go on from have been deleted: its seeds begin anew."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +100,7 @@ def start_of(
         of_state: which those are.
 
     Raises:
-        LoopError: if a file of states is gone.
+        StatesGoneError: if a file of states is gone.
     """
     if not iteration or tuple(of_state) == tuple(seeds):
         return state
@@ -126,9 +129,6 @@ def _read_states(file: str) -> dict[int, LoopState]:
         with open_whole(place) as opened:
             content = torch.load(opened, weights_only=True, map_location="cpu")
     except FileNotFoundError:
-        raise LoopError(
-            f"the states in {file}, from which this point goes on, are gone; "
-            "run the sweep again to compute them anew"
-        ) from None
+        raise StatesGoneError(file) from None
     state = LoopState.of(content["state"])
     return {seed: state.row(row) for row, seed in enumerate(content["seeds"])}

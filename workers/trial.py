@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -35,7 +36,16 @@ from luceloop.workers.messages import (
     pack_reports,
     unpack_setup,
 )
-from luceloop.workers.recorded import Recorded, keep_state, start_of, to_compute, whole_row
+from luceloop.workers.recorded import (
+    Recorded,
+    StatesGoneError,
+    keep_state,
+    start_of,
+    to_compute,
+    whole_row,
+)
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -79,10 +89,15 @@ class PointRun:
         """Where the loop stands before its next iteration.
 
         Raises:
-            LoopError: if states that it goes on from are gone.
+            StatesGoneError: if states that it goes on from are gone.
         """
         t, seeds = self.iteration, self.seeds_at(self.iteration)
         return start_of(seeds, self.recorded, t, self.state, self.of_state)
+
+    def begin_anew(self) -> None:
+        """Compute all seeds from the start but those that are wholly on record."""
+        self.recorded = [each for each in self.recorded if not each.state]
+        self.rows, self.state, self.of_state = {}, None, ()
 
     def take(self, result: IterationResult, real_rewards: Mapping[str, np.ndarray]) -> None:
         """Take note of a computed iteration."""
@@ -197,6 +212,9 @@ class Trial(tune.Trainable):
                     members[run.setup.index] = Member(self._loop(run), run.start())
                 else:
                     run.take_recorded()
+            except StatesGoneError as gone:
+                logger.warning("point %d begins anew: %s is gone", run.setup.index, gone)
+                run.begin_anew()
             except FAILURES as error:
                 run.fail(error)
         found = iterate_all(members, runs[0].executor)

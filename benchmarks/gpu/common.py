@@ -58,6 +58,7 @@ class Bench:
             sizes |= {"unet": SMALL, "batch_size": 4, "ot_batch": 4, "steps": 2, "nfe": 4}
         elif self.device == "cpu":
             sizes |= {"unet": MIDDLE, "batch_size": 16, "ot_batch": 16, "lr": 1e-3, "warmup": 50}
+        if self.device == "cpu":
             sizes["precision"] = "fp32"  # a CPU may take twenty times as long in bf16
         on = self.device if device is None else device
         sizes["compile"] = on == "cuda" and not self.tiny

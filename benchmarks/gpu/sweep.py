@@ -43,6 +43,7 @@ def _assignments(root: Path, tiny: bool) -> list[str]:
     sizes += [
         "curation.k=2",
         "learner.nfe=4",
+        "learner.precision=fp32",
         "sampling.shard_size=8",
         "classifier={name: small_cnn, epochs: 1}",
     ]

@@ -28,7 +28,7 @@ Train = Callable[[list[int], Progress], Fitted]
 Contents = dict[int, dict[str, Any]]
 """By row, what the file of a trained p_0 holds."""
 FORMAT = 4
-"""Raised whenever the same configuration would train to other bits."""
+"""Raised whenever the same configuration would train to other bits, or be measured otherwise."""
 
 
 def initial_key(config: PointConfig, device: str) -> str:

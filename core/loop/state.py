@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from luceloop.core.learners.base import State, select_row, stack_rows
+from luceloop.core.learners.base import State, select_row, stack_rows, to_device
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,14 @@ class LoopState:
 
     @classmethod
     def stack(cls, rows: Sequence[LoopState]) -> LoopState:
-        """Where all the rows of `rows`, which stand at one iteration, stand together."""
-        kept = [row.kept for row in rows if row.kept is not None]
-        metrics = {name: torch.cat([row.metrics[name] for row in rows]) for name in rows[0].metrics}
-        learner = stack_rows([row.learner for row in rows])
+        """Where all the rows of `rows`, which stand at one iteration, stand together: on the CPU.
+
+        Some may come from a GPU, others from a file.
+        """
+        kept = [row.kept.cpu() for row in rows if row.kept is not None]
+        names = rows[0].metrics
+        metrics = {name: torch.cat([row.metrics[name].cpu() for row in rows]) for name in names}
+        learner = stack_rows([to_device(row.learner, "cpu") for row in rows])
         return cls(rows[0].iteration, learner, torch.cat(kept) if kept else None, metrics)
 
     @classmethod

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from rich.markup import escape
 from rich.table import Table
 
 from luceloop.analysis.reading.curves import write_table
@@ -32,7 +33,7 @@ def list_sweeps(output: Output, *, as_json: bool = False) -> None:
     for folder in output.sweeps():
         try:
             found.append(summarize(folder))
-        except (ConfigError, OSError, ValueError) as error:  # of another version, or damaged
+        except (ConfigError, OSError, ValueError, KeyError, TypeError) as error:  # or damaged
             unread.append(f"{folder.id} cannot be read: {one_line(error)}")
     if as_json:
         print_json([each.plain() for each in found])
@@ -50,7 +51,7 @@ def _listed(found: Sequence[Summary]) -> Table:
         table.add_column(column, overflow="fold")
     for each in found:
         best = each.best
-        table.add_row(
+        cells = (
             each.id,
             each.name,
             str(each.points),
@@ -61,6 +62,7 @@ def _listed(found: Sequence[Summary]) -> Table:
             f"{best.point}: {best.value:.4g}" if best else "",
             " ".join([each.note, *(f"#{tag}" for tag in each.tags)]).strip(),
         )
+        table.add_row(*map(escape, cells))
     return table
 
 
@@ -79,7 +81,7 @@ def show_json(folder: SweepFolder) -> None:
         }
         for point in ledger.points.values()
     ]
-    print_json(summarize(folder).plain() | {"point": points})
+    print_json(summarize(folder).plain() | {"points": points})
 
 
 def show(folder: SweepFolder) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from rich.markup import escape
 from rich.table import Table
 
 from luceloop.sweeps.cli.lazy import LazyModule
@@ -42,8 +44,9 @@ def note(sweep: str, text: str | None, tags: tuple[str, ...], output: Path | Non
 @click.command()
 @sweep_argument
 @yes_option
+@click.option("--force", is_flag=True, help="Delete it though its storage does not answer.")
 @output_option
-def rm(sweep: str, yes: bool, output: Path | None) -> None:
+def rm(sweep: str, yes: bool, force: bool, output: Path | None) -> None:
     """Delete a sweep: its record, its figures, its checkpoints, and its runs in MLflow."""
     where = output_of(output)
     folder = where.find(sweep)
@@ -54,8 +57,11 @@ def rm(sweep: str, yes: bool, output: Path | None) -> None:
         print_line(f"{other} extends it, and keeps what it has taken")
     if not yes:
         click.confirm("Delete it?", abort=True)
-    tidying.remove_sweep(where, folder)
+    reason = tidying.remove_sweep(where, folder, force=force)
     print_line(f"deleted {told.id}")
+    if reason:
+        print_line(f"MLflow at {where.shown_uri} keeps its runs: {reason}")
+        sys.exit(1)
 
 
 @click.command()
@@ -68,7 +74,8 @@ def gc(kinds: tuple[str, ...], yes: bool, output: Path | None) -> None:
     Says what there is, how much it takes and what is lost with it, and asks. Nothing of a sweep
     that is being run is touched.
     """
-    found = tidying.unneeded(output_of(output), kinds or tidying.KINDS)
+    where, chosen = output_of(output), kinds or tidying.KINDS
+    found = tidying.unneeded(where, chosen)
     if not found:
         print_line("nothing to delete")
         return
@@ -76,11 +83,14 @@ def gc(kinds: tuple[str, ...], yes: bool, output: Path | None) -> None:
     for column in ("kind", "size", "folder", "lost with it"):
         table.add_column(column, overflow="fold")
     for each in found:
-        table.add_row(each.kind, summary.in_words(each.size), str(each.folder), each.costs)
+        cells = each.kind, summary.in_words(each.size), str(each.folder), each.costs
+        table.add_row(*map(escape, cells))
     console.print(table)
     total = summary.in_words(sum(each.size for each in found))
     if not yes:
         click.confirm(f"Delete these {total}?", abort=True)
+        still = {str(each.folder) for each in tidying.unneeded(where, chosen)}
+        found = [each for each in found if str(each.folder) in still]  # a sweep may have begun
     tidying.remove(found)
     print_line(f"deleted {total}")
 

@@ -35,7 +35,10 @@ class PointBegun:
     supremum: float | None = None
     """r*, the least upper bound of the point's reward; None where it is not known."""
     device: str = ""
-    """What it is computed on, `cpu` or `cuda`: bits are the same on one kind of device."""
+    """What it is computed on: `cpu`, `cuda`, or `cpu+cuda` where samplers have another kind.
+
+    Bits are the same on one kind of device.
+    """
 
 
 @dataclass(frozen=True)

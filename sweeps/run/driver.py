@@ -152,7 +152,6 @@ def _print_plan(plan: Plan | None, console: Console) -> None:
         f"{plan.reused} of {plan.rows} rows are on record and taken{took}",
         f"{left} rows are to be run",
     ]
-    lines += [f"no row of {sweep} is taken: {reason}" for sweep, reason in plan.refused.items()]
     for line in lines:
         console.print(line, highlight=False, soft_wrap=True)
 

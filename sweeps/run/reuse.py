@@ -6,6 +6,7 @@ computed: on the same kind of device, by the same version, from the same files o
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -16,9 +17,9 @@ from luceloop.core.config.dependencies import dependencies
 from luceloop.core.config.parsing import at_point
 from luceloop.core.config.point import PointConfig
 from luceloop.core.config.sweep import SweepConfig
-from luceloop.core.errors import ConfigError
+from luceloop.core.errors import ConfigError, StorageError, one_line
 from luceloop.core.io.fingerprints import fingerprint
-from luceloop.core.io.holdings import Holdings
+from luceloop.core.io.holdings import digests
 from luceloop.core.io.places import listed
 from luceloop.core.loop.initial import FORMAT
 from luceloop.sweeps.record.folders import Output, SweepFolder
@@ -51,8 +52,6 @@ class Plan:
     """Of them, those that are taken."""
     seconds: float
     """What it took to compute those."""
-    refused: dict[str, str]
-    """Sweeps that have such rows which are not taken, and why."""
 
 
 @dataclass(frozen=True)
@@ -90,18 +89,15 @@ class Source:
 class Reuse:
     """The rows that a sweep can take from others, by point."""
 
-    def __init__(
-        self, folder: SweepFolder, config: SweepConfig, device: str, files: Holdings
-    ) -> None:
+    def __init__(self, folder: SweepFolder, config: SweepConfig, device: str) -> None:
         """Read what is on record of points like those of a sweep.
 
         Args:
             folder: of the sweep.
             config: of the sweep.
-            device: what it is computed on, `cpu` or `cuda`.
-            files: digests of the user's files that it depends on, by name.
+            device: what it is computed on, such as `cpu`.
         """
-        self._config, self._device, self._files = config, device, files
+        self._config, self._device = config, device
         self._chosen: dict[int, dict[int, Source]] = {}
         self._seeds: dict[int, tuple[int, ...]] = {}
         self._sources: dict[str, list[Source]] = {}
@@ -110,7 +106,7 @@ class Reuse:
         self._why: dict[str, str] = {}
         others = [each for each in Output(folder.path.parents[1]).sweeps() if each.id != folder.id]
         for other in others:
-            for key, source in self._read(other):
+            for key, source in self._try_read(other):
                 self._sources.setdefault(key, []).append(source)
 
     def find(self, index: int, point: PointConfig) -> tuple[Recorded, ...]:
@@ -133,14 +129,14 @@ class Reuse:
                 seconds += sum(
                     row[name][0] for row in found for name in row if name.startswith(SECONDS)
                 )
-        return Plan(rows, reused, seconds, self.refused)
+        return Plan(rows, reused, seconds)
 
     def _choose(self, point: PointConfig) -> dict[int, Source]:
         """By seed, the source with the most rows, the newest of those; no seed that has none."""
         chosen: dict[int, Source] = {}
-        for source in self._sources.get(_key(point, self._device), ()):
+        for source in self._sources.get(row_key(point, self._device), ()):
             if reason := self._why.get(source.sweep.id):
-                self.refused[source.sweep.id] = reason
+                self._refuse(source.sweep.id, reason)
                 continue
             for seed in source.config.seeds:
                 rows = source.reaches(seed, point.iterations)
@@ -148,6 +144,11 @@ class Reuse:
                 if seed in point.seeds and rows >= best:
                     chosen[seed] = source
         return chosen
+
+    def _refuse(self, sweep: str, reason: str) -> None:
+        if sweep not in self.refused:
+            logger.warning("no row of %s is taken: %s", sweep, reason)
+        self.refused[sweep] = reason
 
     def complete(self, report: IterationReport) -> dict[str, np.ndarray]:
         """The arrays of an iteration with the rows of seeds that were not computed for it."""
@@ -174,25 +175,33 @@ class Reuse:
                 real = {f"{REAL}{name}": arrays[name] for name in arrays.files}
         return found | real
 
+    def _try_read(self, other: SweepFolder) -> list[tuple[str, Source]]:
+        """The same as `_read`; none of a sweep that is damaged or of another version."""
+        try:
+            return list(self._read(other))
+        except (ConfigError, OSError, ValueError, KeyError, TypeError) as error:
+            logger.warning("no row of %s is taken: %s", other.id, one_line(error))
+            return []
+
     def _read(self, other: SweepFolder) -> Iterable[tuple[str, Source]]:
         """The points that another sweep has computed to their ends, by key."""
-        try:
-            config = other.config()
-        except ConfigError as error:
-            logger.warning("rows of sweep %s are not taken: %s", other.id, error)
-            return
+        config = other.config()
         if not _may_share(config, self._config):
             return
         try:
             self._why[other.id] = self._reason(other, config)
         except ConfigError as error:  # code or data of its own is no longer there
             self._why[other.id] = str(error)
-        kept = {file.name: str(file) for file in listed(other.states, "point-*.pt")}
+        try:
+            kept = {file.name: str(file) for file in listed(other.states, "point-*.pt")}
+        except (StorageError, ConfigError) as error:
+            kept = {}
+            logger.warning("no state of %s is taken: %s", other.id, error)
         for point in Ledger(other.ledger, writable=False).points.values():
             if point.status == "done":
                 own = at_point(config, point.values)
                 state = kept.get(state_name(point.index), "")
-                yield _key(own, point.device or "cpu"), Source(other, point, own, state)
+                yield row_key(own, point.device or "cpu"), Source(other, point, own, state)
 
     def _reason(self, other: SweepFolder, config: SweepConfig) -> str:
         """Why a sweep's rows may differ from ours; empty if they do not."""
@@ -201,17 +210,20 @@ class Reuse:
             return "it was run by a version that computed other numbers"
         if found.accepted:
             return "files that its numbers depend on changed while it ran"
-        now = versions()
+        now, last = versions(), found.versions
+        if other.environment.exists():  # of the last attempt; the first one's are on record, too
+            last = json.loads(other.environment.read_text())["packages"]
         for name in NUMERIC:
-            if found.versions.get(name) != now[name]:
-                return f"it was run with {name} {found.versions.get(name)}; this is {now[name]}"
-        for name in sorted(dependencies(check_space(config))):
-            if found.files.get(name) != self._files.get(name):
+            for then in (found.versions.get(name), last.get(name)):
+                if then != now[name]:
+                    return f"it was run with {name} {then}; this is {now[name]}"
+        for name, digest in digests(dependencies(check_space(config))).items():
+            if found.files.get(name) != digest:
                 return f"{name} was another file then"
         return ""
 
 
-def _key(point: PointConfig, device: str) -> str:
+def row_key(point: PointConfig, device: str) -> str:
     """Equal for points whose rows of one seed and iteration are the same."""
     apart = {"seeds", "iterations", "resources", "keep"}
     plain = point.model_dump(mode="json", exclude=apart)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from luceloop.core.config.naming import describe
 from luceloop.core.config.sweep import SweepConfig
+from luceloop.core.errors import ConfigError
 from luceloop.core.io.places import try_writing
 from luceloop.sweeps.record.folders import Output, SweepFolder
 from luceloop.sweeps.run.check import check
@@ -21,6 +22,8 @@ def create(config: SweepConfig, output: Output, identity: str | None = None) -> 
         ConfigError: if a point cannot run, or the storage cannot be written; nothing is made then.
     """
     check(config)
+    if config.extends and config.extends not in {sweep.id for sweep in output.sweeps()}:
+        raise ConfigError("extends", config.extends, f"is no id of a sweep under {output.path}")
     if output.named_storage is not None:
         try_writing("--storage", output.named_storage)
     return output.create_sweep(config, describe(config), identity)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -130,9 +132,14 @@ def size_of(folder: Folder) -> int:
     Raises:
         StorageError: if a URL cannot be listed.
     """
-    if isinstance(folder, Path) and not folder.exists():
-        return 0
-    return sum(file.stat().st_size for file in files_in(folder).values())
+    if not isinstance(folder, Path):
+        return sum(file.stat().st_size for file in files_in(folder).values())
+    size = 0
+    for place, _, files in os.walk(folder):
+        for file in files:
+            with contextlib.suppress(FileNotFoundError):  # a running sweep deletes checkpoints
+                size += os.stat(os.path.join(place, file)).st_size
+    return size
 
 
 def in_words(size: int) -> str:

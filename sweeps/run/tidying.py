@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from luceloop.analysis.reading import labels
 from luceloop.analysis.reading.store import connect
-from luceloop.core.errors import ConfigError
+from luceloop.core.errors import ConfigError, StorageError, one_line
 from luceloop.core.io.places import Folder, remove_folder
 from luceloop.sweeps.record.folders import Output, SweepFolder
 from luceloop.sweeps.record.holding import held
 from luceloop.sweeps.record.ledger import Ledger
+from luceloop.sweeps.record.mirror import mirrored
 from luceloop.sweeps.run.summary import size_of
+
+logger = logging.getLogger(__name__)
 
 KINDS = ("attempts", "states", "cache")
 """What `unneeded` finds: checkpoints of sweeps that have ended, last states, trained p_0."""
@@ -33,24 +36,40 @@ class Unneeded:
     """What is lost with it."""
 
 
-def remove_sweep(output: Output, folder: SweepFolder) -> None:
-    """Delete a sweep: its folder, what its workers shared, and its runs in MLflow.
+def remove_sweep(output: Output, folder: SweepFolder, *, force: bool = False) -> str:
+    """Delete a sweep: what its workers shared, its folder, and its runs in MLflow.
+
+    Args:
+        output: the output folder.
+        folder: the sweep's folder.
+        force: whether to delete the rest where its storage does not answer.
+
+    Returns:
+        Why MLflow keeps its runs; empty if it does not.
 
     Raises:
-        ConfigError: if another process runs it.
-        MlflowException: if the tracking store does not take that; the folder is then still there.
-        StorageError: if its storage does not answer; likewise.
+        ConfigError: if another process runs it, here or on another machine.
+        StorageError: if its storage does not answer; nothing is deleted then.
     """
-    with held(folder):
-        experiment = labels.experiment_name(folder.config().name, folder.id)
-        client = connect(output.tracking_uri)
-        found = client.get_experiment_by_name(experiment)
-        if found is not None and found.lifecycle_stage == "active":
-            client.delete_experiment(found.experiment_id)
-        if folder.has_own_storage:
-            remove_folder(folder.storage / "sweeps" / folder.id)
+    config = folder.try_config()
+    with held(folder), contextlib.ExitStack() as stack:
+        try:
+            if folder.has_own_storage:
+                if config is None or not _has_ended(folder):
+                    stack.enter_context(mirrored(folder))
+                remove_folder(folder.storage / "sweeps" / folder.id)
+        except StorageError:
+            if not force:
+                raise
         remove_folder(output.artifacts / folder.id)
-    shutil.rmtree(folder.path)
+        shutil.rmtree(folder.path)
+    try:
+        client = connect(output.tracking_uri)
+        for found in client.search_experiments(filter_string=f"name LIKE '%/{folder.id}'"):
+            client.delete_experiment(found.experiment_id)
+    except Exception as error:  # whatever a store may raise, the sweep itself is gone
+        return one_line(error)
+    return ""
 
 
 def extended_by(output: Output, folder: SweepFolder) -> list[str]:
@@ -72,15 +91,19 @@ def unneeded(output: Output, kinds: Iterable[str]) -> list[Unneeded]:
     for sweep in sweeps:
         if sweep.id in running:
             continue
-        if "attempts" in kinds and _has_ended(sweep):
-            found.append(_sized("attempts", sweep.tune, "nothing"))
-        if "states" in kinds:
-            lost = f"more iterations of {sweep.config().name} begin anew"
-            found.append(_sized("states", sweep.states, lost))
-    if "cache" in kinds and not running:
-        for place in dict.fromkeys(str(sweep.cache) for sweep in sweeps):
-            cache = next(sweep.cache for sweep in sweeps if str(sweep.cache) == place)
-            found.append(_sized("cache", cache, "p_0 and classifiers are trained anew"))
+        lost = f"more iterations of {sweep.config().name} begin anew"
+        places = {"states": (sweep.states, lost)}
+        if _has_ended(sweep):
+            places["attempts"] = sweep.tune, "nothing"
+        for kind in places.keys() & kinds:
+            folder, costs = places[kind]
+            try:
+                found.append(Unneeded(kind, folder, size_of(folder), costs))
+            except StorageError as error:
+                logger.warning("%s is left alone: %s", folder, error)
+    if "cache" in kinds and not running:  # of a storage others may use it
+        cache, costs = output.path / "cache", "p_0 and classifiers are trained anew"
+        found.append(Unneeded("cache", cache, size_of(cache), costs))
     return [each for each in found if each.size]
 
 
@@ -88,10 +111,6 @@ def remove(found: Iterable[Unneeded]) -> None:
     """Delete folders, whichever of them are still there."""
     for each in found:
         remove_folder(each.folder)
-
-
-def _sized(kind: str, folder: Folder, costs: str) -> Unneeded:
-    return Unneeded(kind, folder, size_of(folder), costs)
 
 
 def _has_ended(sweep: SweepFolder) -> bool:

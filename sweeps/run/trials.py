@@ -48,9 +48,10 @@ class Trials:
         self._cache, self._code = str(folder.cache), name_folder()
         self._stops: Any = None
         sampled = self._allocation.sampler_setup
-        on_gpus = self._allocation.trial_gpus > 0 or (sampled.count > 0 and sampled.gpus > 0)
-        self._device = "cuda" if on_gpus else "cpu"
-        self._reuse = Reuse(folder, config, self._device, files) if reuses(config) else None
+        kinds = [self._allocation.trial_gpus, *([sampled.gpus] if sampled.count else [])]
+        # Where samplers have another kind than the trial, their streams are others, too.
+        self._device = "+".join(dict.fromkeys("cuda" if gpus else "cpu" for gpus in kinds))
+        self._reuse = Reuse(folder, config, self._device) if reuses(config) else None
 
     def plan(self) -> Plan | None:
         """What is taken from other sweeps, where that is asked for and all points are known."""

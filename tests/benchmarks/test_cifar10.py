@@ -22,7 +22,7 @@ def test_hours_are_those_of_twenty_iterations():
 def test_it_runs_without_a_gpu_and_errors_are_below_the_bound():
     command = [sys.executable, "-m", "benchmarks", "cifar10", "--tiny"]
     ran = subprocess.run(
-        command, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=300
+        command, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=900
     )
     assert ran.returncode == 0, ran.stderr
     rows = {
@@ -32,7 +32,7 @@ def test_it_runs_without_a_gpu_and_errors_are_below_the_bound():
         if line.startswith(name)
     }
     assert len(rows) == 4, ran.stdout
-    looser = float(rows.pop("torchcfm at")[3])  # after "tolerance 0.001" and the evaluations
+    looser = float(rows.pop("torchcfm at")[2])  # after the tolerance and the evaluations
     errors = {name: float(cells[1]) for name, cells in rows.items()}
     assert errors["torchcfm, fp32"] < looser <= max(errors.values())
     assert 0 < errors["torchcfm, fp32"] < 1e-3  # its tolerance is 1e-5 a step

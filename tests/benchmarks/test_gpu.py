@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.external, pytest.mark.slow]
 def _run(*modes: str) -> str:
     command = [sys.executable, "-m", "benchmarks", "gpu", *modes, "--tiny"]
     ran = subprocess.run(
-        command, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=300
+        command, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=900
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "FAIL" not in ran.stdout and "QUICK" in ran.stdout
@@ -29,7 +29,7 @@ def test_all_that_needs_no_ray_is_checked_timed_and_solved():
         assert line in out
     assert "projected: 20 iterations at 20 evaluations" in out
     errors = [line for line in out.splitlines() if " evaluations: euler" in line]
-    assert len(errors) == 4 and all("ab3" in line for line in errors)
+    assert len(errors) == 2 and all("ab3" in line for line in errors)
 
 
 def test_a_sweep_that_is_killed_and_resumed_has_the_same_table():

@@ -130,35 +130,46 @@ class UNet:
         return out.float()
 
     def _build(self, generator: torch.Generator) -> nn.Module:
-        """A new module; torch and torchcfm initialize from the global stream, which is put back."""
-        from torchcfm.models.unet.unet import (  # seconds, that only images need
-            AttentionBlock,
-            UNetModelWrapper,
-        )
+        """A new module, with this file's attention."""
+        from torchcfm.models.unet.unet import AttentionBlock
 
-        config = self.config
-        with rng.global_stream(generator.initial_seed()):
-            module: nn.Module = UNetModelWrapper(
-                dim=self.shape,
-                num_channels=config.channels,
-                num_res_blocks=config.blocks,
-                channel_mult=list(config.multipliers),
-                # torchcfm cannot take an empty list; no level has images larger than all.
-                attention_resolutions=",".join(map(str, config.attention or (self.shape[-1] + 1,))),
-                num_heads=config.heads,
-                num_head_channels=config.head_channels or -1,
-                dropout=config.dropout,
-            )
+        module = torchcfm_module(self.config, self.shape, generator)
         for block in module.modules():
             if isinstance(block, AttentionBlock):
                 block.attention = Attention(block.num_heads)
         return module
 
 
-class Attention(nn.Module):
-    """Attention of each position to all others, by the kernel that torch has for the device.
+def torchcfm_module(
+    config: UNetConfig, shape: tuple[int, ...], generator: torch.Generator
+) -> nn.Module:
+    """A new U-Net of torchcfm's, as it comes.
 
-    It stands for torchcfm's own, which writes the matrix of all pairs of positions to memory.
+    torch and torchcfm initialize from the global stream, which is put back.
+    """
+    from torchcfm.models.unet.unet import UNetModelWrapper  # seconds, that only images need
+
+    with rng.global_stream(generator.initial_seed()):
+        module: nn.Module = UNetModelWrapper(
+            dim=shape,
+            num_channels=config.channels,
+            num_res_blocks=config.blocks,
+            channel_mult=list(config.multipliers),
+            # torchcfm cannot take an empty list; no level has images larger than all.
+            attention_resolutions=",".join(map(str, config.attention or (shape[-1] + 1,))),
+            num_heads=config.heads,
+            num_head_channels=config.head_channels or -1,
+            dropout=config.dropout,
+        )
+    return module
+
+
+class Attention(nn.Module):
+    """Attention of each position to all others, as torchcfm has it.
+
+    Where no gradients are taken, in sampling, torch's fused kernel does not write the matrix of all
+    pairs of positions to memory. Its gradients on a GPU are not the same bits twice, so training
+    does without.
     """
 
     def __init__(self, heads: int) -> None:
@@ -169,9 +180,15 @@ class Attention(nn.Module):
         """Mix the values `(B, heads x channels, positions)` of `(B, heads x 3 channels, ...)`."""
         batch, width, length = qkv.shape
         parts = qkv.reshape(batch, self.heads, 3, width // self.heads // 3, length)
-        query, key, value = parts.transpose(-1, -2).unbind(2)
-        mixed = scaled_dot_product_attention(query, key, value)
-        return mixed.transpose(-1, -2).reshape(batch, -1, length)
+        # Fused kernels want the channels of a position side by side.
+        query, key, value = parts.transpose(-1, -2).contiguous().unbind(2)
+        if torch.is_grad_enabled():
+            weights = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
+            mixed = weights.float().softmax(-1).type(weights.dtype) @ value
+        else:
+            mixed = scaled_dot_product_attention(query, key, value)
+        found: Tensor = mixed.transpose(-1, -2).reshape(batch, -1, length)
+        return found
 
 
 def _row(parameters: Mapping[str, Tensor], row: int) -> Mapping[str, Tensor]:

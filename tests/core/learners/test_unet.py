@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torchcfm.models.unet.unet import UNetModelWrapper
+from torchcfm.models.unet.unet import QKVAttentionLegacy, UNetModelWrapper
 
 from luceloop.core.errors import ConfigError
 from luceloop.core.learners.base import (
@@ -23,7 +23,7 @@ from luceloop.core.learners.base import (
     to_device,
 )
 from luceloop.core.learners.ddpm import DDPMConfig
-from luceloop.core.learners.networks.unet import BACKEND, OPTIONS, UNet, UNetConfig
+from luceloop.core.learners.networks.unet import BACKEND, OPTIONS, Attention, UNet, UNetConfig
 from luceloop.core.learners.otcfm import OTCFMConfig
 from luceloop.core.learners.regression.networks import build_network
 from luceloop.core.learners.regression.parameters import FlatParameters
@@ -114,6 +114,20 @@ def test_the_network_is_torchcfms_at_the_same_weights():
             module.load_state_dict({name: w[row] for name, w in weights.items()})
             expected = module(t[row, :, 0], x[row].reshape(6, *SHAPE)).flatten(1)
             assert torch.allclose(found[row], expected, atol=1e-5)
+
+
+def test_attention_is_torchcfms_in_training_and_in_sampling():
+    qkv = torch.randn(2, 4 * 3 * 8, 9, generator=torch.Generator().manual_seed(0))
+    own, theirs = Attention(4), QKVAttentionLegacy(4)
+    given = [qkv.clone().requires_grad_(), qkv.clone().requires_grad_()]
+    for attention, x in zip((own, theirs), given, strict=True):
+        attention(x).square().sum().backward()
+    torch.testing.assert_close(given[0].grad, given[1].grad, rtol=1e-5, atol=1e-6)
+    with torch.no_grad():
+        fused, expected = own(qkv), theirs(qkv)
+        alone = torch.cat([own(row[None]) for row in qkv])
+    assert torch.allclose(fused, expected, rtol=1e-5, atol=1e-6)
+    assert torch.equal(alone, fused)
 
 
 def test_units_drop_in_training_alone():

@@ -43,9 +43,9 @@ def test_list_says_when_how_long_how_large_and_which_point_is_best(copied: Path,
 
 def test_show_as_json_has_every_point_and_its_statistics(copied: Path, cli: Cli):
     shown = json.loads(cli("show", "latest", "--json", "--output", str(copied)).out)
-    assert [point["status"] for point in shown["point"]] == ["done"] * 4
+    assert [point["status"] for point in shown["points"]] == ["done"] * 4
     table = curves(copied)
-    for point in shown["point"]:
+    for point in shown["points"]:
         found = table[
             (table["point"] == point["point"])
             & (table["iteration"] == 3)
@@ -58,8 +58,9 @@ def test_a_note_is_replaced_and_printed(copied: Path, cli: Cli):
     where = ["--output", str(copied)]
     assert "no note" in cli("note", "latest", *where).out
     cli("note", "latest", "first", "--tag", "a", "--tag", "b", *where)
-    cli("note", "latest", "second", *where)
-    assert cli("note", "latest", *where).out.splitlines() == ["second", "tags: a, b"]
+    cli("note", "latest", "second [/a]", *where)
+    assert cli("list", *where).code == 0  # brackets are no markup
+    assert cli("note", "latest", *where).out.splitlines() == ["second [/a]", "tags: a, b"]
 
 
 def test_validate_as_json(cli: Cli):

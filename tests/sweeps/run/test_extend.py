@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import time
 from pathlib import Path
@@ -9,9 +10,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
+from luceloop.core.config.parsing import parse_config, plain_config
+from luceloop.core.config.sweep import SweepConfig
 from luceloop.sweeps.record.folders import Output, SweepFolder
 from luceloop.sweeps.record.ledger import Ledger
+from luceloop.sweeps.run.reuse import row_key
 from tests.support import QUICK, SMALL, Cli, curves, run_main
 from tests.sweeps.run.test_kills import Killer
 
@@ -101,13 +106,13 @@ def test_an_extension_can_be_extended_and_a_run_takes_all_of_it(grown, fresh, cl
     _assert_same(grown, fresh)
 
 
-def test_nothing_is_taken_of_other_numbers_and_a_line_says_why(grown, fresh, cli: Cli):
+def test_nothing_is_taken_of_other_numbers_and_a_line_says_why(grown, fresh, cli: Cli, caplog):
     folder = latest(grown)
     text = folder.provenance.read_text()
     folder.provenance.write_text(text.replace('"numba": "', '"numba": "0.'))
     ran = cli("extend", folder.id, *MORE, QUICK, "--output", str(grown))
     assert ran.code == 0, ran.out + ran.err
-    assert f"no row of {folder.id} is taken: it was run with numba 0." in ran.out
+    assert f"no row of {folder.id} is taken: it was run with numba 0." in caplog.text
     assert computed(grown) == POINTS * len(SEEDS) * (LAST + 1)
     pd.testing.assert_frame_equal(curves(grown), curves(fresh), check_exact=True)
 
@@ -118,6 +123,22 @@ def test_without_states_a_longer_loop_begins_anew(grown, fresh, cli: Cli):
     assert ran.code == 0, ran.out + ran.err
     assert computed(grown) == POINTS * len(SEEDS) * (LAST + 1)
     pd.testing.assert_frame_equal(curves(grown), curves(fresh), check_exact=True)
+
+
+def test_a_sweep_that_there_is_not_cannot_be_extended(output, cli: Cli):
+    ran = cli(*SHORT, "extends=20250101-000000000-0000", "--output", str(output))
+    assert ran.code == 2 and ran.err.count("\n") == 1 and "extends" in ran.err
+
+
+def test_infinite_arguments_of_plugins_are_told_apart_and_written_down():
+    def config(cap: float) -> SweepConfig:
+        reward = {"name": "my_rewards:capped", "args": {"cap": cap}}
+        return parse_config({"name": "x", "data": {"name": "two_moons"}, "reward": reward})
+
+    keys = {row_key(config(cap).point, "cpu") for cap in (math.inf, -math.inf, 1.0)}
+    assert len(keys) == 3
+    text = yaml.safe_dump(plain_config(config(-math.inf)))
+    assert parse_config(yaml.safe_load(text)) == config(-math.inf)
 
 
 def test_keep_none_keeps_no_states(output, cli: Cli):
