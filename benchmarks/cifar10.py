@@ -6,7 +6,6 @@ Without a GPU only `--tiny` runs, which shows that everything works and says not
 
 from __future__ import annotations
 
-import statistics
 import tempfile
 import time
 from collections.abc import Callable
@@ -19,7 +18,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.cifar10_reference import LOOSER, TOLERANCE, Reference, as_torch_comes
-from benchmarks.measure import Options, new_table, show
+from benchmarks.measure import Options, median_seconds, new_table, show
 from luceloop.core import rng
 from luceloop.core.classifier.classifier import Classifier
 from luceloop.core.classifier.vgg11 import VGG11
@@ -258,16 +257,7 @@ class Bench:
         return float((x - self.fine).norm() / self.fine.norm())
 
     def _seconds(self, call: Callable[[], object]) -> float:
-        """Median of some calls, after one that warms up and compiles."""
-        call()
-        found = []
-        for _ in range(self.work.timings):
-            self._wait()
-            start = time.perf_counter()
-            call()
-            self._wait()
-            found.append(time.perf_counter() - start)
-        return statistics.median(found)
+        return median_seconds(call, self.work.timings, self._wait)
 
     def _wait(self) -> None:
         if self.device == "cuda":

@@ -73,6 +73,27 @@ def median_ms(call: Callable[[], object], repetitions: int, warm_up: int = 3) ->
     return 1000 * statistics.median(spent[warm_up:])
 
 
+def median_seconds(
+    call: Callable[[], object], times: int, wait: Callable[[], None] = lambda: None
+) -> float:
+    """Median wall seconds of some calls, after one that warms up and compiles.
+
+    Args:
+        call: what is timed.
+        times: how often.
+        wait: returns when the device has done what it was given.
+    """
+    call()
+    found = []
+    for _ in range(times):
+        wait()
+        start = time.perf_counter()
+        call()
+        wait()
+        found.append(time.perf_counter() - start)
+    return statistics.median(found)
+
+
 def spread(values: list[float], digits: int = 3) -> str:
     """Mean ± standard deviation over seeds (ddof=1); of one seed, its value."""
     if len(values) == 1:

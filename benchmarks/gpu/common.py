@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import statistics
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -13,6 +12,7 @@ from rich.console import Console
 from sklearn.datasets import load_digits
 from torch import Tensor
 
+from benchmarks.measure import median_seconds
 from luceloop.core import rng
 from luceloop.core.device import make_repeatable, own_device
 from luceloop.core.learners.base import State, TrainingSet, to_device
@@ -76,15 +76,7 @@ class Bench:
 
     def seconds(self, call: Callable[[], object], times: int = 5) -> float:
         """Median of some calls, after one that warms up and compiles."""
-        call()
-        found = []
-        for _ in range(1 if self.tiny else times):
-            self._wait()
-            start = time.perf_counter()
-            call()
-            self._wait()
-            found.append(time.perf_counter() - start)
-        return statistics.median(found)
+        return median_seconds(call, 1 if self.tiny else times, self._wait)
 
     def _wait(self) -> None:
         if self.device == "cuda":

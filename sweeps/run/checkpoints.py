@@ -13,7 +13,7 @@ from pyarrow.fs import FSSpecHandler, PyFileSystem
 from luceloop.core.errors import StorageError
 from luceloop.core.io.places import Folder, listed, remove_folder
 from luceloop.sweeps.record.folders import SweepFolder
-from luceloop.workers.trial import read_checkpoint
+from luceloop.workers.point_run import read_checkpoint
 
 logger = logging.getLogger(__name__)
 

@@ -22,12 +22,13 @@ from luceloop.core.io.fingerprints import fingerprint
 from luceloop.core.io.holdings import digests
 from luceloop.core.io.places import listed
 from luceloop.core.loop.initial import FORMAT
+from luceloop.sweeps.record.events import Row
 from luceloop.sweeps.record.folders import Output, SweepFolder
 from luceloop.sweeps.record.ledger import Ledger, Point
 from luceloop.sweeps.record.provenance import read_provenance, versions
 from luceloop.sweeps.search.space import check_space
 from luceloop.workers.messages import REAL, IterationReport
-from luceloop.workers.recorded import Recorded, Row, state_name
+from luceloop.workers.recorded import Recorded, state_name
 
 logger = logging.getLogger(__name__)
 
@@ -101,9 +102,8 @@ class Reuse:
         self._chosen: dict[int, dict[int, Source]] = {}
         self._seeds: dict[int, tuple[int, ...]] = {}
         self._sources: dict[str, list[Source]] = {}
-        self.refused: dict[str, str] = {}
-        """Sweeps with such points whose rows are not taken, and why."""
         self._why: dict[str, str] = {}
+        self._told: set[str] = set()
         others = [each for each in Output(folder.path.parents[1]).sweeps() if each.id != folder.id]
         for other in others:
             for key, source in self._try_read(other):
@@ -136,7 +136,7 @@ class Reuse:
         chosen: dict[int, Source] = {}
         for source in self._sources.get(row_key(point, self._device), ()):
             if reason := self._why.get(source.sweep.id):
-                self._refuse(source.sweep.id, reason)
+                self._tell(source.sweep.id, reason)
                 continue
             for seed in source.config.seeds:
                 rows = source.reaches(seed, point.iterations)
@@ -145,10 +145,10 @@ class Reuse:
                     chosen[seed] = source
         return chosen
 
-    def _refuse(self, sweep: str, reason: str) -> None:
-        if sweep not in self.refused:
+    def _tell(self, sweep: str, reason: str) -> None:
+        if sweep not in self._told:
             logger.warning("no row of %s is taken: %s", sweep, reason)
-        self.refused[sweep] = reason
+        self._told.add(sweep)
 
     def complete(self, report: IterationReport) -> dict[str, np.ndarray]:
         """The arrays of an iteration with the rows of seeds that were not computed for it."""
@@ -161,13 +161,12 @@ class Reuse:
             return {}
         found: dict[str, np.ndarray] = {}
         for name in ("preview", "reward") if t == 0 else ("preview",):
-            rows: dict[int, np.ndarray | None] = {
-                seed: _array(chosen[seed], seed, name, t) for seed in report.reused
-            }
-            rows |= dict(zip(computed, report.arrays.get(name, ()), strict=False))
-            ordered = [row for row in map(rows.get, seeds) if row is not None]
-            if len(ordered) == len(seeds):
-                found[name] = np.stack(ordered)
+            rows = dict(zip(computed, report.arrays.get(name, ()), strict=False))
+            for each in {(s.sweep.id, s.point.index): s for s in chosen.values()}.values():
+                own = [seed for seed in report.reused if chosen[seed] is each]
+                rows |= {seed: row for seed, row in _rows(each, name, t).items() if seed in own}
+            if len(rows) == len(seeds):
+                found[name] = np.stack([rows[seed] for seed in seeds])
         real = {name: own for name, own in report.arrays.items() if name.startswith(REAL)}
         file = source.sweep.real_rewards(source.point.index)
         if t == 0 and not real and file.exists():
@@ -243,13 +242,12 @@ def _part(row: Row, positions: Sequence[int]) -> Row:
     return {name: [values[position] for position in positions] for name, values in row.items()}
 
 
-def _array(source: Source, seed: int, name: str, iteration: int) -> np.ndarray | None:
-    """What a source has of an array's row of a seed; None if its file is not there."""
+def _rows(source: Source, name: str, iteration: int) -> dict[int, np.ndarray]:
+    """What a source has of an array, by seed; nothing if its file is not there."""
     index, folder = source.point.index, source.sweep
     file = folder.initial_reward(index) if name == "reward" else folder.preview(index, iteration)
     if not file.exists():
-        return None
+        return {}
     with np.load(file) as arrays:
         rows: np.ndarray = arrays["reward" if name == "reward" else "samples"]
-    row: np.ndarray = rows[source.config.seeds.index(seed)]
-    return row
+    return dict(zip(source.config.seeds, rows, strict=True))

@@ -32,8 +32,9 @@ from luceloop.workers.messages import (
     pack_setup,
     unpack_reports,
 )
+from luceloop.workers.point_run import checkpoint_name, read_checkpoint
 from luceloop.workers.sampler import Sampler
-from luceloop.workers.trial import Trial, checkpoint_name, read_checkpoint
+from luceloop.workers.trial import Trial
 
 POINT: dict[str, Any] = {
     "name": "point",

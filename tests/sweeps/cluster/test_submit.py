@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 from pathlib import Path
@@ -81,6 +82,10 @@ def test_stopped_resumed_and_two_nodes_lost_a_submitted_sweep_equals_a_local_one
     assert resumed.code == 0, resumed.out + resumed.err
     assert resumed.out.endswith(f"job {sweep}-2: SUCCEEDED\n") and resumed.err == ""
     assert f"{sweep}-2: SUCCEEDED" in cli("status", sweep).out
+    told = json.loads(cli("status", sweep, "--json").out)
+    assert told.pop("started") < told.pop("ended")
+    expected = {"sweep": sweep, "name": "mog", "job": f"{sweep}-2", "status": "SUCCEEDED"}
+    assert told == expected | {"exit_code": 0}
     assert cli("logs", "-f", sweep).out in resumed.out
     pd.testing.assert_frame_equal(curves(output), local, check_exact=True)
 

@@ -17,6 +17,7 @@ from luceloop.core.config.sweep import SweepConfig
 from luceloop.sweeps.record.folders import Output, SweepFolder
 from luceloop.sweeps.record.ledger import Ledger
 from luceloop.sweeps.run.reuse import row_key
+from tests.processes import luceloop
 from tests.support import QUICK, SMALL, Cli, curves, run_main
 from tests.sweeps.run.test_kills import Killer
 
@@ -170,6 +171,24 @@ def test_a_killed_trial_changes_nothing_of_an_extension(pack, grown, fresh, cli:
     ran = cli("extend", "latest", *MORE, f"resources.pack={pack}", QUICK, "--output", str(grown))
     killer.join(10)
     assert killer.killed and ran.code == 0, ran.out + ran.err
+    assert computed(grown) == POINTS * len(SEEDS) * (LAST + 1) - TAKEN
+    _assert_same(grown, fresh)
+
+
+@pytest.mark.processes
+@pytest.mark.slow
+@pytest.mark.parametrize("wanted", [0, 3, 20])
+def test_a_killed_driver_changes_nothing_of_an_extension(wanted, grown, fresh, cli: Cli):
+    driver = luceloop(grown, "extend", "latest", *MORE, QUICK)
+    while len(Output(grown).sweeps()) < 2 or _rows(latest(grown)) < wanted:
+        assert driver.poll() is None, driver.communicate()[0]
+        time.sleep(0.01)
+    driver.kill()
+    driver.communicate()
+    done = _rows(latest(grown))
+    assert done < POINTS * (LAST + 1)
+    ran = cli("resume", "latest", QUICK, "--output", str(grown))
+    assert ran.code == 0, ran.out + ran.err
     assert computed(grown) == POINTS * len(SEEDS) * (LAST + 1) - TAKEN
     _assert_same(grown, fresh)
 
