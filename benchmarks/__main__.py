@@ -12,8 +12,8 @@ from benchmarks.measure import Options, machine
 MODES = ("correct", "speed", "solver", "sweep")
 """Parts of the benchmark `gpu`."""
 NAMES = (
-    "curation", "forecast", "honesty", "sharpness", "trial_overhead", "scaling", "control_plane",
-    "packs", "loop", "cifar10", "gpu",
+    "curation", "forecast", "honesty", "sequential", "sharpness", "trial_overhead", "scaling",
+    "control_plane", "packs", "loop", "cifar10", "gpu",
 )  # fmt: skip
 
 

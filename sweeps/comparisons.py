@@ -10,6 +10,7 @@ import yaml
 
 from luceloop.analysis.reading.curves import load_curves
 from luceloop.analysis.reading.store import find_runs
+from luceloop.analysis.statistics.looks import level_of
 from luceloop.analysis.statistics.pairs import At, Measured, compare_across, compare_within, measure
 from luceloop.core.config.parsing import at_point, plain_config, read_value, values_of
 from luceloop.core.config.search import SHORT_KEYS
@@ -29,12 +30,13 @@ def comparison_table(
         ConfigError: if there is no such metric, iteration or point, or nothing to compare.
     """
     measured = [_measured(sweep, output, metric, at) for sweep in sweeps]
+    level = max(level_of(sweep.config().seed_rule) for sweep in sweeps)
     if len(sweeps) == 2:
         if points:
             raise ConfigError("--point", points[0], "is for comparisons within one sweep")
-        return compare_across(measured[0], measured[1], metric)
+        return compare_across(measured[0], measured[1], metric, level)
     against = matching_points(sweeps[0], points) if points else None
-    table = compare_within(measured[0], metric, against)
+    table = compare_within(measured[0], metric, against, level)
     if table.empty:
         raise ConfigError("SWEEP", sweeps[0].id, "has no two points to compare")
     return table

@@ -57,6 +57,8 @@ class PointSetup:
     """Digests of the user's files that the point depends on, by name; on others it does not run."""
     recorded: tuple[Recorded, ...] = ()
     """What other sweeps have on record of some of its seeds, which is not computed again."""
+    batch: int = 0
+    """Which batch of the point's seeds these are; 0 for those that it began with."""
 
 
 @dataclass(frozen=True)
@@ -85,8 +87,9 @@ class TrialSetup:
     @property
     def name(self) -> str:
         """Of the trial's folder, unlike any other of the same attempt."""
-        first, others = self.points[0].index, len(self.points) - 1
-        return f"point-{first:04d}" + (f"-and-{others}-more" if others else "")
+        first, others = self.points[0], len(self.points) - 1
+        batch = f"-batch-{first.batch}" if first.batch else ""
+        return f"point-{first.index:04d}{batch}" + (f"-and-{others}-more" if others else "")
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from luceloop.core.loop.loop import Loop
 from luceloop.core.loop.state import IterationResult, LoopState
 from luceloop.workers.executor import ActorExecutor
 from luceloop.workers.messages import FailureReport, IterationReport, PointSetup, Report
-from luceloop.workers.recorded import Recorded, start_of, to_compute, whole_row
+from luceloop.workers.recorded import Recorded, batch_suffix, start_of, to_compute, whole_row
 
 
 @dataclass
@@ -126,11 +126,11 @@ class PointRun:
         content: dict[str, Any] = {"state": state, "of_state": list(self.of_state)}
         content |= {"rows": self.rows, "next": self.next, "ended": self.ended}
         content["recorded"] = [each.plain() for each in self.recorded]
-        save_atomically(content, folder / checkpoint_name(self.setup.index))
+        save_atomically(content, folder / checkpoint_name(self.setup.index, self.setup.batch))
 
     def restore(self, folder: Folder) -> dict[str, Any]:
         """Go on from a checkpoint; what is in it."""
-        content = read_checkpoint(folder, self.setup.index)
+        content = read_checkpoint(folder, self.setup.index, self.setup.batch)
         self.rows = content["rows"]
         self.state = LoopState.of(content["state"]) if content["state"] else None
         self.of_state = tuple(content["of_state"])
@@ -138,14 +138,14 @@ class PointRun:
         return content
 
 
-def checkpoint_name(index: int) -> str:
+def checkpoint_name(index: int, batch: int = 0) -> str:
     """The file of a point in a checkpoint's folder: its loop's state, and all rows so far."""
-    return f"loop-{index:04d}.pt"
+    return f"loop-{index:04d}{batch_suffix(batch)}.pt"
 
 
-def read_checkpoint(folder: Folder, index: int) -> dict[str, Any]:
+def read_checkpoint(folder: Folder, index: int, batch: int = 0) -> dict[str, Any]:
     """What `Trial.save_checkpoint` wrote of a point; nothing is unpickled but plain types."""
-    with open_whole(folder / checkpoint_name(index)) as file:
+    with open_whole(folder / checkpoint_name(index, batch)) as file:
         content: dict[str, Any] = torch.load(file, weights_only=True, map_location="cpu")
     if content["state"] is not None:
         LoopState.of(content["state"])  # else it is an older version's, and cannot be read either

@@ -111,15 +111,22 @@ def start_of(
     return LoopState.stack([rows[seed] for seed in seeds])
 
 
-def keep_state(folder: Folder, index: int, seeds: Sequence[int], state: LoopState) -> None:
-    """Keep the states of a point's seeds, from which a longer loop can go on."""
+def keep_state(
+    folder: Folder, index: int, batch: int, seeds: Sequence[int], state: LoopState
+) -> None:
+    """Keep the states of a batch of a point's seeds, from which a longer loop can go on."""
     content = {"seeds": list(seeds), "state": state.plain()}
-    save_atomically(content, folder / state_name(index))
+    save_atomically(content, folder / state_name(index, batch))
 
 
-def state_name(index: int) -> str:
-    """The file of a point's last states."""
-    return f"point-{index:04d}.pt"
+def state_name(index: int, batch: int = 0) -> str:
+    """The file of the last states of a point's seeds: those it began with, or a later batch."""
+    return f"point-{index:04d}{batch_suffix(batch)}.pt"
+
+
+def batch_suffix(batch: int) -> str:
+    """What the names of a batch's files end in; nothing for the seeds that a point began with."""
+    return f"-{batch}" if batch else ""
 
 
 def _read_states(file: str) -> dict[int, LoopState]:

@@ -111,7 +111,7 @@ class Trial(tune.Trainable):
             return
         if state.iteration == point.iterations - 1:
             make_folder(self._states)
-            keep_state(self._states, run.setup.index, run.of_state, state)
+            keep_state(self._states, run.setup.index, run.setup.batch, run.of_state, state)
 
     def _loop(self, run: PointRun) -> Loop:
         """The loop of the seeds of a point that are computed now, begun when it is needed."""

@@ -56,8 +56,9 @@ def _point_row(
     results: SweepResults, point: PointCurves, color: str, keys: Sequence[str]
 ) -> list[Cell]:
     last, values = _last(results.curves, point.index, "reward_mean")
+    level = results.runs.level
     ends = metric_range("reward_mean", supremum=results.runs.suprema.get(point.index))
-    over = {name: float(value) for name, value in over_seeds(values, *ends).items()}
+    over = {name: float(value) for name, value in over_seeds(values, *ends, level).items()}
     spread = ["", ""]
     if "std" in over:
         spread = [f"{over['std']:.2g}", f"{over['ci_low']:.4g} to {over['ci_high']:.4g}"]
@@ -65,7 +66,7 @@ def _point_row(
     if point.forecast is not None:
         expected = float(point.forecast.curves["reward_mean"][last])
         simulated = at(point.forecast.finite_n.get("reward_mean"), last)
-        found = split_gap(values, expected, simulated, *ends)
+        found = split_gap(values, expected, simulated, *ends, level)
         parts = (found.whole, found.from_n, found.learner)
         forecast = [f"{expected:.4g}", *("" if part is None else part.words for part in parts)]
     name = Cell(short_name(point, keys), color=color)
@@ -133,7 +134,9 @@ def comparisons_table(results: SweepResults, metric: str) -> tuple[Table | None,
     if count > MOST_PAIRS:
         return None, f"{count:,} pairs are too many to test at once"
     try:
-        table = compare_within(measure(results.curves, names, metric, "last"), metric)
+        table = compare_within(
+            measure(results.curves, names, metric, "last"), metric, level=results.runs.level
+        )
     except ConfigError as error:
         return None, str(error)
     if table.empty:

@@ -62,7 +62,7 @@ def load_table(tracking_uri: str, sweep: str) -> pd.DataFrame:
     curves = load_curves(runs)
     if curves.empty:
         return curves
-    return pd.concat([curves, aggregate(curves, runs.suprema)], ignore_index=True)
+    return pd.concat([curves, aggregate(curves, runs.suprema, runs.level)], ignore_index=True)
 
 
 def write_table(table: pd.DataFrame, file: Path) -> None:

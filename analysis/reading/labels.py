@@ -24,6 +24,9 @@ STATUS = "luceloop.status"
 SUPREMUM = "luceloop.supremum"
 """Tag of points: the least upper bound of the reward, r*; not there where it is not known."""
 
+LEVEL = "luceloop.level"
+"""Tag of points: the level of their intervals, where seeds are added until enough is known."""
+
 NOTE = "mlflow.note.content"
 """MLflow's tag of an experiment's or a run's description."""
 VIEW_KEY = "luceloop"

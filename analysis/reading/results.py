@@ -128,7 +128,8 @@ def _points(
     configs: Mapping[int, PointConfig],
 ) -> list[PointCurves]:
     by_seed = {int(str(index)): rows for index, rows in curves.groupby("point")}
-    by_point = {int(str(i)): rows for i, rows in aggregate(curves, runs.suprema).groupby("point")}
+    every = aggregate(curves, runs.suprema, runs.level)
+    by_point = {int(str(i)): rows for i, rows in every.groupby("point")}
     return [
         PointCurves(
             index,

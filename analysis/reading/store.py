@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock
 
 from luceloop.analysis.reading import labels
+from luceloop.analysis.statistics.seeds import LEVEL
 from luceloop.core.errors import ConfigError, without_password
 
 if TYPE_CHECKING:
@@ -84,6 +85,14 @@ class SweepRuns:
         """r* of the points' rewards, by index, where it is known."""
         tags = {index: run.data.tags.get(labels.SUPREMUM) for index, run in self.points.items()}
         return {index: float(text) for index, text in tags.items() if text is not None}
+
+    @property
+    def level(self) -> float:
+        """The level of its intervals; 0.95 where the number of seeds was known beforehand."""
+        tags = (run.data.tags for run in self.points.values())
+        return max(
+            (float(each[labels.LEVEL]) for each in tags if labels.LEVEL in each), default=LEVEL
+        )
 
     @property
     def metrics(self) -> list[str]:

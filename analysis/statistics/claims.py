@@ -36,6 +36,8 @@ class Comparison:
     """How far the first is above the second, beyond what the claim allows."""
     supports: bool
     """Whether the difference is on the claim's side."""
+    points: tuple[int, ...] = ()
+    """Indices of the points that are compared, one or two."""
 
     @property
     def answer(self) -> Answer:
@@ -93,6 +95,7 @@ def answer_claims(
     measure: Measure,
     forecasts: Forecasts,
     ended: Sequence[int] | None = None,
+    level: float = LEVEL,
 ) -> list[Verdict]:
     """Answer claims from what is measured, all comparisons adjusted together.
 
@@ -103,6 +106,7 @@ def answer_claims(
         measure: what was measured.
         forecasts: what is expected of a perfect learner.
         ended: indices of the points that have run to their end; all if not given.
+        level: of a single look, as in `comparison.adjusted`.
     """
     whole = {i: flat for i, flat in points.items() if ended is None or i in ended}
     family: list[tuple[int, Comparison]] = []
@@ -113,12 +117,12 @@ def answer_claims(
                 continue
             found = None
             if index in whole:
-                found = _compare(claim, index, whole, names, measure, forecasts)
+                found = _compare(claim, index, whole, names, measure, forecasts, level)
             if found is None:
                 missing[number] += 1
             else:
                 family.append((number, found))
-    corrected = adjusted([each.found for _, each in family])
+    corrected = adjusted([each.found for _, each in family], level)
     answered = [
         (number, replace(each, found=found))
         for (number, each), found in zip(family, corrected, strict=True)
@@ -136,20 +140,23 @@ def _compare(
     names: Mapping[int, str],
     measure: Measure,
     forecasts: Forecasts,
+    level: float,
 ) -> Comparison | None:
     """The comparison of one point; None if there is nothing to compare it with."""
     own = measure(index, claim.metric, claim.at)
-    against, other = _other(claim, index, points, names, measure, forecasts)
+    against, other, target = _other(claim, index, points, names, measure, forecasts)
     if not own or other is None:
         return None
     if claim.relation == "near":
         assert claim.within is not None
-        found = _near(own, other, claim.within)
-        return Comparison(names[index], against, found, abs(found.difference) < claim.within)
-    by = claim.by if claim.relation == "above" else -claim.by
-    found = compare(own, {seed: value + by for seed, value in other.items()})
-    above = found.difference > 0
-    return Comparison(names[index], against, found, above == (claim.relation == "above"))
+        found = _near(own, other, claim.within, level)
+        supports = abs(found.difference) < claim.within
+    else:
+        by = claim.by if claim.relation == "above" else -claim.by
+        found = compare(own, {seed: value + by for seed, value in other.items()}, level)
+        supports = (found.difference > 0) == (claim.relation == "above")
+    both = (index,) if target in (None, index) else (index, target)
+    return Comparison(names[index], against, found, supports, both)
 
 
 def _other(
@@ -159,8 +166,8 @@ def _other(
     names: Mapping[int, str],
     measure: Measure,
     forecasts: Forecasts,
-) -> tuple[str, BySeed | None]:
-    """What a point is compared with: in words, and by seed."""
+) -> tuple[str, BySeed | None, int | None]:
+    """What a point is compared with: in words, by seed, and which point, where it is one."""
     against: Against = claim.against
     own = measure(index, claim.metric, claim.at)
     if isinstance(against, Target):
@@ -169,17 +176,17 @@ def _other(
         for target, flat in points.items():
             if _same_but(flat, wanted):
                 words = names[target] if against.point else f"t={against.at}"
-                return words, measure(target, claim.metric, at) or None
-        return "", None
+                return words, measure(target, claim.metric, at) or None, target
+        return "", None, None
     if against == "forecast":
         expected = forecasts(index, claim.metric, claim.at)
-        return "the forecast", None if expected is None else dict.fromkeys(own, expected)
-    return f"{against:g}", dict.fromkeys(own, float(against))
+        return "the forecast", None if expected is None else dict.fromkeys(own, expected), None
+    return f"{against:g}", dict.fromkeys(own, float(against)), None
 
 
-def _near(own: BySeed, other: BySeed, within: float) -> Difference:
+def _near(own: BySeed, other: BySeed, within: float, level: float) -> Difference:
     """Two one-sided tests: p is that of "not nearer than `within`", or of "near" if it is not."""
-    found = compare(own, other)
+    found = compare(own, other, level)
     upper, lower = (
         compare(own, {seed: value + end for seed, value in other.items()})
         for end in (within, -within)

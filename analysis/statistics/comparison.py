@@ -55,12 +55,15 @@ class Difference:
     """The p-value adjusted for all comparisons shown with it."""
 
 
-def compare(first: Mapping[int, float], second: Mapping[int, float]) -> Difference:
+def compare(
+    first: Mapping[int, float], second: Mapping[int, float], level: float = LEVEL
+) -> Difference:
     """Compare a quantity of two points.
 
     Args:
         first: the quantity of one point, by seed.
         second: the same of another point, by seed.
+        level: of the interval; above 0.95 where seeds are added until enough is known.
 
     Raises:
         ValueError: if one of them has no seed.
@@ -70,16 +73,16 @@ def compare(first: Mapping[int, float], second: Mapping[int, float]) -> Differen
     common = sorted(set(first) & set(second))
     if len(common) >= 2 or (len(common) == 1 and len(first) == len(second) == 1):
         a, b = (np.array([point[seed] for seed in common]) for point in (first, second))
-        return _paired(a, b)
-    return _welch(np.array(list(first.values())), np.array(list(second.values())))
+        return _paired(a, b, level)
+    return _welch(np.array(list(first.values())), np.array(list(second.values())), level)
 
 
-def _paired(a: Array, b: Array) -> Difference:
+def _paired(a: Array, b: Array, level: float) -> Difference:
     gaps = a - b
     low, high, p, needed = math.nan, math.nan, math.nan, math.nan
     if len(gaps) > 1 and _varies(gaps, a, b):
         test = stats.ttest_1samp(gaps, 0.0)
-        low, high = test.confidence_interval(LEVEL)
+        low, high = test.confidence_interval(level)
         p = float(test.pvalue)
         needed = _seeds_needed(TTestPower(), gaps.mean() / gaps.std(ddof=1))
     elif len(gaps) > 1:  # the same difference every time: no spread that a test could use
@@ -106,14 +109,14 @@ def _varies(gaps: Array, *values: Array) -> bool:
     return float(np.ptp(gaps)) > 1e-12 * largest
 
 
-def _welch(a: Array, b: Array) -> Difference:
+def _welch(a: Array, b: Array, level: float) -> Difference:
     low, high, p, needed = math.nan, math.nan, math.nan, math.nan
     pooled = 0.0
     if min(len(a), len(b)) > 1 and (_varies(a, a) or _varies(b, b)):
         pooled = math.sqrt((a.var(ddof=1) + b.var(ddof=1)) / 2)
     if pooled:
         test = stats.ttest_ind(a, b, equal_var=False)
-        low, high = test.confidence_interval(LEVEL)
+        low, high = test.confidence_interval(level)
         p = float(test.pvalue)
         needed = _seeds_needed(TTestIndPower(), (a.mean() - b.mean()) / pooled)
     above = stats.mannwhitneyu(a, b).statistic / (len(a) * len(b))
@@ -151,18 +154,24 @@ def _seeds_needed(test: TTestPower | TTestIndPower, effect: float) -> float:
     return float(found)
 
 
-def adjusted(differences: Sequence[Difference]) -> list[Difference]:
+def adjusted(differences: Sequence[Difference], level: float = LEVEL) -> list[Difference]:
     """The same comparisons with p-values that Holm's method adjusts for their number.
 
     A comparison without a p-value is not a test, and does not count.
+
+    Args:
+        differences: all that are shown together.
+        level: of a single look, where seeds are added until enough is known: p-values are raised
+            such that 5 % means 5 % for all looks together.
     """
+    raised = (1 - LEVEL) / (1 - level)
     tested = [i for i, each in enumerate(differences) if not math.isnan(each.p)]
     found = list(differences)
     if not tested:
         return found
     order = sorted(tested, key=lambda i: differences[i].p)
     # statsmodels' multipletests does the same, and a garbage collection, which takes longer.
-    raw = np.array([differences[i].p for i in order]) * np.arange(len(order), 0, -1)
+    raw = raised * np.array([differences[i].p for i in order]) * np.arange(len(order), 0, -1)
     for i, p in zip(order, np.maximum.accumulate(raw.clip(max=1)), strict=True):
         found[i] = replace(found[i], p_holm=float(p))
     return found

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from luceloop.analysis.statistics.comparison import Difference, adjusted, compare
+from luceloop.analysis.statistics.comparison import LEVEL, Difference, adjusted, compare
 from luceloop.core.errors import ConfigError
 
 At = Literal["last", "best"] | int
@@ -93,7 +93,10 @@ def _iteration(rows: pd.DataFrame, at: At, mode: str) -> int:
 
 
 def compare_within(
-    points: Mapping[int, Measured], metric: str, against: Sequence[int] | None = None
+    points: Mapping[int, Measured],
+    metric: str,
+    against: Sequence[int] | None = None,
+    level: float = LEVEL,
 ) -> pd.DataFrame:
     """All pairs of a sweep's points, the later minus the earlier; or all minus chosen ones.
 
@@ -101,6 +104,7 @@ def compare_within(
         points: a metric of each.
         metric: its name.
         against: indices of the points that every other is compared with; all pairs if not given.
+        level: of a single look at the sweep, as in `adjusted`.
 
     Returns:
         A row for each pair, with the columns `COLUMNS`.
@@ -115,11 +119,14 @@ def compare_within(
     if len(pairs) > MOST_PAIRS:
         allowed = f"would make {len(pairs)} comparisons; compare with some points by --point"
         raise ConfigError("SWEEP", f"{len(points)} points", allowed)
-    return _table([(points[i], points[j]) for i, j in pairs], metric)
+    return _table([(points[i], points[j]) for i, j in pairs], metric, level)
 
 
 def compare_across(
-    first: Mapping[int, Measured], second: Mapping[int, Measured], metric: str
+    first: Mapping[int, Measured],
+    second: Mapping[int, Measured],
+    metric: str,
+    level: float = LEVEL,
 ) -> pd.DataFrame:
     """Points of one sweep minus those of another: of the same name, or all where no name is shared.
 
@@ -128,11 +135,11 @@ def compare_across(
     """
     every = list(itertools.product(first.values(), second.values()))
     same = [(a, b) for a, b in every if a.name == b.name]
-    return _table(same or every, metric)
+    return _table(same or every, metric, level)
 
 
-def _table(pairs: Sequence[tuple[Measured, Measured]], metric: str) -> pd.DataFrame:
-    found = adjusted([compare(a.values, b.values) for a, b in pairs])
+def _table(pairs: Sequence[tuple[Measured, Measured]], metric: str, level: float) -> pd.DataFrame:
+    found = adjusted([compare(a.values, b.values, level) for a, b in pairs], level)
     rows = [_row(a, b, metric, each) for (a, b), each in zip(pairs, found, strict=True)]
     return pd.DataFrame(rows, columns=COLUMNS)
 

@@ -26,7 +26,10 @@ Array = NDArray[np.float64]
 
 
 def over_seeds(
-    values: ArrayLike, low: ArrayLike = -math.inf, high: ArrayLike = math.inf
+    values: ArrayLike,
+    low: ArrayLike = -math.inf,
+    high: ArrayLike = math.inf,
+    level: float = LEVEL,
 ) -> dict[str, Array]:
     """Mean, spread, quartiles and interval over the last axis.
 
@@ -34,6 +37,8 @@ def over_seeds(
         values: `(..., S)`, one per seed.
         low: least value that there can be, one or `(...)`.
         high: largest value that there can be, one or `(...)`.
+        level: of the interval; above 0.95 where seeds are added until enough is known, such that it
+            covers 95 % then (`looks.level_of`).
 
     Returns:
         `mean`, `std` (ddof=1), `median`, `q25`, `q75`, `ci_low`, `ci_high` (see `interval`) and
@@ -47,7 +52,7 @@ def over_seeds(
         std = values.std(-1, ddof=1)
         quartiles = np.quantile(values, list(QUARTILES.values()), axis=-1)
         found |= {"std": std} | dict(zip(QUARTILES, quartiles, strict=True))
-        found["ci_low"], found["ci_high"] = interval(mean, std, count, low, high)
+        found["ci_low"], found["ci_high"] = interval(mean, std, count, low, high, level)
     return found
 
 
@@ -57,8 +62,9 @@ def interval(
     count: int,
     low: ArrayLike = -math.inf,
     high: ArrayLike = math.inf,
+    level: float = LEVEL,
 ) -> tuple[Array, Array]:
-    """Student's 95 % interval of a mean, on a scale on which the metric has no ends.
+    """Student's interval of a mean, on a scale on which the metric has no ends.
 
     The scale is the metric's own where it has no range, the logarithm of the distance from the one
     end that it has, or the logit between two. There the mean's standard error is that of the metric
@@ -72,11 +78,12 @@ def interval(
         count: seeds, S, at least two.
         low: least value that there can be.
         high: largest value that there can be.
+        level: its nominal coverage.
     """
     mean, std, low, high = np.broadcast_arrays(
         *(np.asarray(each, dtype=np.float64) for each in (mean, std, low, high))
     )
-    half = student_t.ppf((1 + LEVEL) / 2, count - 1) * std / math.sqrt(count)
+    half = student_t.ppf((1 + level) / 2, count - 1) * std / math.sqrt(count)
     with np.errstate(all="ignore"):  # of scales that are not the metric's
         above, below = mean - low, high - mean
         logit_mean, logit_half = logit(above / (high - low)), half * (high - low) / (above * below)
@@ -102,13 +109,16 @@ def interval(
 
 
 def aggregate(
-    curves: pd.DataFrame, suprema: Mapping[int, float | None] | None = None
+    curves: pd.DataFrame,
+    suprema: Mapping[int, float | None] | None = None,
+    level: float = LEVEL,
 ) -> pd.DataFrame:
     """Rows `<metric>.<statistic>` of every point, metric and iteration, with an empty seed.
 
     Args:
         curves: tidy rows of seeds, any number of seeds per point.
         suprema: r* of each point, by index, where it is known.
+        level: of intervals, as in `over_seeds`.
 
     Returns:
         Rows with the columns of `curves`; statistics as `over_seeds` defines them.
@@ -122,7 +132,7 @@ def aggregate(
     for _, rows in wide.groupby(which.ravel()):  # rows that have the same seeds
         values = rows.dropna(axis=1).to_numpy(dtype=np.float64)
         low, high = _ranges(rows.index.to_frame(index=False), n_classes, suprema or {})
-        for statistic, numbers in over_seeds(values, low, high).items():
+        for statistic, numbers in over_seeds(values, low, high, level).items():
             piece = rows.index.to_frame(index=False)
             piece["metric"] = piece["metric"] + f".{statistic}"
             piece["value"] = numbers

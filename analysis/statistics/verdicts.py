@@ -55,7 +55,13 @@ class Gap:
         return f"{side} by {abs(self.value):.3g} ({ends})"
 
 
-def gap(values: Array, expected: float, low: float = -math.inf, high: float = math.inf) -> Gap:
+def gap(
+    values: Array,
+    expected: float,
+    low: float = -math.inf,
+    high: float = math.inf,
+    level: float = LEVEL,
+) -> Gap:
     """How far the mean of seeds is from an expected value that is known exactly.
 
     Args:
@@ -63,8 +69,9 @@ def gap(values: Array, expected: float, low: float = -math.inf, high: float = ma
         expected: what they are compared with.
         low: least value that the metric can have.
         high: largest value that it can have.
+        level: of the interval, as in `over_seeds`.
     """
-    found = over_seeds(values, low, high)
+    found = over_seeds(values, low, high, level)
     if len(values) < 2:
         return Gap(float(found["mean"]) - expected, math.nan, math.nan, len(values))
     ends = (float(found["ci_low"]) - expected, float(found["ci_high"]) - expected)
@@ -89,6 +96,7 @@ def split_gap(
     finite: tuple[float, float, int] | None,
     low: float = -math.inf,
     high: float = math.inf,
+    level: float = LEVEL,
 ) -> SplitGap:
     """The gap of seeds from a forecast, split where a perfect learner at finite n was simulated.
 
@@ -98,17 +106,18 @@ def split_gap(
         finite: mean, standard deviation and number of simulated seeds of a perfect learner.
         low: least value that the metric can have.
         high: largest value that it can have.
+        level: of the seeds' intervals, as in `over_seeds`.
     """
-    whole = gap(values, expected, low, high)
+    whole = gap(values, expected, low, high, level)
     if finite is None:
         return SplitGap(whole)
     mean, std, replicates = finite
     half = stats.norm.ppf((1 + LEVEL) / 2) * std / math.sqrt(replicates)
     from_n = Gap(mean - expected, mean - expected - half, mean - expected + half, replicates)
-    return SplitGap(whole, from_n, _from_simulated(values, mean, std, replicates))
+    return SplitGap(whole, from_n, _from_simulated(values, mean, std, replicates, level))
 
 
-def _from_simulated(values: Array, mean: float, std: float, replicates: int) -> Gap:
+def _from_simulated(values: Array, mean: float, std: float, replicates: int, level: float) -> Gap:
     """Welch's interval of the seeds' mean minus the simulated one."""
     value, count = float(values.mean()) - mean, len(values)
     if count < 2:
@@ -117,7 +126,7 @@ def _from_simulated(values: Array, mean: float, std: float, replicates: int) -> 
     if own + theirs == 0:
         return Gap(value, value, value, count)
     freedom = (own + theirs) ** 2 / (own**2 / (count - 1) + theirs**2 / max(replicates - 1, 1))
-    half = float(stats.t.ppf((1 + LEVEL) / 2, freedom)) * math.sqrt(own + theirs)
+    half = float(stats.t.ppf((1 + level) / 2, freedom)) * math.sqrt(own + theirs)
     return Gap(value, value - half, value + half, count)
 
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from luceloop.core.classifier.kinds import CLASSIFIERS
 from luceloop.core.config.point import PointConfig
 from luceloop.core.config.search import SHORT_KEYS, Dimension, EarlyStopConfig, ObjectiveConfig
+from luceloop.core.config.seed_rule import WidthGoal
 from luceloop.core.config.sweep import OWN_KEYS, SweepConfig
 from luceloop.core.data.kinds import DATASETS
 from luceloop.core.errors import ConfigError
@@ -27,6 +28,8 @@ PARTS: dict[str, Kinds] = {
     "classifier": CLASSIFIERS,
 }
 """The parts of a point that come in several kinds."""
+RULE = "seed_rule"
+"""The sweep's field of the key `seeds` where it is a mapping."""
 
 
 def explained(error: ValidationError, model: type[BaseModel]) -> ConfigError:
@@ -41,6 +44,7 @@ def explained(error: ValidationError, model: type[BaseModel]) -> ConfigError:
     if model is SweepConfig and place[:1] == ["point"]:
         del place[0]
     path, value, kind = _as_written(place), first["input"], first["type"]
+    path = [part for part in path if not part.startswith(("literal[", "function-", "constrained"))]
     if kind == "extra_forbidden":
         return ConfigError(".".join(path), value, _unknown_key(place, path, model))
     if kind == "missing":
@@ -53,7 +57,6 @@ def explained(error: ValidationError, model: type[BaseModel]) -> ConfigError:
         return ConfigError(".".join([*path, nested[1]]), yaml.safe_load(nested[2]), nested[3])
     if isinstance(value, Mapping):
         value = dict(value)
-    path = [part for part in path if not part.startswith(("literal[", "function-", "constrained"))]
     if path and path[-1] in ("int", "float"):
         path = path[:-1]
     return ConfigError(".".join(path) or "configuration", value, allowed[0].lower() + allowed[1:])
@@ -62,6 +65,8 @@ def explained(error: ValidationError, model: type[BaseModel]) -> ConfigError:
 def _as_written(place: list[str]) -> list[str]:
     """The key of a place in the models, without what stands in no file."""
     path = list(place)
+    if path[:1] == [RULE]:
+        path[0] = "seeds"
     if len(path) > 1 and path[0] in PARTS and PARTS[path[0]].named(path[1]) is not None:
         del path[1]
     if path[:2] == ["search", "space"]:
@@ -94,7 +99,8 @@ def _top_keys(model: type[BaseModel]) -> list[str]:
 
 def _model_at(place: list[str]) -> type[BaseModel]:
     """The model at a place, as far as it is known."""
-    model: type[BaseModel] = SweepConfig if place[0] in OWN_KEYS else PointConfig
+    own = place[0] in (*OWN_KEYS, RULE)
+    model: type[BaseModel] = SweepConfig if own else PointConfig
     if place[0] in PARTS:
         kind = PARTS[place[0]].named(place[1]) if len(place) > 1 else None
         model, place = kind or model, place[2:]
@@ -107,6 +113,7 @@ INSIDE_SEARCH: dict[str, type[BaseModel]] = {
     "objective": ObjectiveConfig,
     "early_stop": EarlyStopConfig,
     "space": Dimension,
+    "until": WidthGoal,
 }
 """Models of fields whose type is more than a model."""
 

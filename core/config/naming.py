@@ -33,6 +33,14 @@ def point_name(flat: Mapping[str, Any], searched: list[str]) -> str:
     return " ".join(parts)
 
 
+def count_seeds(config: SweepConfig) -> str:
+    """How many seeds a point has, in words: `5 seeds`, or `5 to 50 seeds` by a rule."""
+    count, rule = len(config.point.seeds), config.seed_rule
+    if rule is not None:
+        return f"{count} to {rule.most} seeds"
+    return f"{count} seed{'s' if count > 1 else ''}"
+
+
 def describe(config: SweepConfig) -> str:
     """What is swept, in a sentence."""
     space = config.search.space
@@ -42,6 +50,6 @@ def describe(config: SweepConfig) -> str:
         spelled = values if values is not None else f"{list(dimension.bounds)}"
         parts.append(f"{SYMBOLS.get(key, key)} over {spelled}")
     swept = "; ".join(parts) or "a single point"
-    seeds = f"{len(config.point.seeds)} seed{'s' if len(config.point.seeds) > 1 else ''}"
     prefix = f"{config.description} " if config.description else ""
+    seeds = count_seeds(config)
     return f"{prefix}Sweeps {swept}, with {seeds} a point and T={config.point.iterations}."

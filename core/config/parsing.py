@@ -79,7 +79,12 @@ def values_of(point: PointConfig, keys: Iterable[str]) -> dict[str, Any]:
 
 def plain_config(config: SweepConfig) -> dict[str, Any]:
     """A configuration as values that YAML and JSON hold, in the spelling users write."""
-    apart: dict[str, Any] = {"point": True, "claims": True, "search": {"space"}}
+    apart: dict[str, Any] = {
+        "point": True,
+        "claims": True,
+        "seed_rule": True,
+        "search": {"space"},
+    }
     dumped = config.model_dump(mode="json", exclude=apart)
     search = dumped.pop("search") | {
         key: dimension.model_dump(mode="python", exclude_none=True)
@@ -89,6 +94,8 @@ def plain_config(config: SweepConfig) -> dict[str, Any]:
         if not dumped[key]:  # most sweeps have neither
             del dumped[key]
     found = dumped | config.point.model_dump(mode="json") | {"search": search}
+    if config.seed_rule is not None:
+        found["seeds"] = config.seed_rule.model_dump(mode="json")
     # JSON's own mode would turn an infinity among the values of a point to nothing.
     claims = [claim.model_dump(mode="python", exclude_none=True) for claim in config.claims]
     return found | {"claims": claims} if claims else found

@@ -12,6 +12,7 @@ from pydantic import Field, field_validator, model_validator
 from luceloop.core.config.claims import ClaimConfig
 from luceloop.core.config.point import PointConfig
 from luceloop.core.config.search import SearchConfig
+from luceloop.core.config.seed_rule import SeedRule
 from luceloop.core.fields import Strict
 
 
@@ -25,6 +26,8 @@ class SweepConfig(Strict):
     point: PointConfig
     """What every point has, but for the keys that are searched."""
     search: SearchConfig = SearchConfig()
+    seed_rule: SeedRule | None = None
+    """When points get further seeds, where `seeds` is a mapping that says so."""
     claims: tuple[ClaimConfig, ...] = ()
     """What it is run to find out."""
     reuse: bool = False
@@ -39,7 +42,15 @@ class SweepConfig(Strict):
         if not isinstance(given, Mapping) or isinstance(given.get("point"), PointConfig):
             return given
         own = {key: value for key, value in given.items() if key in OWN_KEYS}
-        return own | {"point": {key: given[key] for key in given if key not in OWN_KEYS}}
+        point = {key: given[key] for key in given if key not in OWN_KEYS}
+        rule = point.get("seeds")
+        if isinstance(rule, Mapping):
+            own["seed_rule"] = rule
+            del point["seeds"]
+            start = rule.get("start")
+            if isinstance(start, int) and start > 0:
+                point["seeds"] = start
+        return own | {"point": point}
 
     @field_validator("name")
     @classmethod
@@ -47,6 +58,15 @@ class SweepConfig(Strict):
         if not re.fullmatch(r"[\w][\w .-]*", name):
             raise ValueError("may hold letters, digits, spaces, and _ . - after the first")
         return name
+
+    @model_validator(mode="after")
+    def _decidable(self) -> SweepConfig:
+        until = None if self.seed_rule is None else self.seed_rule.until
+        if until == "claims" and not self.claims:
+            raise ValueError("seeds.until=claims: needs claims, and there are none")
+        if until == "best" and (self.point_count < 2 or len(self.search.objective) > 1):
+            raise ValueError("seeds.until=best: needs several points and one objective")
+        return self
 
     @property
     def point_count(self) -> int:

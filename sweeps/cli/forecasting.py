@@ -79,7 +79,9 @@ def _every_forecast(
     folder = output.find(start)
     runs = find_runs(output.tracking_uri, folder.id)
     every = forecast_from(runs, points, output.cache, **options)
-    return every, folder.config().point.seeds
+    config = folder.config()
+    seeds = config.point.seeds if config.seed_rule is None else range(config.seed_rule.most)
+    return every, tuple(seeds)
 
 
 def _tell_what_is_left_out(forecasts: Mapping[int, Forecast]) -> None:

@@ -4,6 +4,7 @@
 {"event": "iteration", "point": 0, "iteration": 3, "time": ms, "metrics": {name: [R floats]}}
 {"event": "end", "point": 0, "status": "done" | "stopped" | "failed" | "lost", ...}
 {"event": "reopen", "point": 0}
+{"event": "grow", "point": 0, "seeds": [5, 6, 7]}
 """
 
 from __future__ import annotations
@@ -57,6 +58,8 @@ class IterationDone:
     metrics: Row
     reused: Sequence[int] = ()
     """Seeds whose values another sweep had on record."""
+    seeds: Sequence[int] = ()
+    """Whose values these are, where seeds were added later; else they are the first ones'."""
 
 
 @dataclass(frozen=True)
@@ -90,10 +93,24 @@ class PointReopened:
     point: int
 
 
-Event = PointBegun | IterationDone | PointEnded | PointReopened
+@dataclass(frozen=True)
+class PointGrown:
+    """A point that has ended gets further seeds, and runs again.
+
+    Example:
+        PointGrown(0, [5, 6, 7])
+    """
+
+    kind: ClassVar[str] = "grow"
+    point: int
+    seeds: Sequence[int]
+    """Those that are added."""
+
+
+Event = PointBegun | IterationDone | PointEnded | PointReopened | PointGrown
 
 _KINDS: dict[str, type[Event]] = {
-    kind.kind: kind for kind in (PointBegun, IterationDone, PointEnded, PointReopened)
+    kind.kind: kind for kind in (PointBegun, IterationDone, PointEnded, PointReopened, PointGrown)
 }
 
 

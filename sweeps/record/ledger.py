@@ -7,6 +7,8 @@ short by a killed driver is dropped on opening, one cut short by a full disk at 
 
 from __future__ import annotations
 
+import itertools
+import math
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -15,11 +17,15 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
+from luceloop.core.config.parsing import at_point
+from luceloop.core.config.point import PointConfig
+from luceloop.core.config.sweep import SweepConfig
 from luceloop.sweeps.record.events import (
     Event,
     IterationDone,
     PointBegun,
     PointEnded,
+    PointGrown,
     PointReopened,
     Row,
     Status,
@@ -36,7 +42,7 @@ class Point:
     values: dict[str, Any]
     """Searched keys and their values."""
     rows: dict[int, Row] = field(default_factory=dict)
-    """By iteration."""
+    """By iteration, of its first seeds and of further batches of seeds that are whole."""
     status: Status | None = None
     """How it ended; None while it runs."""
     reason: str = ""
@@ -48,10 +54,46 @@ class Point:
     reused: dict[int, Sequence[int]] = field(default_factory=dict)
     """Seeds whose values another sweep had on record, by iteration."""
 
+    batches: list[tuple[int, ...]] = field(default_factory=list)
+    """Seeds that were added after the first ones, batch by batch."""
+    batch_rows: dict[int, Row] = field(default_factory=dict)
+    """Rows of the newest batch, by iteration, until it is whole."""
+    whole: int = 0
+    """How many batches are whole, their values being in `rows`."""
+    grown: tuple[Mapping[int, Row], int] | None = None
+    """`rows` with the newest whole batch, and since when they are on record, in milliseconds."""
+
     @property
     def last(self) -> int:
         """The last iteration on record, or -1."""
         return max(self.rows, default=-1)
+
+    @property
+    def added(self) -> tuple[int, ...]:
+        """Seeds beyond the first ones whose values are in `rows`, in that order."""
+        return tuple(itertools.chain(*self.batches[: self.whole]))
+
+    @property
+    def batch(self) -> tuple[int, ...]:
+        """The seeds that run now, or failed, beyond those in `rows`; empty where there are none."""
+        return self.batches[-1] if self.whole < len(self.batches) else ()
+
+    @property
+    def running_rows(self) -> dict[int, Row]:
+        """Rows of the seeds that run now, by iteration."""
+        return self.batch_rows if self.batch else self.rows
+
+    @property
+    def reported(self) -> int:
+        """The last iteration on record of the seeds that run now, or -1."""
+        return max(self.running_rows, default=-1)
+
+    def merge_batch(self, time: int) -> None:
+        """Count the newest batch, which is whole since then, among the point's seeds."""
+        before, added = self.rows, self.batch_rows
+        self.rows = {t: _joined(row, added[t]) for t, row in before.items() if t in added}
+        self.whole, self.batch_rows = len(self.batches), {}
+        self.grown = self.rows, time  # at once, for another thread that delivers it
 
 
 class Ledger:
@@ -90,9 +132,10 @@ class Ledger:
     ) -> bool:
         """Record one iteration; False if it was on record already."""
         point = self.points[index]
-        if iteration in point.rows or point.status is not None:
+        if iteration in point.running_rows or point.status is not None:
             return False
-        self._append(IterationDone(index, iteration, _now(), dict(metrics), tuple(reused)))
+        seeds = point.batch
+        self._append(IterationDone(index, iteration, _now(), dict(metrics), tuple(reused), seeds))
         return True
 
     def end_point(self, index: int, status: Status, reason: str = "", detail: str = "") -> bool:
@@ -101,6 +144,14 @@ class Ledger:
             return False
         self._append(PointEnded(index, status, _now(), reason, detail))
         return True
+
+    def grow(self, batches: Mapping[int, Sequence[int]]) -> None:
+        """Record that points get further seeds, all of them or none: a decision is on record whole.
+
+        Args:
+            batches: the seeds that are added, by the index of the point.
+        """
+        self._append(*(PointGrown(index, tuple(seeds)) for index, seeds in batches.items()))
 
     def reopen_lost(self) -> None:
         """Take lost points as running again."""
@@ -114,9 +165,9 @@ class Ledger:
             self._file.close()
             self._file = None
 
-    def _append(self, event: Event) -> None:
+    def _append(self, *events: Event) -> None:
         assert self._file is not None, "the ledger was opened for reading"
-        line = encode(event)
+        line = b"".join(map(encode, events))
         try:
             written = 0
             while written < len(line):  # a disk that becomes full takes a part first
@@ -126,21 +177,50 @@ class Ledger:
             os.ftruncate(self._file.fileno(), self._size)  # of half a line no half is left
             raise
         self._size += len(line)
-        self._apply(event)
+        for event in events:
+            self._apply(event)
 
     def _apply(self, event: Event) -> None:
         match event:
             case PointBegun(index, values, supremum, device):
                 self.points[index] = Point(index, dict(values), supremum=supremum, device=device)
             case IterationDone(index, iteration, _, metrics, reused):
-                self.points[index].rows[iteration] = metrics
+                point = self.points[index]
+                point.running_rows[iteration] = metrics
                 if reused:
-                    self.points[index].reused[iteration] = reused
-            case PointEnded(index, status, _, reason):
-                self.points[index].status, self.points[index].reason = status, reason
+                    point.reused[iteration] = (*point.reused.get(iteration, ()), *reused)
+            case PointEnded(index, status, when, reason):
+                point = self.points[index]
+                if point.batch and status == "done":
+                    point.merge_batch(when)
+                point.status, point.reason = status, reason
             case PointReopened(index):
                 self.points[index].status, self.points[index].reason = None, ""
+            case PointGrown(index, seeds):
+                point = self.points[index]
+                point.batches.append(tuple(seeds))
+                point.batch_rows, point.status, point.reason = {}, None, ""
         self.events.append(event)
+
+
+def recorded_config(config: SweepConfig, point: Point) -> PointConfig:
+    """The configuration of a point with all seeds whose values are in its rows.
+
+    Raises:
+        ConfigError: naming the first key that does not fit.
+    """
+    own = at_point(config, point.values)
+    return own.model_copy(update={"seeds": (*own.seeds, *point.added)}) if point.added else own
+
+
+def _joined(first: Row, second: Row) -> dict[str, list[float]]:
+    """The metrics of two groups of seeds, one after the other; NaN where a group lacks one."""
+    sizes = [len(next(iter(row.values()), ())) for row in (first, second)]
+    gaps = [[math.nan] * size for size in sizes]
+    return {
+        name: [*first.get(name, gaps[0]), *second.get(name, gaps[1])]
+        for name in dict.fromkeys([*first, *second])
+    }
 
 
 def _now() -> int:

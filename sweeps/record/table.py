@@ -8,12 +8,12 @@ from typing import Any
 import pandas as pd
 
 from luceloop.analysis.reading.curves import read_param, spelled, tidy
+from luceloop.analysis.statistics.looks import level_of
 from luceloop.analysis.statistics.seeds import aggregate
 from luceloop.core.config.naming import SYMBOLS
-from luceloop.core.config.parsing import at_point
 from luceloop.core.config.sweep import SweepConfig
 from luceloop.sweeps.record.folders import SweepFolder
-from luceloop.sweeps.record.ledger import Ledger, Point
+from luceloop.sweeps.record.ledger import Ledger, Point, recorded_config
 
 
 def recorded_table(folder: SweepFolder) -> pd.DataFrame:
@@ -31,17 +31,23 @@ def recorded_table(folder: SweepFolder) -> pd.DataFrame:
     if curves.empty:
         return curves
     suprema = {i: p.supremum for i, p in ledger.points.items() if p.supremum is not None}
-    return pd.concat([curves, aggregate(curves, suprema)], ignore_index=True)
+    return pd.concat(
+        [curves, aggregate(curves, suprema, level_of(config.seed_rule))], ignore_index=True
+    )
 
 
 def _rows(
     sweep: str, config: SweepConfig, further: list[str], point: Point
 ) -> Iterator[tuple[Any, ...]]:
-    own = at_point(config, point.values)
+    own = recorded_config(config, point)
     flat = own.flat()
     cells = (read_param(spelled(flat.get(key, ""))) for key in further)
     leading = (sweep, point.index, float(own.beta), float(own.lam), own.k, *cells)
     for iteration, metrics in point.rows.items():
         for metric, values in metrics.items():
             for seed, value in zip(own.seeds, values, strict=True):
+                yield (*leading, seed, iteration, metric, value)
+    for iteration, metrics in point.batch_rows.items():
+        for metric, values in metrics.items():
+            for seed, value in zip(point.batch, values, strict=True):
                 yield (*leading, seed, iteration, metric, value)

@@ -7,6 +7,7 @@ import pandas as pd
 from luceloop.analysis.reading.answers import by_point_and_metric, forecast_at, values_at
 from luceloop.analysis.reading.real_rewards import read_law
 from luceloop.analysis.statistics.claims import BySeed, Verdict, answer_claims
+from luceloop.analysis.statistics.looks import level_of
 from luceloop.core.config.claims import Iteration
 from luceloop.core.config.naming import point_name
 from luceloop.core.config.parsing import at_point
@@ -40,8 +41,9 @@ def answers(config: SweepConfig, ledger: Ledger, folder: SweepFolder) -> list[Ve
     def expect(index: int, metric: str, at: Iteration) -> float | None:
         return forecast_at(expected, index, metric, at)
 
+    level = level_of(config.seed_rule)
     flat = {index: each.flat() for index, each in configs.items()}
-    return answer_claims(config.claims, flat, names, measure, expect, list(ended))
+    return answer_claims(config.claims, flat, names, measure, expect, list(ended), level)
 
 
 def _curves(ledger: Ledger) -> pd.DataFrame:

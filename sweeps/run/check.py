@@ -10,6 +10,7 @@ import torch
 
 from luceloop.core.config.claims import ClaimConfig, Target
 from luceloop.core.config.parsing import with_values
+from luceloop.core.config.seed_rule import WidthGoal
 from luceloop.core.config.sweep import SweepConfig
 from luceloop.core.errors import ConfigError
 from luceloop.core.loop.loop import Loop
@@ -43,6 +44,7 @@ def check(config: SweepConfig, here: bool = True) -> int:
         if wanted.metric not in names:
             allowed = f"must be one of {', '.join(sorted(names))}"
             raise ConfigError("search.objective.metric", wanted.metric, allowed)
+    _check_seed_rule(config, names)
     _check_claims(config, set.union(*measured))
     return config.point_count
 
@@ -52,6 +54,19 @@ def lacks_compiler(config: SweepConfig) -> bool:
     named = os.environ.get("CC") or os.environ.get("CXX")
     found = any(map(shutil.which, filter(None, [named, "cc", "gcc", "clang"])))
     return bool(getattr(config.point.learner, "compile", False)) and not found
+
+
+def _check_seed_rule(config: SweepConfig, names: set[str]) -> None:
+    """Refuse a wanted width of a metric or at an iteration that not every point has."""
+    goal = None if config.seed_rule is None else config.seed_rule.until
+    if not isinstance(goal, WidthGoal):
+        return
+    if goal.metric not in names:
+        allowed = f"must be one of {', '.join(sorted(names))}"
+        raise ConfigError("seeds.until.metric", goal.metric, allowed)
+    if isinstance(goal.at, int) and goal.at > config.point.iterations:
+        allowed = f"must be at most iterations={config.point.iterations}"
+        raise ConfigError("seeds.until.at", goal.at, allowed)
 
 
 def _check_claims(config: SweepConfig, names: set[str]) -> None:

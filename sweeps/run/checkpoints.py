@@ -13,7 +13,7 @@ from pyarrow.fs import FSSpecHandler, PyFileSystem
 from luceloop.core.errors import StorageError
 from luceloop.core.io.places import Folder, listed, remove_folder
 from luceloop.sweeps.record.folders import SweepFolder
-from luceloop.workers.point_run import read_checkpoint
+from luceloop.workers.point_run import checkpoint_name, read_checkpoint
 
 logger = logging.getLogger(__name__)
 
@@ -61,15 +61,15 @@ class Checkpoints:
         last = max((int(name.removeprefix("attempt-")) for name in attempts), default=0)
         self.next_attempt = f"attempt-{last + 1:04d}"
         """Name of the next one."""
-        self._found: dict[int, list[Folder]] = defaultdict(list)
+        self._found: dict[str, list[Folder]] = defaultdict(list)
         for file in listed(self._tune, FILES):
-            self._found[_index(file)].append(file.parent)
+            self._found[file.name].append(file.parent)
 
-    def newest(self, index: int) -> str | None:
+    def newest(self, index: int, batch: int = 0) -> str | None:
         """A point's newest readable checkpoint, a folder; None to start the point anew."""
-        for folder in reversed(self._found[index]):
+        for folder in reversed(self._found[checkpoint_name(index, batch)]):
             try:
-                read_checkpoint(folder, index)
+                read_checkpoint(folder, index, batch)
             except StorageError:
                 raise
             except Exception as error:  # a torn file can fail in any way; the one before serves
@@ -100,7 +100,7 @@ def for_ray(folder: Folder) -> tuple[PyFileSystem | None, str]:
 
 def _index(file: Folder) -> int:
     """The point that a file of a checkpoint belongs to."""
-    return int(file.name.removeprefix("loop-").removesuffix(".pt"))
+    return int(file.name.removeprefix("loop-").removesuffix(".pt").partition("-")[0])
 
 
 def _remove(folder: Folder) -> None:

@@ -28,6 +28,7 @@ from luceloop.sweeps.record.mirror import Mirror, mirrored
 from luceloop.sweeps.record.provenance import PACKAGES, versions
 from luceloop.sweeps.run.progress import build_progress
 from luceloop.sweeps.run.reuse import Plan
+from luceloop.sweeps.run.rounds import next_round
 from luceloop.sweeps.run.session import ray_session
 from luceloop.sweeps.run.settle import settle
 from luceloop.sweeps.run.trials import Trials
@@ -130,7 +131,9 @@ def _run_trials(
         ledger.reopen_lost()
     total = config.point_count
     if all(i in ledger.points and ledger.points[i].status for i in range(total)):
-        return
+        found = next_round(config, ledger, folder)
+        if found is None or not found.batches:
+            return
     progress = build_progress(console, config, ledger, total)
     try:
         with ray_session():

@@ -14,10 +14,11 @@ from rich.table import Table
 from rich.text import Text
 
 from luceloop.analysis.reading.real_rewards import read_law
+from luceloop.analysis.statistics.looks import level_of
 from luceloop.analysis.statistics.seeds import over_seeds
 from luceloop.analysis.statistics.starts import describe_starts
 from luceloop.analysis.statistics.verdicts import SplitGap, at, split_gap
-from luceloop.core.config.naming import point_name
+from luceloop.core.config.naming import count_seeds, point_name
 from luceloop.core.config.parsing import at_point
 from luceloop.core.config.sweep import SweepConfig
 from luceloop.core.measures.ranges import count_classes, metric_range
@@ -37,6 +38,10 @@ class Progress(Protocol):
         """A point has a new row, or has ended."""
         ...
 
+    def tell(self, line: str) -> None:
+        """Something has been decided."""
+        ...
+
     def close(self) -> None:
         """The sweep is over."""
         ...
@@ -45,7 +50,7 @@ class Progress(Protocol):
 def spread(config: SweepConfig, point: Point) -> str:
     """The first objective's metric at the latest iteration that has it: `mean ± std` over seeds."""
     metric = config.search.objective[0].metric
-    rows = [row for _, row in sorted(point.rows.items()) if metric in row]
+    rows = [row for _, row in sorted(point.running_rows.items()) if metric in row]
     if not rows:
         return ""
     over = over_seeds(np.array(rows[-1][metric]))
@@ -90,18 +95,20 @@ def forecast_gaps(config: SweepConfig, ledger: Ledger, folder: SweepFolder) -> d
     metric = config.search.objective[0].metric
     if not all(np.isfinite(f.curves.get(metric, [np.nan])[-1]) for f in forecasts.values()):
         metric = "reward_mean"
-    gaps = {}
-    for index, found in forecasts.items():
-        gaps[index] = _gap(ledger.points[index], ended[index].iterations, metric, found)
-    return gaps
+    level = level_of(config.seed_rule)
+    return {
+        index: _gap(ledger.points[index], ended[index].iterations, metric, found, level)
+        for index, found in forecasts.items()
+    }
 
 
-def _gap(point: Point, last: int, metric: str, found: Forecast) -> PointGap:
+def _gap(point: Point, last: int, metric: str, found: Forecast, level: float) -> PointGap:
     row = point.rows[last]
     expected = float(found.curves[metric][-1])
     ends = metric_range(metric, count_classes(row), point.supremum)
     simulated = at(found.finite_n.get(metric), last)
-    return PointGap(metric, expected, split_gap(np.array(row[metric]), expected, simulated, *ends))
+    found_gap = split_gap(np.array(row[metric]), expected, simulated, *ends, level)
+    return PointGap(metric, expected, found_gap)
 
 
 def sweep_table(
@@ -116,7 +123,7 @@ def sweep_table(
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("point")
     table.add_column("iteration", justify="right")
-    table.add_column(f"{metric} (mean ± std of {len(config.point.seeds)} seeds)", justify="right")
+    table.add_column(f"{metric} (mean ± std of {count_seeds(config)})", justify="right")
     if gaps:
         table.add_column(f"forecast of {next(iter(gaps.values())).metric}", justify="right")
         table.add_column("mean minus forecast (95 % interval)")
@@ -128,13 +135,13 @@ def sweep_table(
         points = sorted(points, key=lambda p: (p.status is not None, -p.index))[:most]
         points.sort(key=lambda p: p.index)
     for point in points:
-        state = point.status or ("running" if point.rows else "starting")
-        style = {"failed": "red", "lost": "red", "done": "green", "stopped": "yellow"}.get(
-            state, ""
-        )
+        state: str = point.status or ("running" if point.rows else "starting")
+        if config.seed_rule is not None:
+            state = f"{state}, {_seeds_of(config, point)}"
+        style = STYLES.get(point.status or "", "")
         table.add_row(
             name_of(config, point),
-            f"{max(point.last, 0)}/{config.point.iterations}",
+            f"{max(point.reported, 0)}/{config.point.iterations}",
             spread(config, point),
             *(_gap_cells(gaps, point.index) if gaps else ()),
             Text(state, style),
@@ -142,6 +149,12 @@ def sweep_table(
     if total > len(ledger.points):
         table.add_row(f"{total - len(ledger.points)} more to come")
     return table
+
+
+def _seeds_of(config: SweepConfig, point: Point) -> str:
+    """How many seeds a point has, and which run now."""
+    whole = len(config.point.seeds) + len(point.added)
+    return f"{whole}+{len(point.batch)} seeds" if point.batch else f"{whole} seeds"
 
 
 def _gap_cells(gaps: Mapping[int, PointGap], index: int) -> list[str]:
@@ -192,7 +205,7 @@ class _Clock:
         finished = self._finished()
         everything = self._total * (self._config.point.iterations + 1)
         new = finished - self._before
-        left = duration(elapsed / new * (everything - finished)) if new else "?"
+        left = duration(elapsed / new * (everything - finished)) if new > 0 else "?"
         ended = sum(point.status is not None for point in list(self._ledger.points.values()))
         return f"{ended}/{self._total} points done, {duration(elapsed)} elapsed, ETA {left}"
 
@@ -200,7 +213,7 @@ class _Clock:
         """Iterations on record; a point that ended early counts in full."""
         whole = self._config.point.iterations + 1
         points = list(self._ledger.points.values())
-        return sum(whole if point.status else len(point.rows) for point in points)
+        return sum(whole if point.status else len(point.running_rows) for point in points)
 
 
 class LiveTable:
@@ -226,6 +239,10 @@ class LiveTable:
     def show(self, point: Point) -> None:
         """Nothing: the table reads the ledger twice a second."""
 
+    def tell(self, line: str) -> None:
+        """Print the line above the table."""
+        self._live.console.print(line, highlight=False, markup=False, soft_wrap=True)
+
     def close(self) -> None:
         """Take the table off the screen."""
         self._live.stop()
@@ -245,13 +262,18 @@ class PlainLines:
         self._names[point.index] = name
         if point.status is None:
             metric = self._config.search.objective[0].metric
+            more = f"  +{len(point.batch)} seeds" if point.batch else ""
             self._line(
-                f"{name}  iteration {point.last}/{self._config.point.iterations}  "
+                f"{name}{more}  iteration {point.reported}/{self._config.point.iterations}  "
                 f"{metric} {spread(self._config, point)}"
             )
         else:
             reason = f": {point.reason}" if point.reason else ""
             self._line(f"{name}  {point.status}{reason}  ({self._clock.line()})")
+
+    def tell(self, line: str) -> None:
+        """Print the line."""
+        self._line(line)
 
     def close(self) -> None:
         """Nothing is left open."""

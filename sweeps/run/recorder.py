@@ -85,12 +85,19 @@ class Recorder(Callback):
         index, step, arrays = report.index, report.iteration, report.arrays
         if report.reused and self._reuse is not None:
             arrays = self._reuse.complete(report)
-        _save(self._folder.preview(index, step), samples=arrays.get("preview"))
-        _save(self._folder.initial_reward(index), reward=arrays.get("reward"))
+        before = self._seeds_before(index)
+        preview, reward = self._folder.preview(index, step), self._folder.initial_reward(index)
+        _save(preview, samples=_appended(preview, "samples", before, arrays.get("preview")))
+        _save(reward, reward=_appended(reward, "reward", before, arrays.get("reward")))
         real = {n.removeprefix(REAL): a for n, a in arrays.items() if n.startswith(REAL)}
         _save(self._folder.real_rewards(index), **real)
         report.arrays.clear()  # Tune keeps the last report of every trial
         return self._ledger.add_iteration(index, step, report.metrics, report.reused)
+
+    def _seeds_before(self, index: int) -> int:
+        """Seeds of a point that are whole while further ones run; 0 while its first ones do."""
+        point = self._ledger.points[index]
+        return len(next(iter(point.rows[0].values()))) if point.batch else 0
 
     def on_checkpoint(
         self, iteration: int, trials: Any, trial: Any, checkpoint: Any, **info: Any
@@ -134,6 +141,16 @@ def _why_failed(trial: Any) -> tuple[str, str]:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     last = lines[-1] if lines else "the trial's process failed and left no reason"
     return last.removeprefix(f"{ChangedFileError.__module__}.{ChangedFileError.__name__}: "), text
+
+
+def _appended(path: Path, name: str, before: int, rows: np.ndarray | None) -> np.ndarray | None:
+    """The first rows of an array on record, then these; None where either is missing."""
+    if not before or rows is None or not rows.size:
+        return rows
+    if not path.exists():
+        return None
+    with np.load(path) as found:
+        return np.concatenate([found[name][:before], rows])
 
 
 def _save(path: Path, **arrays: np.ndarray | None) -> None:

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from luceloop.core.config.dependencies import dependencies
-from luceloop.core.config.parsing import at_point
 from luceloop.core.config.point import PointConfig
 from luceloop.core.config.sweep import SweepConfig
 from luceloop.core.errors import ConfigError, StorageError, one_line
@@ -24,7 +23,7 @@ from luceloop.core.io.places import listed
 from luceloop.core.loop.initial import FORMAT
 from luceloop.sweeps.record.events import Row
 from luceloop.sweeps.record.folders import Output, SweepFolder
-from luceloop.sweeps.record.ledger import Ledger, Point
+from luceloop.sweeps.record.ledger import Ledger, Point, recorded_config
 from luceloop.sweeps.record.provenance import read_provenance, versions
 from luceloop.sweeps.search.space import check_space
 from luceloop.workers.messages import REAL, IterationReport
@@ -62,8 +61,8 @@ class Source:
     sweep: SweepFolder
     point: Point
     config: PointConfig
-    state: str
-    """File of its last states; empty where none are kept."""
+    states: Mapping[int, str]
+    """Files of its last states, by seed; none where none are kept."""
 
     @property
     def iterations(self) -> int:
@@ -75,7 +74,7 @@ class Source:
         if self.iterations == iterations:
             return iterations + 1
         # The last pool is not curated, so a longer loop goes on from the iteration before it.
-        goes_on = self.iterations < iterations and self.state and self.iterations > 0
+        goes_on = self.iterations < iterations and seed in self.states and self.iterations > 0
         was_computed = seed not in self.point.reused.get(self.iterations - 1, ())
         return self.iterations if goes_on and was_computed else 0
 
@@ -84,7 +83,9 @@ class Source:
         count = self.reaches(seeds[0], iterations)
         positions = [self.config.seeds.index(seed) for seed in seeds]
         rows = [_part(self.point.rows[t], positions) for t in range(count)]
-        return Recorded(tuple(seeds), tuple(rows), self.state if count <= iterations else "")
+        return Recorded(
+            tuple(seeds), tuple(rows), self.states[seeds[0]] if count <= iterations else ""
+        )
 
 
 class Reuse:
@@ -113,9 +114,10 @@ class Reuse:
         """What other sweeps have on record of a point's seeds."""
         chosen = self._choose(point)
         self._chosen[index], self._seeds[index] = chosen, point.seeds
-        of: dict[tuple[str, int], list[int]] = {}
+        of: dict[tuple[str, int, str], list[int]] = {}
         for seed, source in chosen.items():
-            of.setdefault((source.sweep.id, source.point.index), []).append(seed)
+            file = source.states.get(seed, "")
+            of.setdefault((source.sweep.id, source.point.index, file), []).append(seed)
         return tuple(chosen[seeds[0]].recorded(seeds, point.iterations) for seeds in of.values())
 
     def plan(self, points: Sequence[PointConfig]) -> Plan:
@@ -198,9 +200,9 @@ class Reuse:
             logger.warning("no state of %s is taken: %s", other.id, error)
         for point in Ledger(other.ledger, writable=False).points.values():
             if point.status == "done":
-                own = at_point(config, point.values)
-                state = kept.get(state_name(point.index), "")
-                yield row_key(own, point.device or "cpu"), Source(other, point, own, state)
+                own = recorded_config(config, point)
+                states = _states(kept, point, config.point.seeds)
+                yield row_key(own, point.device or "cpu"), Source(other, point, own, states)
 
     def _reason(self, other: SweepFolder, config: SweepConfig) -> str:
         """Why a sweep's rows may differ from ours; empty if they do not."""
@@ -238,6 +240,13 @@ def _may_share(one: SweepConfig, other: SweepConfig) -> bool:
     )
 
 
+def _states(kept: Mapping[str, str], point: Point, first: Sequence[int]) -> dict[int, str]:
+    """The files of a point's last states, by seed, of those that are kept."""
+    batches = enumerate([first, *point.batches[: point.whole]])
+    named = {seed: state_name(point.index, batch) for batch, seeds in batches for seed in seeds}
+    return {seed: kept[name] for seed, name in named.items() if name in kept}
+
+
 def _part(row: Row, positions: Sequence[int]) -> Row:
     return {name: [values[position] for position in positions] for name, values in row.items()}
 
@@ -250,4 +259,4 @@ def _rows(source: Source, name: str, iteration: int) -> dict[int, np.ndarray]:
         return {}
     with np.load(file) as arrays:
         rows: np.ndarray = arrays["reward" if name == "reward" else "samples"]
-    return dict(zip(source.config.seeds, rows, strict=True))
+    return dict(zip(source.config.seeds, rows, strict=False))  # a batch that is not whole follows

@@ -22,6 +22,7 @@ from luceloop.sweeps.run.progress import Progress
 from luceloop.sweeps.run.recorder import Recorder
 from luceloop.sweeps.run.resources import allocate_for
 from luceloop.sweeps.run.reuse import Plan, Reuse, reuses
+from luceloop.sweeps.run.rounds import next_round
 from luceloop.sweeps.search.journal import StudyJournal
 from luceloop.sweeps.search.space import check_space
 from luceloop.sweeps.search.tune import EarlyStop, PointSearcher
@@ -51,7 +52,12 @@ class Trials:
         kinds = [self._allocation.trial_gpus, *([sampled.gpus] if sampled.count else [])]
         # Where samplers have another kind than the trial, their streams are others, too.
         self._device = "+".join(dict.fromkeys("cuda" if gpus else "cpu" for gpus in kinds))
+        self._progress: Progress | None = None
         self._reuse = Reuse(folder, config, self._device) if reuses(config) else None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what shows progress: Tune pickles all it is given, for a restore never asked."""
+        return self.__dict__ | {"_progress": None}
 
     def plan(self) -> Plan | None:
         """What is taken from other sweeps, where that is asked for and all points are known."""
@@ -61,6 +67,7 @@ class Trials:
 
     def run(self, progress: Progress) -> None:
         """Run them to their ends; every report is on record before the next is asked for."""
+        self._progress = progress
         stopper = EarlyStop(self._config.search, self._ledger, self._stop)
         journal = StudyJournal(self._folder.study, self._folder.id, self._config)
         recorder = Recorder(
@@ -83,14 +90,17 @@ class Trials:
             pack=self._allocation.pack,
             alike=lambda values: pack_key(at_point(self._config, values)),
             device=self._device,
+            grow=self._grow,
         )
+        rule = self._config.seed_rule
+        rounds = 1 if rule is None else 1 + len(rule.counts)  # who asks once more is told the end
         filesystem, where = for_ray(self._folder.tune)
         return tune.Tuner(
             tune.with_resources(Trial, self._allocation.bundles()),
             tune_config=tune.TuneConfig(
                 search_alg=searcher,
                 scheduler=stopper,
-                num_samples=self._config.point_count,
+                num_samples=self._config.point_count * rounds,
                 reuse_actors=True,
                 trial_dirname_creator=lambda trial: unpack_setup(trial.config).name,
             ),
@@ -130,16 +140,30 @@ class Trials:
     def _set_up(self, point: Point) -> PointSetup:
         """A point, and where it stands."""
         config = at_point(self._config, point.values)
+        if point.batch:
+            config = config.model_copy(update={"seeds": point.batch})
+        batch = len(point.batches)
         needed = dependencies([config]) & self._files.keys()
         recorded = () if self._reuse is None else self._reuse.find(point.index, config)
+        going_on = bool(point.running_rows)
         return PointSetup(
             index=point.index,
             point=config,
-            checkpoint=self._checkpoints.newest(point.index) if point.rows else None,
-            reported=point.last,
+            checkpoint=self._checkpoints.newest(point.index, batch) if going_on else None,
+            reported=point.reported,
             files={name: self._files[name] for name in needed},
             recorded=recorded,
+            batch=batch,
         )
+
+    def _grow(self) -> dict[int, tuple[int, ...]]:
+        """Seeds that are to be added, by the index of the point, once all points have ended."""
+        found = next_round(self._config, self._ledger, self._folder)
+        if found is None:
+            return {}
+        if self._progress is not None:
+            self._progress.tell(found.words)
+        return found.batches
 
     def _stop(self, points: Sequence[int]) -> None:
         """Have trials stop some of their points."""

@@ -33,6 +33,7 @@ class PointSearcher(Searcher):
         pack: the most points of a trial.
         alike: a key of points with these values, equal for those that may share a trial.
         device: what points are computed on, which is put on record.
+        grow: tells, when all points have ended, which get further seeds.
     """
 
     def __init__(
@@ -45,9 +46,10 @@ class PointSearcher(Searcher):
         pack: int = 1,
         alike: Callable[[Mapping[str, Any]], str] = lambda values: "",
         device: str = "",
+        grow: Callable[[], Mapping[int, Sequence[int]]] = dict,
     ) -> None:
         super().__init__()
-        self._device = device
+        self._device, self._grow = device, grow
         self._search, self._ledger = search, ledger
         self._assign, self._length, self._supremum = assign, length, supremum
         self._pack, self._alike = pack, alike
@@ -67,11 +69,33 @@ class PointSearcher(Searcher):
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """The next trial's configuration; None to wait, FINISHED after the last."""
-        while taken := self._take():
+        while taken := self._take() or self._take_grown():
             points = [point for point in map(self._begin, *zip(*taken, strict=True)) if point]
             if points:
                 return pack_setup(self._assign(points))
-        return None if self._index < self._suggestions.total else str(Searcher.FINISHED)
+        return (
+            None if self._index < self._suggestions.total or self._runs else str(Searcher.FINISHED)
+        )
+
+    @property
+    def _runs(self) -> bool:
+        """Whether a point is running, after which others may get further seeds."""
+        return any(point.status is None for point in self._ledger.points.values())
+
+    def _take_grown(self) -> list[tuple[int, dict[str, Any]]]:
+        """The same of points that get further seeds, once all points have ended."""
+        if self._index < self._suggestions.total or self._runs:
+            return []
+        batches = self._grow()
+        self._ledger.grow(batches)
+        for index in batches:
+            values = self._ledger.points[index].values
+            self._waiting[index] = self._key(values), values
+        return self._take()
+
+    def _key(self, values: Mapping[str, Any]) -> str:
+        """Equal for points that may share a trial."""
+        return self._alike(values) if self._pack > 1 else ""
 
     def _take(self) -> list[tuple[int, dict[str, Any]]]:
         """Numbers and values of the next points of one trial; none if there are none yet."""
@@ -85,8 +109,7 @@ class PointSearcher(Searcher):
             if any(i not in ledger.points or ledger.points[i].status is None for i in before):
                 break
             values = self._suggestions.get(self._index)
-            key = self._alike(values) if self._pack > 1 else ""
-            self._waiting[self._index] = key, values
+            self._waiting[self._index] = self._key(values), values
             self._index += 1
         if not self._waiting:
             return []
@@ -99,14 +122,16 @@ class PointSearcher(Searcher):
         ledger = self._ledger
         ledger.begin_point(index, values, self._supremum(values), self._device)
         point = ledger.points[index]
-        if point.status is None and point.rows:
+        if point.status is None and point.running_rows:
             self._end_if_over(point)
         return point if point.status is None else None
 
     def _end_if_over(self, point: Point) -> None:
         """The driver may have died between a point's last row and the record of its end."""
-        if point.last >= self._length(point):
+        if point.reported >= self._length(point):
             self._ledger.end_point(point.index, "done")
+            return
+        if point.batch:
             return
         reason = falls_behind(self._search, self._ledger, point, point.last)
         if reason:
@@ -166,6 +191,8 @@ class EarlyStop(FIFOScheduler):
     def _falls_behind(self, report: IterationReport) -> bool:
         """Whether a point is to stop now, or was to stop before."""
         index, iteration = report.index, report.iteration
+        if self._ledger.points[index].batch:  # what gets further seeds is not stopped any more
+            return False
         if index not in self.reasons:
             supremum = self._ledger.points[index].supremum
             point = Point(index, {}, {iteration: report.metrics}, supremum=supremum)

@@ -20,6 +20,7 @@ from luceloop.analysis.drawing.colors import Palette
 from luceloop.analysis.reading import labels
 from luceloop.analysis.reading.curves import spelled
 from luceloop.analysis.reading.store import connect
+from luceloop.analysis.statistics.looks import level_of
 from luceloop.core.config.naming import point_name
 from luceloop.core.config.parsing import plain_config, values_of
 from luceloop.core.config.point import PointConfig
@@ -84,6 +85,10 @@ class Experiment:
         """Runs that are there a second time, made by requests whose answers were lost."""
         self._filled: dict[str, bool] = {}
         """Whether a run that was found has metrics: of repeated ones that one is kept."""
+        self._seeds: dict[str, int] = {}
+        """How many seeds the curves of a point's run are over; 0 where that is not there yet."""
+        self._parents: dict[str, str] = {}
+        """The run of the point that a seed's run stands beneath."""
         self._pictured: dict[str, set[int]] = {}
         """Iterations of which a run has a picture."""
         self._palette = Palette(identity.config)
@@ -104,7 +109,10 @@ class Experiment:
 
     def point_run(self, index: int, point: PointConfig) -> str:
         """The run of a point's aggregate curves."""
-        if self._is_complete("point", str(index)):
+        found = self._runs.get(("point", str(index)))
+        if found is not None and self._seeds[found] not in (0, len(point.seeds)):
+            self._replace_point(index)
+        elif self._is_complete("point", str(index)):
             return self._runs["point", str(index)]
         flat, values = point.flat(), values_of(point, self._identity.searched)
         tags = {
@@ -112,8 +120,28 @@ class Experiment:
             labels.VALUES: json.dumps(values),
             labels.COLOR: self._palette.color(index, values),
         }
+        rule = self._identity.config.seed_rule
+        if rule is not None:
+            tags[labels.LEVEL] = repr(level_of(rule))
         name = point_name(flat, self._identity.searched)
-        return self._run("point", name, tags, self._params_of(point), key=str(index))
+        run = self._run("point", name, tags, self._params_of(point), key=str(index))
+        self._seeds[run] = len(point.seeds)
+        self._adopt(index, run)
+        return run
+
+    def _replace_point(self, index: int) -> None:
+        """Forget the run of a point that has got further seeds: it gets another, with all of them.
+
+        MLflow changes no parameter and deletes no metric of a run.
+        """
+        self.repeated.append(self._runs.pop(("point", str(index))))
+
+    def _adopt(self, index: int, run: str) -> None:
+        """Have the runs of a point's seeds stand beneath this run of the point."""
+        for (kind, key), child in self._runs.items():
+            if kind == "seed" and key.startswith(f"{index}/") and self._parents[child] != run:
+                self._client.set_tag(child, labels.PARENT, run)
+                self._parents[child] = run
 
     def seed_run(self, index: int, point: PointConfig, seed: int) -> str:
         """The run of one seed's raw curves, beneath its point's."""
@@ -126,7 +154,11 @@ class Experiment:
             labels.COLOR: self._palette.color(index, values_of(point, self._identity.searched)),
         }
         params = self._params_of(point) | {labels.SEED_PARAM: seed}
-        return self._run("seed", f"seed={seed}", tags, params, key=f"{index}/{seed}")
+        if self._identity.config.seed_rule is not None:
+            del params[labels.SEEDS]  # which would be out of date
+        run = self._run("seed", f"seed={seed}", tags, params, key=f"{index}/{seed}")
+        self._parents.setdefault(run, tags[labels.PARENT])
+        return run
 
     def _is_complete(self, kind: labels.Kind, key: str) -> bool:
         """Whether a run is there with all that `_run` gives it, which takes a while to work out."""
@@ -146,7 +178,8 @@ class Experiment:
     def log_config(self, run: str, point: PointConfig) -> None:
         """Attach a point's whole configuration, a file that `luceloop run` takes."""
         config = self._identity.config
-        alone = config.model_copy(update={"point": point, "search": SearchConfig(), "claims": ()})
+        apart = {"search": SearchConfig(), "claims": (), "seed_rule": None}
+        alone = config.model_copy(update={"point": point} | apart)
         text = yaml.safe_dump(plain_config(alone), sort_keys=False, allow_unicode=True)
         self._client.log_text(run, text, labels.CONFIG)
         self.answered = time.monotonic()
@@ -240,14 +273,19 @@ class Experiment:
         kind, point = tags.get(labels.KIND, ""), tags.get(labels.POINT, "")
         key = f"{point}/{tags[labels.SEED]}" if kind == "seed" else point
         other = self._runs.get((kind, key))
+        seeds = int(run.data.params.get(labels.SEEDS, 0))
         if kind and other is not None:
-            keep = bool(run.data.metrics) and not self._filled[other]
+            more = kind == "point" and seeds > self._seeds[other]
+            keep = bool(run.data.metrics) and (more or not self._filled[other])
             self.repeated.append(other if keep else identity)
             if not keep:
                 return
         self._runs[kind, key] = identity
         self._params[identity] = len(run.data.params)
         self._filled[identity] = bool(run.data.metrics)
+        self._seeds[identity] = seeds
+        if kind == "seed":
+            self._parents[identity] = tags.get(labels.PARENT, "")
 
     def _run(
         self,

@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from luceloop.analysis.reading import labels
-from luceloop.analysis.statistics.seeds import over_seeds
-from luceloop.core.config.parsing import at_point
+from luceloop.analysis.statistics.looks import level_of
+from luceloop.analysis.statistics.seeds import LEVEL, over_seeds
 from luceloop.core.config.point import PointConfig
 from luceloop.core.errors import one_line
 from luceloop.core.measures.ranges import count_classes, metric_range
@@ -24,11 +24,12 @@ from luceloop.sweeps.record.events import (
     IterationDone,
     PointBegun,
     PointEnded,
+    PointGrown,
     PointReopened,
     Row,
 )
 from luceloop.sweeps.record.folders import Output, SweepFolder
-from luceloop.sweeps.record.ledger import Ledger
+from luceloop.sweeps.record.ledger import Ledger, recorded_config
 from luceloop.sweeps.tracking.experiment import Experiment, SweepIdentity
 from luceloop.sweeps.tracking.note import DeliveryNote
 from luceloop.sweeps.tracking.pictures import SamplePictures
@@ -61,7 +62,7 @@ class Tracker:
         self._note = DeliveryNote(folder.path / "delivered")
         self._note.read(len(ledger.events))
         self._experiment: Experiment | None = None
-        self._points: dict[int, PointConfig] = {}
+        self._points: dict[tuple[int, int], PointConfig] = {}
         self._pictures = SamplePictures(folder, identity.config, ledger)
         self._advanced = time.monotonic()
         self._troubled = self._abandoned = False
@@ -162,16 +163,19 @@ class Tracker:
         tags: dict[str, dict[str, str]] = defaultdict(dict)
         ended: dict[int, PointEnded] = {}
         for event in events:
-            if isinstance(event, PointBegun):
-                self._points[event.point] = at_point(self._identity.config, event.values)
             run = experiment.point_run(event.point, self._point(event.point))
-            if isinstance(event, PointBegun) and event.supremum is not None:
-                tags[run][labels.SUPREMUM] = str(event.supremum)
+            if isinstance(event, PointBegun):
+                tags[run] |= self._supremum(event.point)
             if isinstance(event, IterationDone):
                 for target, rows in self._curves(experiment, run, event):
                     metrics[target] += rows
+            elif isinstance(event, PointGrown):
+                ended.pop(event.point, None)
+                experiment.reopen(run)
             elif isinstance(event, PointEnded):
                 ended[event.point] = event
+                metrics[run] += self._grown(event.point)
+                tags[run] |= self._supremum(event.point)
                 self._runs_of(experiment, event.point)  # made now if it failed at once
                 tags[run][labels.STATUS] = event.status
                 if event.reason:
@@ -186,6 +190,7 @@ class Tracker:
             status = "FINISHED" if last.status in ("done", "stopped") else "FAILED"
             for each in self._runs_of(experiment, last.point):
                 experiment.end(each, status)
+        experiment.delete_repeated()
 
     def _attach_all(self, experiment: Experiment, events: Iterable[Event]) -> None:
         if not self._note.files:
@@ -194,18 +199,44 @@ class Tracker:
             if isinstance(event, PointBegun):
                 point = self._point(event.point)
                 experiment.log_config(experiment.point_run(event.point, point), point)
-            elif isinstance(event, IterationDone):
+            elif isinstance(event, PointEnded) and self._ledger.points[event.point].grown:
+                self._attach_again(experiment, event.point)
+            elif isinstance(event, IterationDone) and not event.seeds:
                 self._attach(experiment, event)
 
     def _curves(
         self, experiment: Experiment, run: str, event: IterationDone
     ) -> Iterable[tuple[str, list[Metric]]]:
         point, row = self._point(event.point), event.metrics
-        supremum = self._ledger.points[event.point].supremum
-        yield run, _metrics(aggregates(row, supremum), event)
-        for position, seed in enumerate(point.seeds):
+        if (
+            self._ledger.points[event.point].grown is None
+        ):  # else they come when its seeds are whole
+            yield run, _metrics(self._aggregates(event.point, row), event.iteration, event.time)
+        for position, seed in enumerate(event.seeds or self._identity.config.point.seeds):
             values = {name: per_seed[position] for name, per_seed in row.items()}
-            yield experiment.seed_run(event.point, point, seed), _metrics(values, event)
+            rows = _metrics(values, event.iteration, event.time)
+            yield experiment.seed_run(event.point, point, seed), rows
+
+    def _grown(self, index: int) -> list[Metric]:
+        """The aggregate curves of a point that has got further seeds; none of any other."""
+        found = self._ledger.points[index].grown
+        if found is None:
+            return []
+        rows, time = found
+        return [
+            metric
+            for t, row in rows.items()
+            for metric in _metrics(self._aggregates(index, row), t, time)
+        ]
+
+    def _supremum(self, index: int) -> dict[str, str]:
+        """The tag that tells r* of a point, where it is known."""
+        found = self._ledger.points[index].supremum
+        return {} if found is None else {labels.SUPREMUM: str(found)}
+
+    def _aggregates(self, index: int, row: Row) -> dict[str, float]:
+        level = level_of(self._identity.config.seed_rule)
+        return aggregates(row, self._ledger.points[index].supremum, level)
 
     def _attach(self, experiment: Experiment, event: IterationDone) -> None:
         """Attach the files of an iteration to its point's run, where there are any."""
@@ -218,33 +249,49 @@ class Tracker:
             run = experiment.point_run(event.point, self._point(event.point))
             experiment.log_picture(run, picture, event.iteration, event.time)
 
+    def _attach_again(self, experiment: Experiment, index: int) -> None:
+        """Attach a point's files to the run that it got for its further seeds."""
+        point = self._point(index)
+        experiment.log_config(experiment.point_run(index, point), point)
+        for event in self._ledger.events:
+            if isinstance(event, IterationDone) and event.point == index and not event.seeds:
+                self._attach(experiment, event)
+
     def _runs_of(self, experiment: Experiment, index: int) -> list[str]:
         """The run of a point, then those of its seeds."""
         point = self._point(index)
-        seeds = [experiment.seed_run(index, point, seed) for seed in point.seeds]
+        every = (*point.seeds, *self._ledger.points[index].batch)
+        seeds = [experiment.seed_run(index, point, seed) for seed in dict.fromkeys(every)]
         return [experiment.point_run(index, point), *seeds]
 
     def _point(self, index: int) -> PointConfig:
-        if index not in self._points:
-            values = self._ledger.points[index].values
-            self._points[index] = at_point(self._identity.config, values)
-        return self._points[index]
+        """A point with all seeds that its aggregate curves are of."""
+        point = self._ledger.points[index]
+        key = index, point.whole
+        if key not in self._points:
+            self._points[key] = recorded_config(self._identity.config, point)
+        return self._points[key]
 
 
-def aggregates(row: Row, supremum: float | None = None) -> dict[str, float]:
+def aggregates(row: Row, supremum: float | None = None, level: float = LEVEL) -> dict[str, float]:
     """`<metric>.<statistic>` of one iteration, over seeds.
 
     The number of seeds is not among them: it is a parameter, and would be a flat chart.
+
+    Args:
+        row: metrics of the iteration.
+        supremum: r* of the point's reward, if known.
+        level: of intervals, as in `over_seeds`.
     """
     n_classes, found = count_classes(row), dict[str, float]()
     for name, per_seed in row.items():
-        over = over_seeds(per_seed, *metric_range(name, n_classes, supremum))
+        over = over_seeds(per_seed, *metric_range(name, n_classes, supremum), level)
         del over["n"]
         found |= {labels.aggregate_name(name, each): float(value) for each, value in over.items()}
     return found
 
 
-def _metrics(values: dict[str, float], event: IterationDone) -> list[Metric]:
+def _metrics(values: dict[str, float], iteration: int, time: int) -> list[Metric]:
     from mlflow.entities import Metric  # seconds, which a sweep's first iteration takes anyway
 
-    return [Metric(name, value, event.time, event.iteration) for name, value in values.items()]
+    return [Metric(name, value, time, iteration) for name, value in values.items()]

@@ -10,6 +10,7 @@ import pytest
 from luceloop.analysis.statistics.starts import WIDEST
 from luceloop.core.config.parsing import plain_config
 from luceloop.core.config.search import ObjectiveConfig, SearchConfig
+from luceloop.core.config.seed_rule import SeedRule, WidthGoal
 from luceloop.core.loop.loop import run_loop
 from luceloop.core.pool.rows import training_sizes
 from luceloop.sweeps.presets import preset_names
@@ -100,4 +101,7 @@ def test_the_documentation_names_every_key():
     missing = {key for key in keys if f"`{key}`" not in documented}
     options = SearchConfig.model_fields.keys() | ObjectiveConfig.model_fields.keys()
     missing |= {key for key in options - {"space"} if f"{key}`" not in documented}
+    rules = [f"seeds.{key}" for key in SeedRule.model_fields]
+    rules += [f"seeds.until.{key}" for key in WidthGoal.model_fields]
+    missing |= {key for key in rules if f"`{key}`" not in documented}
     assert not missing

@@ -31,6 +31,9 @@ class Silent:
     def show(self, point: Point) -> None:
         pass
 
+    def tell(self, line: str) -> None:
+        pass
+
     def close(self) -> None:
         pass
 
