@@ -14,6 +14,7 @@ from luceloop.core.classifier.kinds import CLASSIFIERS
 from luceloop.core.config.point import PointConfig
 from luceloop.core.config.search import SHORT_KEYS, Dimension, EarlyStopConfig, ObjectiveConfig
 from luceloop.core.config.sweep import OWN_KEYS, SweepConfig
+from luceloop.core.config.webhooks import HIDDEN
 from luceloop.core.data.kinds import DATASETS
 from luceloop.core.errors import ConfigError
 from luceloop.core.kinds import Kinds
@@ -41,6 +42,8 @@ def explained(error: ValidationError, model: type[BaseModel]) -> ConfigError:
     if model is SweepConfig and place[:1] == ["point"]:
         del place[0]
     path, value, kind = _as_written(place), first["input"], first["type"]
+    if place[:1] == ["notify"]:  # addresses hold tokens
+        value = HIDDEN
     if kind == "extra_forbidden":
         return ConfigError(".".join(path), value, _unknown_key(place, path, model))
     if kind == "missing":
