@@ -144,6 +144,7 @@ def demo(overrides: tuple[str, ...], output: Path | None, notify: str | None) ->
 @storage_option
 @notify_option
 @click.option("--id", "identity", hidden=True)  # of a job, known before it starts
+@click.option("--keep-files", "keep", is_flag=True, hidden=True)  # those of a job's upload
 def extend(
     sweep: str,
     overrides: tuple[str, ...],
@@ -152,6 +153,7 @@ def extend(
     storage: str | None,
     notify: str | None,
     identity: str | None,
+    keep: bool,
 ) -> None:
     """Run a sweep again with more seeds, points or iterations; nothing is computed twice.
 
@@ -159,7 +161,7 @@ def extend(
     made, whose table is that of running all of it anew.
     """
     found, given = output_of(output, storage), with_notify(overrides, notify)
-    running.extend(sweep, given, found, figures=figures, identity=identity)
+    running.extend(sweep, given, found, figures=figures, identity=identity, keep=keep)
 
 
 @app.command()

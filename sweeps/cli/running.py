@@ -14,6 +14,7 @@ from luceloop.core.errors import ConfigError
 from luceloop.core.io.places import try_writing
 from luceloop.core.pool.scoring import build_scorer
 from luceloop.sweeps.cli.reading import show
+from luceloop.sweeps.cluster.kept import keep_files
 from luceloop.sweeps.console import console, print_figures, print_json, print_line, print_remark
 from luceloop.sweeps.record.folders import Output, SweepFolder
 from luceloop.sweeps.record.holding import held
@@ -46,9 +47,21 @@ def extend(
     *,
     figures: bool,
     identity: str | None = None,
+    keep: bool = False,
 ) -> None:
-    """Run the sweep that `wanted` names with other settings, and take its rows where they stand."""
+    """Run the sweep that `wanted` names with other settings, and take its rows where they stand.
+
+    Args:
+        wanted: the sweep.
+        overrides: `key=value`.
+        output: the output folder.
+        figures: whether to draw at the end.
+        identity: the new sweep's id, where one was chosen before.
+        keep: whether files beneath the current folder will be gone, and copies are kept.
+    """
     config, where = extension(wanted, overrides, output)
+    if keep:
+        config = keep_files(config, where)
     start(config, where, figures=figures, identity=identity)
 
 
