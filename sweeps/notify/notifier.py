@@ -208,6 +208,8 @@ class Notifier:
     def _post(self, content: bytes) -> None:
         """Post, and again if that may help; an address that took nothing before gets one try."""
         assert self._hook is not None
+        if self._given_up.is_set():
+            return
         for pause in (*PAUSES[: 0 if self._troubled else None], None):
             try:
                 self._hook.post(content)
@@ -230,6 +232,8 @@ class Notifier:
             logger.warning("%s is not told of the sweep: %s", self._hook.host, reason)
 
     def _save(self) -> None:
+        if self._given_up.is_set():  # what was not tried is told by the next run
+            return
         try:
             self._told.write(self._folder.told)
         except OSError as error:  # a full disk is what is to be told
