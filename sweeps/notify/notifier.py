@@ -85,7 +85,7 @@ class Notifier:
         self._seen_ended = -1
         self._ending: Ending | None = None
         self._closing, self._given_up = threading.Event(), threading.Event()
-        self._troubled = self._warned = False
+        self._troubled = self._warned = self._answering = False
         self._thread = threading.Thread(target=self._follow, name="notifier", daemon=True)
 
     def start(self) -> None:
@@ -95,12 +95,19 @@ class Notifier:
             self._thread.start()
 
     def close(self, ending: Ending) -> None:
-        """Tell how the run ended, and wait `PATIENCE` seconds at most until that has arrived."""
+        """Tell how the run ended, and wait until that has arrived, for `PATIENCE` seconds at most.
+
+        The time that answering claims takes is not counted.
+        """
         if not self._thread.ident:
             return
         self._ending = ending
         self._closing.set()
-        self._thread.join(PATIENCE)
+        waited = time.monotonic()
+        while self._thread.is_alive() and time.monotonic() < waited + PATIENCE:
+            self._thread.join(0.05)
+            if self._answering:
+                waited = time.monotonic()
         self._given_up.set()
         if self._thread.is_alive():
             self._warn(f"no answer in {PATIENCE:g} s")
@@ -147,13 +154,15 @@ class Notifier:
 
     def _tell_claims(self) -> None:
         """Answer the claims, and tell which are decided now and were not."""
-        began = time.monotonic()
+        began, self._answering = time.monotonic(), True
         try:
             self._verdicts = self._answer()
         except (ConfigError, LoopError) as error:
             logger.warning("claims are not told of: %s", one_line(error))
             self._watches = False
             return
+        finally:
+            self._answering = False
         self._next_answers = time.monotonic() + IDLE * (time.monotonic() - began)
         for number, verdict in enumerate(self._verdicts):
             says, answer = verdict.claim.says, verdict.answer

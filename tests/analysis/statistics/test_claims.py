@@ -165,7 +165,7 @@ def test_what_is_decided_before_all_points_have_ended_stays_so():
         )
     ]
     taken_back, decided = {True: 0, False: 0}, 0
-    for repeat in range(150):
+    for repeat in range(60):
         random = np.random.default_rng(repeat)
         seeds = {i: dict(enumerate(random.normal(0.5 * i, 0.3, 6))) for i in POINTS}
         order = [int(i) for i in random.permutation(4)]

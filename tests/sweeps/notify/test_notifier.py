@@ -197,3 +197,16 @@ def test_claims_that_cannot_be_answered_are_one_line_and_the_end_is_told(folder,
         "claims are not told of: reward.name='mine:f': is not here"
     ]
     assert listener.posted[-1]["event"] == "end" and listener.posted[-1]["claims"] is None
+
+
+def test_the_end_waits_for_claims_that_take_long_to_answer(folder, listener, monkeypatch):
+    monkeypatch.setattr(module, "PATIENCE", 0.5)
+
+    def slow() -> list:
+        time.sleep(1.5)
+        return Claims("holds", "contradicted")()
+
+    ledger, notifier = tell(folder, slow)
+    fail(ledger, 0)
+    notifier.close(Ending("failed"))
+    assert len(listener.of("claim")) == 2 and listener.posted[-1]["event"] == "end"
