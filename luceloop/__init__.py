@@ -4,6 +4,7 @@
 
     luceloop.forecast("mog", "search.beta.grid=[0,10]")  # a table: no training, no Ray
     results = luceloop.run("mog", "seeds=3")
+    results = luceloop.extend("latest", "seeds=6")  # nothing is computed twice
     results = luceloop.load("latest")
 
 What is named here is imported when it is first used.
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from luceloop.core.learners.base import Fitted, Learner, TrainingSet
     from luceloop.core.loop.loop import run_loop
     from luceloop.core.rewards.base import Reward
-    from luceloop.sweeps.api import SweepHandle, forecast, load, run
+    from luceloop.sweeps.api import SweepHandle, extend, forecast, load, run
 
 __all__ = [
     "Config",
@@ -40,6 +41,7 @@ __all__ = [
     "SweepHandle",
     "TrainingSet",
     "__version__",
+    "extend",
     "forecast",
     "load",
     "parse_config",
@@ -61,6 +63,7 @@ _HOMES = {
     "Reward": "luceloop.core.rewards.base:Reward",
     "SweepHandle": "luceloop.sweeps.api:SweepHandle",
     "TrainingSet": "luceloop.core.learners.base:TrainingSet",
+    "extend": "luceloop.sweeps.api:extend",
     "forecast": "luceloop.sweeps.api:forecast",
     "load": "luceloop.sweeps.api:load",
     "parse_config": "luceloop.core.config.parsing:parse_config",

@@ -40,7 +40,7 @@ from luceloop.sweeps.record.ledger import Ledger
 from luceloop.sweeps.record.table import recorded_table
 from luceloop.sweeps.results import check_outcome, finish
 from luceloop.sweeps.run.driver import run_sweep
-from luceloop.sweeps.run.start import create
+from luceloop.sweeps.run.start import create, extension
 from luceloop.sweeps.search.space import planned_points
 
 Source = str | Path | Mapping[str, Any] | SweepConfig
@@ -183,12 +183,45 @@ def run(
         KeyboardInterrupt: after Ctrl-C; `luceloop resume` goes on.
     """
     use_folder(Path.cwd())
-    found = _output(output, storage)
-    folder = create(_config(config, overrides), found)
-    outcome = run_sweep(folder, found, console)
-    delivery = finish(outcome.delivery, found, folder, figures=figures)
-    check_outcome(outcome, delivery, found)
-    return SweepHandle(folder, found)
+    return _run(_config(config, overrides), _output(output, storage), figures=figures)
+
+
+def extend(
+    sweep: str,
+    *overrides: str,
+    output: str | Path | None = None,
+    storage: str | None = None,
+    figures: bool = False,
+) -> SweepHandle:
+    """Run a sweep again with more seeds, points or iterations, as `luceloop extend` does.
+
+    A new sweep is made, whose table is that of running all of it anew; nothing is computed twice.
+
+    Args:
+        sweep: its name, an unambiguous start of its id, or `latest`; its whole id, if it ran on
+            another machine and its record is to be read from the storage.
+        overrides: `key=value`, values in YAML: what is more.
+        output: the output folder; `$LUCELOOP_OUTPUT`, else ./luceloop-out if not given.
+        storage: where workers keep what they share; where the sweep keeps it if not given.
+        figures: whether to draw at the end.
+
+    Raises:
+        ConfigError: if there is no such sweep, or a point cannot run; nothing is run then.
+        LoopError: if points failed; what the others came to can be loaded.
+        StorageError: if the tracking store does not have all of it, or the storage does not answer.
+        DiskFullError: if there is no room left in the output folder.
+        KeyboardInterrupt: after Ctrl-C; `luceloop resume` goes on.
+    """
+    use_folder(Path.cwd())
+    return _run(*extension(sweep, overrides, _output(output, storage)), figures=figures)
+
+
+def _run(config: SweepConfig, output: Output, *, figures: bool) -> SweepHandle:
+    folder = create(config, output)
+    outcome = run_sweep(folder, output, console)
+    delivery = finish(outcome.delivery, output, folder, figures=figures)
+    check_outcome(outcome, delivery, output)
+    return SweepHandle(folder, output)
 
 
 def load(sweep: str = "latest", *, output: str | Path | None = None) -> SweepHandle:

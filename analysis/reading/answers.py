@@ -44,7 +44,7 @@ def load_answers(
     def expect(index: int, metric: str, at: Iteration) -> float | None:
         return forecast_at(found, index, metric, at)
 
-    return answer_claims(claims, points, names, measure, expect, ended, results.runs.level)
+    return answer_claims(claims, points, names, measure, expect, ended, level=results.runs.level)
 
 
 Curves = Mapping[tuple[int, str], pd.DataFrame]

@@ -24,6 +24,12 @@ Forecasts = Callable[[int, str, Iteration], float | None]
 """The forecast of the same; None if there is none."""
 
 
+NAN = math.nan
+AWAITED = Difference(NAN, NAN, NAN, 1.0, paired=True, correlation=NAN, seeds=0, seeds_needed=NAN,
+                     better=NAN)  # fmt: skip
+"""Stands for a comparison that is still to come."""
+
+
 @dataclass(frozen=True)
 class Comparison:
     """One comparison that a claim rests on."""
@@ -95,6 +101,8 @@ def answer_claims(
     measure: Measure,
     forecasts: Forecasts,
     ended: Sequence[int] | None = None,
+    *,
+    lasting: bool = False,
     level: float = LEVEL,
 ) -> list[Verdict]:
     """Answer claims from what is measured, all comparisons adjusted together.
@@ -106,6 +114,8 @@ def answer_claims(
         measure: what was measured.
         forecasts: what is expected of a perfect learner.
         ended: indices of the points that have run to their end; all if not given.
+        lasting: whether comparisons that cannot be made yet count in the family, so that what is
+            decided is so whatever they will be.
         level: of a single look, as in `comparison.adjusted`.
     """
     whole = {i: flat for i, flat in points.items() if ended is None or i in ended}
@@ -122,7 +132,9 @@ def answer_claims(
                 missing[number] += 1
             else:
                 family.append((number, found))
-    corrected = adjusted([each.found for _, each in family], level)
+    # A p-value of 1 comes last in Holm's order, where it weighs most on all others.
+    awaited = [AWAITED] * sum(missing) if lasting else []
+    corrected = adjusted([*(each.found for _, each in family), *awaited], level)[: len(family)]
     answered = [
         (number, replace(each, found=found))
         for (number, each), found in zip(family, corrected, strict=True)

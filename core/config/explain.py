@@ -15,6 +15,7 @@ from luceloop.core.config.point import PointConfig
 from luceloop.core.config.search import SHORT_KEYS, Dimension, EarlyStopConfig, ObjectiveConfig
 from luceloop.core.config.seed_rule import WidthGoal
 from luceloop.core.config.sweep import OWN_KEYS, SweepConfig
+from luceloop.core.config.webhooks import HIDDEN
 from luceloop.core.data.kinds import DATASETS
 from luceloop.core.errors import ConfigError
 from luceloop.core.kinds import Kinds
@@ -45,6 +46,8 @@ def explained(error: ValidationError, model: type[BaseModel]) -> ConfigError:
         del place[0]
     path, value, kind = _as_written(place), first["input"], first["type"]
     path = [part for part in path if not part.startswith(("literal[", "function-", "constrained"))]
+    if place[:1] == ["notify"]:  # addresses hold tokens
+        value = HIDDEN
     if kind == "extra_forbidden":
         return ConfigError(".".join(path), value, _unknown_key(place, path, model))
     if kind == "missing":

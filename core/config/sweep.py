@@ -7,12 +7,13 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from luceloop.core.config.claims import ClaimConfig
 from luceloop.core.config.point import PointConfig
 from luceloop.core.config.search import SearchConfig
 from luceloop.core.config.seed_rule import SeedRule
+from luceloop.core.config.webhooks import read_address
 from luceloop.core.fields import Strict
 
 
@@ -34,6 +35,8 @@ class SweepConfig(Strict):
     """Whether rows that other sweeps have on record are taken instead of computed."""
     extends: str = ""
     """Id of the sweep that this one extends, whose rows are then taken, too."""
+    notify: SecretStr | None = Field(None, exclude=True, repr=False)
+    """URL that is told when it ends, when a point fails and when a claim is decided."""
 
     @model_validator(mode="before")
     @classmethod
@@ -59,6 +62,11 @@ class SweepConfig(Strict):
             raise ValueError("may hold letters, digits, spaces, and _ . - after the first")
         return name
 
+    @field_validator("notify")
+    @classmethod
+    def _address(cls, given: SecretStr | None) -> SecretStr | None:
+        return None if given is None else SecretStr(read_address(given.get_secret_value()))
+
     @model_validator(mode="after")
     def _decidable(self) -> SweepConfig:
         until = None if self.seed_rule is None else self.seed_rule.until
@@ -75,5 +83,5 @@ class SweepConfig(Strict):
         return self.search.trials or math.prod(lengths)
 
 
-OWN_KEYS = ("name", "description", "search", "claims", "reuse", "extends")
+OWN_KEYS = ("name", "description", "search", "claims", "reuse", "extends", "notify")
 """Keys of a file that are no part of a point."""

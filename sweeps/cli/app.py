@@ -31,11 +31,13 @@ from luceloop.sweeps.cli.options import (
     figures_option,
     file_option,
     json_option,
+    notify_option,
     output_of,
     output_option,
     overrides_argument,
     storage_option,
     sweep_argument,
+    with_notify,
 )
 from luceloop.sweeps.console import console
 
@@ -71,6 +73,7 @@ def app() -> None:
 @figures_option
 @output_option
 @storage_option
+@notify_option
 @click.option("--id", "identity", hidden=True)  # of a job, known before it starts
 @click.option("--reuse", is_flag=True, help="Take rows that other sweeps have on record.")
 def run(
@@ -79,11 +82,12 @@ def run(
     figures: bool,
     output: Path | None,
     storage: str | None,
+    notify: str | None,
     identity: str | None,
     reuse: bool,
 ) -> None:
     """Run a sweep."""
-    given = [*overrides, "reuse=true"] if reuse else list(overrides)
+    given = with_notify(overrides, notify) + (["reuse=true"] if reuse else [])
     parsed = configurations.read_config(config, given)
     running.start(parsed, output_of(output, storage), figures=figures, identity=identity)
 
@@ -125,11 +129,11 @@ def forecast(
 @app.command()
 @overrides_argument
 @output_option
-def demo(overrides: tuple[str, ...], output: Path | None) -> None:
+@notify_option
+def demo(overrides: tuple[str, ...], output: Path | None, notify: str | None) -> None:
     """Run the two-minute demo and draw its figures."""
-    running.start(
-        configurations.read_config("demo", list(overrides)), output_of(output), figures=True
-    )
+    parsed = configurations.read_config("demo", with_notify(overrides, notify))
+    running.start(parsed, output_of(output), figures=True)
 
 
 @app.command()
@@ -138,20 +142,26 @@ def demo(overrides: tuple[str, ...], output: Path | None) -> None:
 @figures_option
 @output_option
 @storage_option
+@notify_option
+@click.option("--id", "identity", hidden=True)  # of a job, known before it starts
+@click.option("--keep-files", "keep", is_flag=True, hidden=True)  # those of a job's upload
 def extend(
     sweep: str,
     overrides: tuple[str, ...],
     figures: bool,
     output: Path | None,
     storage: str | None,
+    notify: str | None,
+    identity: str | None,
+    keep: bool,
 ) -> None:
     """Run a sweep again with more seeds, points or iterations; nothing is computed twice.
 
     KEY=VALUE says what is more: seeds=20, iterations=20, search.lam.grid=[0.5,1,2]. A new sweep is
     made, whose table is that of running all of it anew.
     """
-    found = output_of(output, storage)
-    running.extend(sweep, list(overrides), found, figures=figures)
+    found, given = output_of(output, storage), with_notify(overrides, notify)
+    running.extend(sweep, given, found, figures=figures, identity=identity, keep=keep)
 
 
 @app.command()
@@ -160,8 +170,14 @@ def extend(
 @accept_option
 @output_option
 @storage_option
+@notify_option
 def resume(
-    sweep: str, figures: bool, accept: bool, output: Path | None, storage: str | None
+    sweep: str,
+    figures: bool,
+    accept: bool,
+    output: Path | None,
+    storage: str | None,
+    notify: str | None,
 ) -> None:
     """Go on with an interrupted sweep, on the files that it began with.
 
@@ -169,7 +185,8 @@ def resume(
     sweep that ran on another machine: its record is then read from the storage.
     """
     found = output_of(output, storage)
-    running.resume(sweep, found, figures=figures, moved=storage is not None, accept=accept)
+    moved = storage is not None
+    running.resume(sweep, found, figures=figures, moved=moved, accept=accept, notify=notify)
 
 
 @app.command()

@@ -13,6 +13,7 @@ from luceloop.sweeps.cli.options import (
     address_option,
     figures_option,
     json_option,
+    notify_option,
     overrides_argument,
     storage_option,
     sweep_argument,
@@ -31,6 +32,11 @@ else:
 @overrides_argument
 @address_option
 @click.option("--resume", metavar="SWEEP", help="Go on with an interrupted sweep, without CONFIG.")
+@click.option(
+    "--extends",
+    metavar="SWEEP",
+    help="Extend a sweep by KEY=VALUE, without CONFIG: its record is on the cluster.",
+)
 @click.option("--no-wait", is_flag=True, help="Return once the job is there; do not follow it.")
 @click.option(
     "--check/--no-check",
@@ -46,24 +52,30 @@ else:
     "[$LUCELOOP_OUTPUT there]",
 )
 @storage_option
+@notify_option
 def submit(
     config: str | None,
     overrides: tuple[str, ...],
     address: str | None,
     resume: str | None,
+    extends: str | None,
     no_wait: bool,
     check: bool,
     figures: bool,
     accept: bool,
     output: str | None,
     storage: str | None,
+    notify: str | None,
 ) -> None:
     """Run a sweep as a job of a Ray cluster.
 
     This folder's files travel along: code that CONFIG names, and files beneath it.
     """
-    if (config is None) == (resume is None):
-        raise click.UsageError("Give either CONFIG or --resume SWEEP.")
+    if extends is not None and config is not None:  # the first of KEY=VALUE
+        overrides = (config, *overrides)
+        config = None
+    if sum(each is not None for each in (config, resume, extends)) != 1:
+        raise click.UsageError("Give either CONFIG or --resume SWEEP, or --extends SWEEP.")
     if accept and resume is None:
         raise click.UsageError("--accept-changes is for --resume.")
     if output and not output.startswith("/"):
@@ -74,10 +86,8 @@ def submit(
             allowed = "must be a URL or an absolute path on the cluster"
             raise ConfigError("--storage", storage, allowed)
     submitting.submit(
-        config,
-        list(overrides),
+        submitting.Wanted(config, resume, extends, overrides, notify),
         address,
-        resume=resume,
         wait=not no_wait,
         build=check,
         figures=figures,

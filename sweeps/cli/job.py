@@ -10,15 +10,13 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Any
 
 import yaml
 
-from luceloop.core.config.parsing import parse_config, set_dotted
-from luceloop.core.io.fingerprints import LENGTH, digest
-from luceloop.core.io.places import Folder, is_url, make_folder, write_whole
+from luceloop.core.config.parsing import parse_config, plain_config
 from luceloop.sweeps.cli import app
-from luceloop.sweeps.cluster.upload import CONFIG, ENVIRONMENT, FOLDER, REVISION
+from luceloop.sweeps.cluster.kept import keep_files
+from luceloop.sweeps.cluster.upload import CONFIG, ENVIRONMENT, FOLDER, NOTIFY, REVISION
 from luceloop.sweeps.record.folders import Output
 from luceloop.sweeps.record.revision import TRAVELLED
 
@@ -28,6 +26,8 @@ def main() -> None:
     if "--output" not in sys.argv and not os.environ.get("LUCELOOP_OUTPUT"):
         app.fail("--output=None: must be given, or $LUCELOOP_OUTPUT set on the cluster's nodes", 2)
     _read_environment(ENVIRONMENT)
+    if NOTIFY.exists():
+        NOTIFY.chmod(0o600)
     if REVISION.exists():
         os.environ[TRAVELLED] = str(REVISION.absolute())
     file = CONFIG.absolute()
@@ -54,24 +54,10 @@ def _option(arguments: list[str], name: str) -> str | None:
 
 
 def _keep_files(file: Path, output: Output) -> None:
-    """Copy files that came with the configuration to where every node and a later job finds them.
-
-    Copies go by content: sweeps that use the same file share one.
-    """
-    plain: dict[str, Any] = yaml.safe_load(file.read_text())
-    for key, name in parse_config(plain).point.files().items():
-        if not is_url(name) and Path(name).is_relative_to(Path.cwd()):
-            set_dotted(plain, key, str(_keep(Path(name), output.files)))
+    """Have the configuration that came along name files that stay."""
+    config = keep_files(parse_config(yaml.safe_load(file.read_text())), output)
+    plain = plain_config(config)
     file.write_text(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
-
-
-def _keep(file: Path, folder: Folder) -> Folder:
-    content = file.read_bytes()
-    kept = folder / f"{file.stem}-{digest(content)[:LENGTH]}{file.suffix}"
-    if not kept.exists():
-        make_folder(folder)
-        write_whole(content, kept)
-    return kept
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -45,6 +46,13 @@ accept_option = click.option(
     is_flag=True,
     help="Go on although files that the numbers depend on have changed; that is recorded.",
 )
+notify_option = click.option(
+    "--notify",
+    metavar="URL",
+    help="What is told when the sweep ends, when a point fails and when a claim is decided.  A URL "
+    "on a command line can be seen by others: @FILE names a file that holds it.  "
+    "[the key notify, else $LUCELOOP_NOTIFY]",
+)
 address_option = click.option(
     "--address",
     metavar="URL",
@@ -56,6 +64,11 @@ address_option = click.option(
 def output_of(given: Path | None, storage: str | None = None) -> folders.Output:
     """The output folder, and where workers keep what they share if that is elsewhere."""
     return folders.Output.of(given, storage)
+
+
+def with_notify(overrides: tuple[str, ...], notify: str | None) -> list[str]:
+    """The overrides, and what `--notify` sets."""
+    return [*overrides, *([] if notify is None else [f"notify={json.dumps(notify)}"])]
 
 
 def file_option(help_text: str, *endings: str, required: bool = False) -> Callable[[F], F]:

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 
 import torch
 
 from luceloop.core.config.naming import describe
-from luceloop.core.config.parsing import override, parse_config, plain_config
 from luceloop.core.config.sweep import SweepConfig
+from luceloop.core.config.webhooks import named_address
 from luceloop.core.device import own_device
 from luceloop.core.errors import ConfigError
 from luceloop.core.io.places import try_writing
 from luceloop.core.pool.scoring import build_scorer
 from luceloop.sweeps.cli.reading import show
+from luceloop.sweeps.cluster.kept import keep_files
 from luceloop.sweeps.console import console, print_figures, print_json, print_line, print_remark
 from luceloop.sweeps.record.folders import Output, SweepFolder
 from luceloop.sweeps.record.holding import held
-from luceloop.sweeps.record.mirror import check_move, find_or_fetch, mirrored
+from luceloop.sweeps.record.mirror import check_move, find_or_fetch
 from luceloop.sweeps.results import finish
 from luceloop.sweeps.run.check import check, lacks_compiler
 from luceloop.sweeps.run.driver import run_sweep
-from luceloop.sweeps.run.start import create
+from luceloop.sweeps.run.start import choose_address, create, extension
 from luceloop.sweeps.tracking import delivery
 from luceloop.sweeps.tracking.delivery import Delivery
 
@@ -40,19 +40,40 @@ def start(
     run(folder, output, figures=figures)
 
 
-def extend(wanted: str, overrides: list[str], output: Output, *, figures: bool) -> None:
-    """Run the sweep that `wanted` names with other settings, and take its rows where they stand."""
-    found = find_or_fetch(output, wanted)
-    if not found.ledger.exists():  # it ran on another machine: its rows come from the storage
-        with held(found), mirrored(found):
-            pass
-    plain = override(plain_config(found.config()), overrides) | {"extends": found.id}
-    if output.named_storage is None and found.has_own_storage:
-        output = replace(output, named_storage=found.storage)
-    start(parse_config(plain), output, figures=figures)
+def extend(
+    wanted: str,
+    overrides: list[str],
+    output: Output,
+    *,
+    figures: bool,
+    identity: str | None = None,
+    keep: bool = False,
+) -> None:
+    """Run the sweep that `wanted` names with other settings, and take its rows where they stand.
+
+    Args:
+        wanted: the sweep.
+        overrides: `key=value`.
+        output: the output folder.
+        figures: whether to draw at the end.
+        identity: the new sweep's id, where one was chosen before.
+        keep: whether files beneath the current folder will be gone, and copies are kept.
+    """
+    config, where = extension(wanted, overrides, output)
+    if keep:
+        config = keep_files(config, where)
+    start(config, where, figures=figures, identity=identity)
 
 
-def resume(wanted: str, output: Output, *, figures: bool, moved: bool, accept: bool) -> None:
+def resume(
+    wanted: str,
+    output: Output,
+    *,
+    figures: bool,
+    moved: bool,
+    accept: bool,
+    notify: str | None = None,
+) -> None:
     """Run what is left of the sweep that `wanted` names.
 
     Args:
@@ -61,10 +82,13 @@ def resume(wanted: str, output: Output, *, figures: bool, moved: bool, accept: b
         figures: whether to draw at the end.
         moved: whether its storage is from now on that of `output`.
         accept: whether to go on although files of the user's have changed since it began.
+        notify: whom it tells of itself from now on; whom it told before if not given.
     """
+    address = None if notify is None else named_address("--notify", notify)
     if moved:
         try_writing("--storage", output.storage)
     folder = find_or_fetch(output, wanted)
+    choose_address(folder, address)
     if moved:
         with held(folder):
             check_move(folder, output.storage)

@@ -5,24 +5,76 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+from luceloop.core.config.parsing import override
 from luceloop.core.config.sweep import SweepConfig
+from luceloop.core.config.webhooks import named_address
 from luceloop.sweeps.cluster import jobs
 from luceloop.sweeps.cluster.jobs import Cluster, Job
-from luceloop.sweeps.cluster.upload import CONFIG, gather
+from luceloop.sweeps.cluster.upload import CONFIG, NOTIFY, gather, named_files
 from luceloop.sweeps.console import console, print_json, print_line
 from luceloop.sweeps.presets.reading import read_config
 from luceloop.sweeps.record.folders import new_sweep_id
 from luceloop.sweeps.run.check import check
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """What a job is to run: a configuration, or what is left of a sweep, or more of one."""
+
+    config: str | None
+    """A preset's name or a YAML file."""
+    resume: str | None
+    """The sweep to go on with."""
+    extends: str | None
+    """The sweep to extend."""
+    overrides: Sequence[str]
+    """`key=value`."""
+    notify: str | None
+    """Whom the sweep tells of itself, as it was given beside the overrides."""
+
+    def parse(self) -> SweepConfig | None:
+        """The configuration; None where it is on record on the cluster.
+
+        Raises:
+            ConfigError: one line naming what is wrong.
+        """
+        if self.config is None:
+            override({}, list(self.overrides))  # which must read key=value at least
+            return None
+        return read_config(self.config, list(self.overrides))
+
+    def address(self, config: SweepConfig | None) -> str:
+        """The address that the sweep tells of itself; empty if the cluster knows it, or nobody.
+
+        Raises:
+            ConfigError: if it can be none.
+        """
+        if self.notify is not None:
+            return named_address("--notify", self.notify)
+        if config is not None:
+            return "" if config.notify is None else config.notify.get_secret_value()
+        given = override({}, list(self.overrides)).get("notify")
+        return "" if given is None else named_address("notify", str(given))
+
+    def command(self, sweep: str, identity: str) -> list[str]:
+        """What the job runs: `sweep` is what it goes on with, `identity` what it makes."""
+        if self.resume is not None:
+            return ["resume", sweep]
+        if self.extends is not None:
+            # An address is handed over in a file: Ray shows this.
+            shown = [each for each in self.overrides if each.partition("=")[0] != "notify"]
+            return ["extend", sweep, *shown, "--id", identity, "--keep-files"]
+        return ["run", str(Path("..") / CONFIG), "--id", identity]  # seen from the user's folder
+
+
 def submit(
-    config: str | None,
-    overrides: list[str],
+    wanted: Wanted,
     address: str | None,
     *,
-    resume: str | None,
     wait: bool,
     build: bool,
     figures: bool,
@@ -33,36 +85,48 @@ def submit(
     """Run a sweep as a job of a Ray cluster.
 
     Args:
-        config: a preset's name or a YAML file; None for a sweep that is resumed.
-        overrides: `key=value`.
+        wanted: what is run.
         address: of the cluster's dashboard.
-        resume: the sweep to go on with.
         wait: whether to follow the job to its end, and exit by it.
-        build: whether to build every part of the sweep on this machine first.
+        build: whether to build every part of a new sweep on this machine first.
         figures: whether the job draws at the end.
         accept: whether a resumed sweep goes on although files of the user's have changed.
         output: the output folder on the cluster; empty where the cluster knows it.
         storage: where its nodes find what they share, if elsewhere.
     """
-    parsed = None
-    if config is not None:
-        parsed = read_config(config, overrides)
-        if build:
-            check(parsed, here=False)
+    parsed = wanted.parse()
+    told = wanted.address(parsed)
+    if parsed is not None and build:
+        check(parsed, here=False)
     cluster = Cluster(address)
-    if parsed is None:
-        labels = jobs.resumable(cluster, resume or "", output)
-    else:
-        labels = jobs.metadata(new_sweep_id(), parsed.name, output)
-    options = [] if figures else ["--no-figures"]
+    sweep, labels = _labels(cluster, wanted, parsed, output)
+    options = ["--output", labels[jobs.OUTPUT]] if labels[jobs.OUTPUT] else []
+    options += [] if figures else ["--no-figures"]
     options += ["--accept-changes"] if accept else []
     options += ["--storage", storage] if storage else []
-    job = _upload(cluster, parsed, labels, options)
+    options += ["--notify", f"@{Path('..') / NOTIFY}"] if told else []
+    command = [*wanted.command(sweep, labels[jobs.SWEEP]), *options]
+    with tempfile.TemporaryDirectory(prefix="luceloop-") as folder:
+        gather(Path(folder), parsed, named_files(wanted.overrides, parsed), told)
+        job = cluster.start(Path(folder), command, labels)
     console.print(f"sweep {labels[jobs.SWEEP]}  {labels[jobs.NAME]}: job {job}", highlight=False)
     if not wait:
         console.print(f"follow it with: luceloop logs -f {job}", highlight=False)
         return
     _follow(cluster, job)
+
+
+def _labels(
+    cluster: Cluster, wanted: Wanted, config: SweepConfig | None, output: str
+) -> tuple[str, dict[str, str]]:
+    """The sweep that a job goes on with, and the labels of the job."""
+    if config is not None:
+        return "", jobs.metadata(new_sweep_id(), config.name, output)
+    if wanted.extends is not None:
+        sweep, name, output = jobs.extensible(cluster, wanted.extends, output)
+        return sweep, jobs.metadata(new_sweep_id(), name, output)
+    labels = jobs.resumable(cluster, wanted.resume or "", output)
+    return labels[jobs.SWEEP], labels
 
 
 def status(sweep: str, address: str | None, *, as_json: bool = False) -> None:
@@ -102,19 +166,6 @@ def stop(sweep: str, address: str | None) -> None:
         console.print(f"job {job.id} had ended: {job.details.status}", highlight=False)
         return
     _print_end(cluster.stop(job.id))
-
-
-def _upload(
-    cluster: Cluster, config: SweepConfig | None, labels: dict[str, str], options: list[str]
-) -> str:
-    sweep, output = labels[jobs.SWEEP], labels[jobs.OUTPUT]
-    command = ["resume", sweep]
-    if config is not None:
-        command = ["run", str(Path("..") / CONFIG), "--id", sweep]  # seen from the user's folder
-    command += (["--output", output] if output else []) + options
-    with tempfile.TemporaryDirectory(prefix="luceloop-") as folder:
-        gather(Path(folder), config)
-        return cluster.start(Path(folder), command, labels)
 
 
 def _follow(cluster: Cluster, job: str) -> None:

@@ -245,6 +245,20 @@ def resumable(cluster: Cluster, wanted: str, output: str) -> dict[str, str]:
     return metadata(last.sweep, last.name, output or last.output)
 
 
+def extensible(cluster: Cluster, wanted: str, output: str) -> tuple[str, str, str]:
+    """A sweep to extend: its id, what its extension is called, and the output folder.
+
+    Args:
+        cluster: where the extension will run.
+        wanted: the sweep; its whole id, where the cluster is new and has no job of it.
+        output: the output folder; that of its last job if empty.
+    """
+    if is_sweep_id(wanted) and all(job.sweep != wanted for job in cluster.jobs()):
+        return wanted, f"extension of {wanted}", output
+    last = cluster.find(wanted)
+    return last.sweep, last.name, output or last.output
+
+
 @contextmanager
 def _without(*names: str) -> Iterator[None]:
     """Hide variables that Ray's client would prefer to the address it is given."""

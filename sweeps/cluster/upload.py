@@ -19,9 +19,11 @@ from pathlib import Path
 import yaml
 
 import luceloop
-from luceloop.core.config.parsing import plain_config, set_dotted
+from luceloop.core.config.parsing import override, plain_config, set_dotted
 from luceloop.core.config.sweep import SweepConfig
+from luceloop.core.config.webhooks import VARIABLE
 from luceloop.core.errors import ConfigError
+from luceloop.core.fields import strings
 from luceloop.core.io.places import is_url
 from luceloop.sweeps.cluster.selection import selected
 from luceloop.sweeps.record.revision import revision_of
@@ -34,7 +36,10 @@ REVISION = OWN / "revision.json"
 """What the user's folder has checked out: its repository stays here."""
 ENVIRONMENT = OWN / "environment.json"
 """Secrets travel in this file: Ray shows a job's command and environment variables."""
+NOTIFY = OWN / "notify"
+"""The address that the sweep tells of itself, where it was named; it is as secret."""
 TRAVELLING = (
+    VARIABLE,
     "MLFLOW_TRACKING_URI",
     "MLFLOW_TRACKING_USERNAME",
     "MLFLOW_TRACKING_PASSWORD",
@@ -46,12 +51,19 @@ MOST_BYTES = 100 * 2**20
 """Ray keeps uploads in the memory of the head node."""
 
 
-def gather(target: Path, config: SweepConfig | None) -> None:
+def gather(
+    target: Path,
+    config: SweepConfig | None,
+    named: Iterable[Path] = (),
+    address: str = "",
+) -> None:
     """Fill an empty folder with what a job needs of this machine.
 
     Args:
         target: the folder.
-        config: of a new sweep; none for one that is resumed.
+        config: of a new sweep; none for one that is resumed or extended.
+        named: further files of this folder that travel.
+        address: whom the sweep tells of itself, if it names one.
 
     Raises:
         ConfigError: if it is too much, or the tracking store is a file of this machine.
@@ -59,8 +71,8 @@ def gather(target: Path, config: SweepConfig | None) -> None:
     here = Path.cwd()
     (target / OWN).mkdir()
     (target / FOLDER).mkdir()
-    named = [] if config is None else _write_config(target / CONFIG, config, here)
-    for place, path in _small_enough(here, [*selected(here), *named]).items():
+    own = [] if config is None else _write_config(target / CONFIG, config, here)
+    for place, path in _small_enough(here, [*selected(here), *own, *named]).items():
         copy = target / FOLDER / place
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, copy)
@@ -71,6 +83,17 @@ def gather(target: Path, config: SweepConfig | None) -> None:
     if revision is not None:
         (target / REVISION).write_text(revision.dump())
     _write_environment(target / ENVIRONMENT)
+    if address:
+        _write_secret(target / NOTIFY, address)
+
+
+def named_files(overrides: Iterable[str], config: SweepConfig | None) -> list[Path]:
+    """Files of this folder that overrides name, where there is no configuration that does."""
+    if config is not None:
+        return []
+    here = Path.cwd()
+    found = [here / name for name in strings(override({}, list(overrides)))]
+    return [path for path in found if path.is_file() and path.resolve().is_relative_to(here)]
 
 
 def _small_enough(folder: Path, paths: Iterable[Path]) -> dict[Path, Path]:
@@ -111,6 +134,10 @@ def _write_environment(path: Path) -> None:
     if store.startswith(("sqlite:", "file:", "/", ".")):
         allowed = "must be a server's address or unset: a cluster cannot open this machine's files"
         raise ConfigError("MLFLOW_TRACKING_URI", store, allowed)
+    _write_secret(path, json.dumps(values))
+
+
+def _write_secret(path: Path, text: str) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w") as file:
-        json.dump(values, file)
+        file.write(text)

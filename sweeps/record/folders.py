@@ -67,6 +67,25 @@ class SweepFolder:
         return self.path / "note.json"
 
     @property
+    def address(self) -> str:
+        """Whom the sweep tells of itself, a URL; empty if nobody was named."""
+        return self._address_file.read_text() if self._address_file.exists() else ""
+
+    def keep_address(self, address: str) -> None:
+        """Put that where its owner alone can read it; it goes to no storage and no MLflow."""
+        write_atomically(address, self._address_file)
+        self._address_file.chmod(0o600)
+
+    @property
+    def _address_file(self) -> Path:
+        return self.path / "notify"
+
+    @property
+    def told(self) -> Path:
+        """What of the sweep has been told there."""
+        return self.path / "told.json"
+
+    @property
     def provenance(self) -> Path:
         """What the sweep's numbers come from; see `sweeps.record.provenance`."""
         return self.path / "provenance.json"
@@ -227,7 +246,11 @@ class Output:
         return re.split("[:+]", self.tracking_uri)[0] in DATABASES
 
     def create_sweep(
-        self, config: SweepConfig, description: str, identity: str | None = None
+        self,
+        config: SweepConfig,
+        description: str,
+        identity: str | None = None,
+        address: str = "",
     ) -> SweepFolder:
         """A new sweep's folder, its configuration written.
 
@@ -235,6 +258,7 @@ class Output:
             config: of the sweep.
             description: what the sweep varies, in a line.
             identity: its id, where one was chosen before; a new one if not given.
+            address: whom it tells of itself; empty for nobody.
 
         Raises:
             ConfigError: if the id has another form than ours, or is taken.
@@ -247,6 +271,8 @@ class Output:
             raise ConfigError("--id", identity, f"there is such a sweep in {self.path}") from None
         if self.named_storage is not None:
             folder.keep_storage(self.named_storage)
+        if address:
+            folder.keep_address(address)
         text = yaml.safe_dump(plain_config(config), sort_keys=False, allow_unicode=True)
         write_atomically(f"# {description}\n{text}", folder.config_file)
         return folder

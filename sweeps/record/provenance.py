@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import platform
-import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import luceloop
+from luceloop.core.config.webhooks import without_address, without_addresses
 from luceloop.core.io.files import write_atomically
 from luceloop.core.io.holdings import Change, Holdings, place_of
 from luceloop.core.io.plugins import used_folder
@@ -138,10 +138,17 @@ def _keep(folder: SweepFolder, name: str, code: Iterable[str], revision: Revisio
         if place is not None:
             copy = kept / "sources" / file
             copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(place, copy)
+            _copy(place, copy, folder.address)
     if revision is not None and revision.diff:
         kept.mkdir(parents=True, exist_ok=True)
-        write_atomically(revision.diff, kept / "diff.patch")
+        diff = without_addresses(revision.diff, folder.address)
+        write_atomically(diff, kept / "diff.patch")
+
+
+def _copy(code: Path, copy: Path, address: str) -> None:
+    """Copy a file, without the address that the sweep tells of itself, as MLflow gets it, too."""
+    content = code.read_bytes().decode(errors="surrogateescape")
+    copy.write_bytes(without_address(content, address).encode(errors="surrogateescape"))
 
 
 def _write(folder: SweepFolder, found: Provenance) -> None:

@@ -1,6 +1,8 @@
-"""The claims of a sweep, answered from its ledger: for `show`, which asks no tracking store."""
+"""The claims of a sweep, answered from its ledger, which asks no tracking store."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import pandas as pd
 
@@ -11,10 +13,12 @@ from luceloop.analysis.statistics.looks import level_of
 from luceloop.core.config.claims import Iteration
 from luceloop.core.config.naming import point_name
 from luceloop.core.config.parsing import at_point
+from luceloop.core.config.point import PointConfig
 from luceloop.core.config.sweep import SweepConfig
 from luceloop.core.theory.forecast import Forecast, forecast
 from luceloop.sweeps.record.folders import SweepFolder
 from luceloop.sweeps.record.ledger import Ledger
+from luceloop.sweeps.search.space import check_space
 
 
 def answers(config: SweepConfig, ledger: Ledger, folder: SweepFolder) -> list[Verdict]:
@@ -24,10 +28,48 @@ def answers(config: SweepConfig, ledger: Ledger, folder: SweepFolder) -> list[Ve
         ConfigError: if data or a reward that a forecast needs cannot be built.
         LoopError: if a reward breaks its contract on the real data.
     """
+    configs = {i: at_point(config, p.values) for i, p in ledger.points.items()}
+    return _answers(config, configs, ledger, folder)
+
+
+def lasting_answers(config: SweepConfig, folder: SweepFolder) -> list[Verdict]:
+    """The same while the sweep runs, such that what is decided stays so, however others turn out.
+
+    Points that are still to come belong to what claims are about, and all their comparisons to the
+    family that is adjusted. While points are unknown that claims may be about, nothing is decided.
+
+    Raises:
+        ConfigError: if data or a reward that a forecast needs cannot be built.
+        LoopError: if a reward breaks its contract on the real data.
+    """
+    ledger = Ledger(folder.ledger, writable=False)  # not one that grows meanwhile
+    points, total = ledger.points, config.point_count
+    if len(points) == total and all(point.status for point in points.values()):
+        return answers(config, ledger, folder)
+    if config.seed_rule is not None:  # levels hold for looks at points that have all ended
+        return [Verdict(claim, ()) for claim in config.claims]
+    if config.search.sampler == "grid":
+        configs = dict(enumerate(check_space(config)))
+    elif len(points) == total:
+        configs = {i: at_point(config, point.values) for i, point in points.items()}
+    else:
+        return [Verdict(claim, ()) for claim in config.claims]
+    return _answers(config, configs, ledger, folder, lasting=True)
+
+
+def _answers(
+    config: SweepConfig,
+    configs: Mapping[int, PointConfig],
+    ledger: Ledger,
+    folder: SweepFolder,
+    *,
+    lasting: bool = False,
+) -> list[Verdict]:
+    """Answer claims about the points of `configs`, by index, from those that have ended."""
     if not config.claims:
         return []
-    configs = {i: at_point(config, p.values) for i, p in ledger.points.items()}
-    ended = {i: c for i, c in configs.items() if ledger.points[i].last == c.iterations}
+    points = ledger.points
+    ended = {i: c for i, c in configs.items() if i in points and points[i].last == c.iterations}
     searched = list(config.search.space)
     names = {index: point_name(each.flat(), searched) for index, each in configs.items()}
     curves, expected = by_point_and_metric(_curves(ledger)), dict[int, Forecast]()
@@ -43,7 +85,9 @@ def answers(config: SweepConfig, ledger: Ledger, folder: SweepFolder) -> list[Ve
 
     level = level_of(config.seed_rule)
     flat = {index: each.flat() for index, each in configs.items()}
-    return answer_claims(config.claims, flat, names, measure, expect, list(ended), level)
+    return answer_claims(
+        config.claims, flat, names, measure, expect, list(ended), lasting=lasting, level=level
+    )
 
 
 def _curves(ledger: Ledger) -> pd.DataFrame:

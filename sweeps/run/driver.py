@@ -11,6 +11,8 @@ import json
 import os
 import platform
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,14 +20,18 @@ from typing import Any
 from rich.console import Console
 
 from luceloop.core.config.sweep import SweepConfig
-from luceloop.core.errors import DiskFullError
+from luceloop.core.config.webhooks import hidden_in
+from luceloop.core.errors import DiskFullError, one_line
 from luceloop.core.io.files import says_full, write_atomically
 from luceloop.core.io.holdings import Holdings
+from luceloop.sweeps.notify.notice import Status
+from luceloop.sweeps.notify.notifier import Ending, Notifier
 from luceloop.sweeps.record.folders import Output, SweepFolder
 from luceloop.sweeps.record.holding import held
 from luceloop.sweeps.record.ledger import Ledger, Point
 from luceloop.sweeps.record.mirror import Mirror, mirrored
 from luceloop.sweeps.record.provenance import PACKAGES, versions
+from luceloop.sweeps.run.answers import lasting_answers
 from luceloop.sweeps.run.progress import build_progress
 from luceloop.sweeps.run.reuse import Plan
 from luceloop.sweeps.run.rounds import next_round
@@ -51,6 +57,8 @@ class Outcome:
     unfinished: int
     """Points that have not ended: the sweep was interrupted."""
     delivery: Delivery
+    interrupted: bool = False
+    """Whether Ctrl-C or SIGTERM ended the run."""
 
     @property
     def failed(self) -> list[Point]:
@@ -85,9 +93,38 @@ def run_sweep(
         files = settle(folder, folder.config(), accept=accept).files
         ledger = Ledger(folder.ledger)
         try:
-            return _run(folder, output, console, ledger, mirror, files)
+            with _told(folder, ledger) as endings:
+                outcome = _run(folder, output, console, ledger, mirror, files)
+                endings.append(_ending(outcome))
+                return outcome
         finally:
             ledger.close()
+
+
+@contextmanager
+def _told(folder: SweepFolder, ledger: Ledger) -> Iterator[list[Ending]]:
+    """Tell the sweep's address of it; how it ended is put into the list that is yielded."""
+    config, endings = folder.config(), list[Ending]()
+    notifier = Notifier(folder, config, ledger, lambda: lasting_answers(config, folder))
+    notifier.start()
+    try:
+        yield endings
+    except Exception as error:
+        said = str(error) if isinstance(error, DiskFullError) else one_line(error)
+        endings.append(Ending("error", said))
+        raise
+    except BaseException:  # Ctrl-C again
+        endings.append(Ending("interrupted"))
+        raise
+    finally:
+        notifier.close(endings[-1])
+
+
+def _ending(outcome: Outcome) -> Ending:
+    status: Status = "failed" if outcome.failed else "done"
+    if outcome.unfinished:
+        status = "interrupted" if outcome.interrupted else "unfinished"
+    return Ending(status, undelivered=outcome.delivery.undelivered)
 
 
 def _run(
@@ -101,12 +138,13 @@ def _run(
     config = folder.config()
     tracker = build_tracker(output, folder, ledger)
     follower = Follower(ledger, tracker, mirror)
-    patience = STORE_PATIENCE
+    patience, interrupted = STORE_PATIENCE, False
     try:
-        write_atomically(json.dumps(_environment(), indent=2), folder.environment)
+        write_atomically(json.dumps(_environment(folder.address), indent=2), folder.environment)
         follower.start()
         _run_trials(config, folder, ledger, console, files)
     except KeyboardInterrupt:
+        interrupted = True
         console.print("interrupted; everything on record is kept", highlight=False)
     except Exception as error:  # Ray's and Tune's own wrap what the disk says
         if not says_full(str(error)):
@@ -120,7 +158,7 @@ def _run(
     points = list(ledger.points.values())
     unfinished = config.point_count - sum(point.status is not None for point in points)
     delivery = Delivery(len(ledger.events), tracker.undelivered, tracker.error, not unfinished)
-    return Outcome(folder, points, unfinished, delivery)
+    return Outcome(folder, points, unfinished, delivery, interrupted)
 
 
 def _run_trials(
@@ -170,11 +208,11 @@ def _full_disk(folder: SweepFolder) -> str:
     )
 
 
-def _environment() -> dict[str, Any]:
+def _environment(address: str) -> dict[str, Any]:
     return {
         "python": sys.version.split()[0],
         "platform": platform.platform(),
         "cpus": os.cpu_count(),
         "packages": {name: found for name, found in versions().items() if name in PACKAGES},
-        "command": sys.argv,
+        "command": hidden_in(sys.argv, address),
     }

@@ -14,6 +14,7 @@ import luceloop
 from luceloop.core.config.parsing import at_point
 from luceloop.core.errors import StorageError
 from luceloop.sweeps import api
+from luceloop.sweeps.record.ledger import Ledger
 from luceloop.sweeps.tracking.delivery import Delivery
 from tests.support import Cli, Finished
 
@@ -47,6 +48,26 @@ def test_a_sweep_is_run_loaded_and_drawn(local_ray, output: Path, tmp_path, monk
     assert list(rewards["value"]) == [float(r.metrics["reward_mean"][1]) for r in loop]
     drawn = again.plot(tmp_path / "figures")
     assert (tmp_path / "figures" / "overview.png") in drawn and all(f.exists() for f in drawn)
+
+
+def test_an_extension_is_that_of_the_command_and_equals_a_fresh_run(local_ray, output, tmp_path):
+    first = luceloop.run(TINY, "notify=none", output=output)
+    more = ["seeds=3", "search.lam.grid=[1,2,.inf]"]
+    grown = luceloop.extend("tiny", *more, output=output)
+    assert grown.config.extends == first.id and grown.id != first.id
+    assert (grown.folder.path / "notify").read_text() == "none"  # as the extended sweep has it
+    reused = [point.reused for point in Ledger(grown.folder.ledger, writable=False).points.values()]
+    assert [len(rows) for rows in reused] == [3, 0, 3]
+    fresh = luceloop.run(TINY, *more, output=tmp_path / "fresh")
+    found, expected = (
+        each.curves[~each.curves["metric"].str.startswith("seconds/")].drop(columns="sweep")
+        for each in (grown, fresh)
+    )
+    pd.testing.assert_frame_equal(found, expected, check_exact=True)
+    with pytest.raises(luceloop.ConfigError, match="is no sweep's name"):
+        luceloop.extend("nothing", output=output)
+    with pytest.raises(luceloop.ConfigError, match=r"seeds=0: "):
+        luceloop.extend("tiny", "seeds=0", output=output)
 
 
 def test_the_table_of_a_sweep_is_that_of_the_command(finished: Finished):

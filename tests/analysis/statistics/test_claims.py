@@ -150,3 +150,42 @@ def test_points_that_have_not_ended_leave_a_claim_undecided():
 def test_a_point_is_not_compared_with_itself():
     [found] = _answer({"below": {"point": {"lam": math.inf}}, "point": {"beta": 10}})
     assert [each.a for each in found.comparisons] == ["point 2"] and found.answer == "holds"
+
+
+def test_what_is_decided_before_all_points_have_ended_stays_so():
+    """In whatever order points end; without room for those to come, some would be taken back."""
+    claims = [
+        ClaimConfig.model_validate({"says": "so", **plain})
+        for plain in (
+            {"point": {"beta": 10, "lam": math.inf}, "above": 0.5},
+            {"point": {"beta": 10, "lam": 1.0}, "above": {"point": {"beta": 0}}},
+            {"point": {"beta": 0, "lam": math.inf}, "above": 0.0},
+            {"point": {"beta": 0, "lam": 1.0}, "near": 0.0, "within": 0.4},
+            {"above": -1.0},
+        )
+    ]
+    taken_back, decided = {True: 0, False: 0}, 0
+    for repeat in range(60):
+        random = np.random.default_rng(repeat)
+        seeds = {i: dict(enumerate(random.normal(0.5 * i, 0.3, 6))) for i in POINTS}
+        order = [int(i) for i in random.permutation(4)]
+
+        def answers(count: int, lasting: bool, seeds=seeds, order=order) -> list[str]:
+            found = answer_claims(
+                claims,
+                POINTS,
+                NAMES,
+                lambda index, metric, at: seeds[index],
+                lambda index, metric, at: None,
+                order[:count],
+                lasting=lasting,
+            )
+            return [each.answer for each in found]
+
+        last = answers(4, lasting=False)
+        for lasting in (True, False):
+            for count in (1, 2, 3):
+                for early, final in zip(answers(count, lasting), last, strict=True):
+                    taken_back[lasting] += early not in ("undecided", final)
+                    decided += lasting and early != "undecided"
+    assert taken_back[True] == 0 < taken_back[False] and decided > 50

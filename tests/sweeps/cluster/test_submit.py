@@ -128,6 +128,11 @@ class NoToken:
 BAD = [
     (["submit"], "either CONFIG or --resume"),
     (["submit", "mog", "--resume", "latest"], "either CONFIG or --resume"),
+    (["submit", "--extends", "mog", "--resume", "mog"], "either CONFIG or --resume"),
+    (["submit", "--extends", "mog", "seeds"], "override='seeds'", "must read key=value"),
+    (["submit", "--extends", "mog", "seeds=9"], "--address=None", "http://127.0.0.1:8265"),
+    (["submit", "mog", "--notify", "ftp://u:pass@host/x"], "notify='…'", "must be an http:// or"),
+    (["submit", "--extends", "mog", "notify=ftp://pass"], "notify='…'", "must be an http:// or"),
     (["submit", "mog"], "--address=None", "http://127.0.0.1:8265"),
     (["submit", "mog", "--address", "auto"], "--address='auto'", "http://127.0.0.1:8265"),
     (["submit", "mog", "--address", "http://127.0.0.1:1"], "127.0.0.1:1", "does not answer"),

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import shutil
+import sqlite3
 import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 import yaml
 
@@ -175,22 +180,90 @@ def test_a_killed_trial_changes_nothing_of_an_extension(pack, grown, fresh, cli:
     _assert_same(grown, fresh)
 
 
+@dataclass(frozen=True)
+class Phase:
+    """A phase of an extension, by what is seen of it from outside."""
+
+    begins: Callable[[SweepFolder, psutil.Process], bool]
+    """Whether the sweep, which has its folder, is in it or beyond."""
+    lasts: Callable[[SweepFolder], bool]
+    """Whether it has not left it: asked once the driver is dead."""
+    figures: bool = False
+    locked: bool = False
+    """Whether MLflow's database takes nothing until the driver is dead."""
+
+
+def _started(driver: psutil.Process) -> bool:
+    """Whether a driver has begun to start Ray."""
+    names = [child.name() for child in driver.children()]
+    return any("gcs_server" in name or "raylet" in name for name in names)
+
+
+def _ended(folder: SweepFolder) -> int:
+    points = Ledger(folder.ledger, writable=False).points.values()
+    return sum(point.status is not None for point in points)
+
+
+def _has(folder: Path) -> bool:
+    return folder.is_dir() and any(folder.iterdir())
+
+
+def _lacks_rows(folder: SweepFolder) -> bool:
+    return _rows(folder) < POINTS * (LAST + 1)
+
+
+PHASES = {
+    "planning": Phase(lambda sweep, driver: True, lambda sweep: not sweep.ledger.exists()
+                      or not sweep.ledger.read_bytes()),
+    "starting Ray": Phase(lambda sweep, driver: _started(driver), lambda sweep: not _rows(sweep)),
+    "first rows": Phase(lambda sweep, driver: _rows(sweep) >= 1,
+                        lambda sweep: _rows(sweep) < POINTS * LAST // 2),
+    "amid rows": Phase(lambda sweep, driver: _rows(sweep) >= POINTS * LAST // 2, _lacks_rows),
+    "states": Phase(lambda sweep, driver: _has(sweep.path / "states"),
+                    lambda sweep: _ended(sweep) < POINTS),
+    "delivery": Phase(lambda sweep, driver: _ended(sweep) == POINTS,
+                      lambda sweep: not (sweep.path / "delivered").exists(), locked=True),
+    "figures": Phase(lambda sweep, driver: _has(sweep.figures),
+                     lambda sweep: not sweep.report.exists(), figures=True),
+}  # fmt: skip
+"""In the order in which they come."""
+
+
+def _kill_in(phase: Phase, output: Path) -> None:
+    """Extend the latest sweep, and kill the driver in a phase of that."""
+    options = [] if phase.figures else [QUICK]
+    more = [*MORE, f"resources.pack={POINTS}"]  # one trial, which starts sooner than several
+    driver = luceloop(output, "extend", "latest", *more, *options)
+    process, before = psutil.Process(driver.pid), len(Output(output).sweeps())
+    with _locked(output / "mlflow.db") if phase.locked else contextlib.nullcontext():
+        while len(Output(output).sweeps()) == before or not phase.begins(latest(output), process):
+            assert driver.poll() is None, driver.communicate()[0]
+            time.sleep(0.005)
+        driver.kill()
+        driver.communicate()
+    assert phase.lasts(latest(output))
+
+
+@contextlib.contextmanager
+def _locked(database: Path) -> Iterator[None]:
+    """Let nobody write to a database."""
+    with contextlib.closing(sqlite3.connect(database, isolation_level=None)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        yield
+        connection.execute("ROLLBACK")
+
+
 @pytest.mark.processes
 @pytest.mark.slow
-@pytest.mark.parametrize("wanted", [0, 3, 20])
-def test_a_killed_driver_changes_nothing_of_an_extension(wanted, grown, fresh, cli: Cli):
-    driver = luceloop(grown, "extend", "latest", *MORE, QUICK)
-    while len(Output(grown).sweeps()) < 2 or _rows(latest(grown)) < wanted:
-        assert driver.poll() is None, driver.communicate()[0]
-        time.sleep(0.01)
-    driver.kill()
-    driver.communicate()
-    done = _rows(latest(grown))
-    assert done < POINTS * (LAST + 1)
-    ran = cli("resume", "latest", QUICK, "--output", str(grown))
+@pytest.mark.parametrize("name", PHASES)
+def test_a_driver_killed_in_any_phase_changes_nothing_of_an_extension(name, grown, fresh, cli: Cli):
+    phase = PHASES[name]
+    _kill_in(phase, grown)
+    ran = cli("resume", "latest", *([] if phase.figures else [QUICK]), "--output", str(grown))
     assert ran.code == 0, ran.out + ran.err
     assert computed(grown) == POINTS * len(SEEDS) * (LAST + 1) - TAKEN
     _assert_same(grown, fresh)
+    assert not phase.figures or latest(grown).report.exists()
 
 
 @pytest.mark.slow

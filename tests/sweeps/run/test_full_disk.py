@@ -18,6 +18,7 @@ from luceloop.core.io.files import write_atomically
 from luceloop.core.io.saved import save_atomically
 from luceloop.sweeps.record.folders import Output
 from tests.support import ALONE, QUICK, TINY, TINY_ROWS, curves, recorded
+from tests.sweeps.notify.listener import listening
 
 pytestmark = pytest.mark.processes
 
@@ -71,8 +72,11 @@ def test_a_sweep_on_a_full_disk_ends_in_a_line_and_resumes_to_the_same_table(
 
     thread = threading.Thread(target=fill, daemon=True)
     thread.start()
-    ran = cli(*TINY, ALONE, *where)
+    with listening() as listener:
+        ran = cli(*TINY, ALONE, *where, "--notify", listener.address)
     thread.join(10)
+    [told] = listener.of("end")
+    assert told["status"] == "error" and "ENOSPC" in told["reason"]
     assert ran.code == 1, ran.out + ran.err
     assert "Traceback" not in ran.out + ran.err
     [line] = [line for line in ran.err.splitlines() if "ENOSPC" in line]
