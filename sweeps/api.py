@@ -34,6 +34,8 @@ from luceloop.core.theory.finite_n import MOST_DRAWS, usual_replicates
 from luceloop.core.theory.forecast import forecast as forecast_points
 from luceloop.sweeps.comparisons import comparison_table
 from luceloop.sweeps.console import console
+from luceloop.sweeps.costs.recorded import Pricing
+from luceloop.sweeps.costs.table import COST_COLUMNS, cost_cells
 from luceloop.sweeps.presets.reading import read_config
 from luceloop.sweeps.record.folders import Output, SweepFolder
 from luceloop.sweeps.record.ledger import Ledger
@@ -74,14 +76,19 @@ class SweepHandle:
 
     @functools.cached_property
     def points(self) -> pd.DataFrame:
-        """The points that have begun, a row each: name, searched keys, last iteration, status."""
+        """The points that have begun, a row each: name, searched keys, how far it is, its costs.
+
+        Costs are `samples` generated, `choices` and `comparisons` by pickers, and `device_seconds`
+        of what this sweep computed; `rows_taken` counts rows that other sweeps had on record.
+        """
         searched = list(self.config.search.space)
-        rows = []
+        rows, pricing = [], Pricing(self.config)
         for point in Ledger(self.folder.ledger, writable=False).points.values():
             name = point_name(at_point(self.config, point.values).flat(), searched)
             state = {"iteration": point.last, "status": point.status or "", "reason": point.reason}
-            rows.append({"point": point.index, "name": name, **point.values, **state})
-        columns = ["point", "name", *searched, "iteration", "status", "reason"]
+            costs = cost_cells(pricing.try_costs(point))
+            rows.append({"point": point.index, "name": name, **point.values, **state, **costs})
+        columns = ["point", "name", *searched, "iteration", "status", "reason", *COST_COLUMNS]
         return pd.DataFrame(rows, columns=columns)
 
     def compare(

@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import Field, field_validator, model_validator
 
+from luceloop.core.config.budget import BudgetConfig
 from luceloop.core.config.claims import ClaimConfig
 from luceloop.core.config.point import PointConfig
 from luceloop.core.config.search import SearchConfig
@@ -31,6 +32,8 @@ class SweepConfig(Strict):
     """Whether rows that other sweeps have on record are taken instead of computed."""
     extends: str = ""
     """Id of the sweep that this one extends, whose rows are then taken, too."""
+    budget: BudgetConfig | None = None
+    """What it may take before it stops in order; no limits if not given."""
 
     @model_validator(mode="before")
     @classmethod
@@ -55,5 +58,5 @@ class SweepConfig(Strict):
         return self.search.trials or math.prod(lengths)
 
 
-OWN_KEYS = ("name", "description", "search", "claims", "reuse", "extends")
+OWN_KEYS = ("name", "description", "search", "claims", "reuse", "extends", "budget")
 """Keys of a file that are no part of a point."""

@@ -30,12 +30,14 @@ from luceloop.sweeps.cli.options import (
     config_argument,
     figures_option,
     file_option,
+    hours_option,
     json_option,
     output_of,
     output_option,
     overrides_argument,
     storage_option,
     sweep_argument,
+    within,
 )
 from luceloop.sweeps.console import console
 
@@ -73,6 +75,7 @@ def app() -> None:
 @storage_option
 @click.option("--id", "identity", hidden=True)  # of a job, known before it starts
 @click.option("--reuse", is_flag=True, help="Take rows that other sweeps have on record.")
+@hours_option
 def run(
     config: str,
     overrides: tuple[str, ...],
@@ -81,10 +84,11 @@ def run(
     storage: str | None,
     identity: str | None,
     reuse: bool,
+    hours: float | None,
 ) -> None:
     """Run a sweep."""
-    given = [*overrides, "reuse=true"] if reuse else list(overrides)
-    parsed = configurations.read_config(config, given)
+    given = (*overrides, "reuse=true") if reuse else overrides
+    parsed = configurations.read_config(config, within(given, hours))
     running.start(parsed, output_of(output, storage), figures=figures, identity=identity)
 
 
@@ -124,24 +128,26 @@ def forecast(
 
 @app.command()
 @overrides_argument
+@hours_option
 @output_option
-def demo(overrides: tuple[str, ...], output: Path | None) -> None:
+def demo(overrides: tuple[str, ...], hours: float | None, output: Path | None) -> None:
     """Run the two-minute demo and draw its figures."""
-    running.start(
-        configurations.read_config("demo", list(overrides)), output_of(output), figures=True
-    )
+    parsed = configurations.read_config("demo", within(overrides, hours))
+    running.start(parsed, output_of(output), figures=True)
 
 
 @app.command()
 @sweep_argument
 @overrides_argument
 @figures_option
+@hours_option
 @output_option
 @storage_option
 def extend(
     sweep: str,
     overrides: tuple[str, ...],
     figures: bool,
+    hours: float | None,
     output: Path | None,
     storage: str | None,
 ) -> None:
@@ -151,25 +157,35 @@ def extend(
     made, whose table is that of running all of it anew.
     """
     found = output_of(output, storage)
-    running.extend(sweep, list(overrides), found, figures=figures)
+    running.extend(sweep, within(overrides, hours), found, figures=figures)
 
 
 @app.command()
 @sweep_argument
+@click.argument("limits", nargs=-1, metavar="[budget.KEY=VALUE]...")
 @figures_option
 @accept_option
+@hours_option
 @output_option
 @storage_option
 def resume(
-    sweep: str, figures: bool, accept: bool, output: Path | None, storage: str | None
+    sweep: str,
+    limits: tuple[str, ...],
+    figures: bool,
+    accept: bool,
+    hours: float | None,
+    output: Path | None,
+    storage: str | None,
 ) -> None:
-    """Go on with an interrupted sweep, on the files that it began with.
+    """Go on with a sweep that was interrupted or stopped, on the files that it began with.
 
-    Its storage is that which it began with, unless another is named. SWEEP may be the whole id of a
-    sweep that ran on another machine: its record is then read from the storage.
+    Its budget is that of its configuration, unless another is given for this run. Its storage is
+    that which it began with, unless another is named. SWEEP may be the whole id of a sweep that
+    ran on another machine: its record is then read from the storage.
     """
-    found = output_of(output, storage)
-    running.resume(sweep, found, figures=figures, moved=storage is not None, accept=accept)
+    found, moved = output_of(output, storage), storage is not None
+    given = within(limits, hours)
+    running.resume(sweep, found, given, figures=figures, moved=moved, accept=accept)
 
 
 @app.command()

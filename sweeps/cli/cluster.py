@@ -12,10 +12,12 @@ from luceloop.sweeps.cli.options import (
     accept_option,
     address_option,
     figures_option,
+    hours_option,
     json_option,
     overrides_argument,
     storage_option,
     sweep_argument,
+    within,
 )
 
 if TYPE_CHECKING:
@@ -39,6 +41,7 @@ else:
 )
 @figures_option
 @accept_option
+@hours_option
 @click.option(
     "--output",
     metavar="DIR",
@@ -55,6 +58,7 @@ def submit(
     check: bool,
     figures: bool,
     accept: bool,
+    hours: float | None,
     output: str | None,
     storage: str | None,
 ) -> None:
@@ -62,6 +66,9 @@ def submit(
 
     This folder's files travel along: code that CONFIG names, and files beneath it.
     """
+    if resume is not None and config is not None and config.startswith("budget."):
+        overrides = (config, *overrides)
+        config = None
     if (config is None) == (resume is None):
         raise click.UsageError("Give either CONFIG or --resume SWEEP.")
     if accept and resume is None:
@@ -75,7 +82,7 @@ def submit(
             raise ConfigError("--storage", storage, allowed)
     submitting.submit(
         config,
-        list(overrides),
+        within(overrides, hours),
         address,
         resume=resume,
         wait=not no_wait,

@@ -45,6 +45,11 @@ accept_option = click.option(
     is_flag=True,
     help="Go on although files that the numbers depend on have changed; that is recorded.",
 )
+hours_option = click.option(
+    "--hours",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Stop in order after so many hours, for `luceloop resume` to go on: budget.hours.",
+)
 address_option = click.option(
     "--address",
     metavar="URL",
@@ -56,6 +61,11 @@ address_option = click.option(
 def output_of(given: Path | None, storage: str | None = None) -> folders.Output:
     """The output folder, and where workers keep what they share if that is elsewhere."""
     return folders.Output.of(given, storage)
+
+
+def within(overrides: tuple[str, ...], hours: float | None) -> list[str]:
+    """Overrides, and the budget of hours where one is given."""
+    return [*overrides, *([] if hours is None else [f"budget.hours={hours!r}"])]
 
 
 def file_option(help_text: str, *endings: str, required: bool = False) -> Callable[[F], F]:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import torch
 
+from luceloop.core.config.budget import BudgetConfig
 from luceloop.core.config.naming import describe
 from luceloop.core.config.parsing import override, parse_config, plain_config
 from luceloop.core.config.sweep import SweepConfig
@@ -16,13 +17,15 @@ from luceloop.core.io.places import try_writing
 from luceloop.core.pool.scoring import build_scorer
 from luceloop.sweeps.cli.reading import show
 from luceloop.sweeps.console import console, print_figures, print_json, print_line, print_remark
+from luceloop.sweeps.costs.budget import check_budget, how_to_go_on
 from luceloop.sweeps.record.folders import Output, SweepFolder
 from luceloop.sweeps.record.holding import held
 from luceloop.sweeps.record.mirror import check_move, find_or_fetch, mirrored
 from luceloop.sweeps.results import finish
 from luceloop.sweeps.run.check import check, lacks_compiler
-from luceloop.sweeps.run.driver import run_sweep
+from luceloop.sweeps.run.driver import Outcome, run_sweep
 from luceloop.sweeps.run.start import create
+from luceloop.sweeps.search.space import check_space
 from luceloop.sweeps.tracking import delivery
 from luceloop.sweeps.tracking.delivery import Delivery
 
@@ -52,12 +55,21 @@ def extend(wanted: str, overrides: list[str], output: Output, *, figures: bool) 
     start(parse_config(plain), output, figures=figures)
 
 
-def resume(wanted: str, output: Output, *, figures: bool, moved: bool, accept: bool) -> None:
+def resume(
+    wanted: str,
+    output: Output,
+    limits: list[str],
+    *,
+    figures: bool,
+    moved: bool,
+    accept: bool,
+) -> None:
     """Run what is left of the sweep that `wanted` names.
 
     Args:
         wanted: the sweep.
         output: the output folder.
+        limits: `budget.KEY=VALUE`, the budget of this run where it is another one.
         figures: whether to draw at the end.
         moved: whether its storage is from now on that of `output`.
         accept: whether to go on although files of the user's have changed since it began.
@@ -71,16 +83,35 @@ def resume(wanted: str, output: Output, *, figures: bool, moved: bool, accept: b
             folder.keep_storage(output.storage)
     elif folder.has_own_storage:
         try_writing("--storage", folder.storage)
-    run(folder, output, figures=figures, accept=accept)
+    run(folder, output, figures=figures, accept=accept, limits=_limits(folder, limits))
 
 
-def run(folder: SweepFolder, output: Output, *, figures: bool, accept: bool = False) -> None:
+def _limits(folder: SweepFolder, given: list[str]) -> BudgetConfig | None:
+    """The budget of a sweep with other limits, which are checked."""
+    for assignment in given:
+        key, _, value = assignment.partition("=")
+        if key.partition(".")[0] != "budget":
+            allowed = "resume changes nothing but its budget; for all else: luceloop extend"
+            raise ConfigError(key, value, allowed)
+    config = parse_config(override(plain_config(folder.config()), given))
+    check_budget(config, check_space(config))
+    return config.budget
+
+
+def run(
+    folder: SweepFolder,
+    output: Output,
+    *,
+    figures: bool,
+    accept: bool = False,
+    limits: BudgetConfig | None = None,
+) -> None:
     """Run what is left of a sweep, show what came of it, and exit by it."""
-    outcome = run_sweep(folder, output, console, accept=accept)
+    outcome = run_sweep(folder, output, console, accept=accept, limits=limits)
     found = finish(outcome.delivery, output, folder, figures=figures, remark=print_remark)
     show(folder)
     delivered = print_missing(found, folder, output)
-    if outcome.unfinished:
+    if outcome.unfinished and not outcome.stopped:
         print_line(f"go on with: luceloop resume {folder.id}{_where(output)}")
         sys.exit(130)
     if found.undelivered:
@@ -89,8 +120,17 @@ def run(folder: SweepFolder, output: Output, *, figures: bool, accept: bool = Fa
     if folder.report.exists():
         console.print(f"report {folder.report}", highlight=False, soft_wrap=True)
     print_line(f"compare the points in MLflow with: luceloop ui{_where(output)}")
+    if outcome.stopped:
+        _print_stopped(outcome, output)
     if outcome.failed or not delivered:
         sys.exit(1)
+
+
+def _print_stopped(outcome: Outcome, output: Output) -> None:
+    """Print what limit was reached, and how to go on; the last line, which `status` repeats."""
+    raised = how_to_go_on(outcome.stopped)
+    command = f"luceloop resume {outcome.folder.id}{_where(output)}{raised}"
+    print_line(f"stopped at its budget: {outcome.stopped}; go on with: {command}")
 
 
 def sync(folder: SweepFolder, output: Output, *, figures: bool) -> None:

@@ -34,7 +34,7 @@ def submit(
 
     Args:
         config: a preset's name or a YAML file; None for a sweep that is resumed.
-        overrides: `key=value`.
+        overrides: `key=value`; of a sweep that is resumed, of its budget alone.
         address: of the cluster's dashboard.
         resume: the sweep to go on with.
         wait: whether to follow the job to its end, and exit by it.
@@ -57,7 +57,7 @@ def submit(
     options = [] if figures else ["--no-figures"]
     options += ["--accept-changes"] if accept else []
     options += ["--storage", storage] if storage else []
-    job = _upload(cluster, parsed, labels, options)
+    job = _upload(cluster, parsed, labels, [*overrides, *options] if resume else options)
     console.print(f"sweep {labels[jobs.SWEEP]}  {labels[jobs.NAME]}: job {job}", highlight=False)
     if not wait:
         console.print(f"follow it with: luceloop logs -f {job}", highlight=False)

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import FileIO
 from pathlib import Path
 from typing import Any
 
 from luceloop.sweeps.record.events import (
+    BudgetReached,
     Event,
     IterationDone,
     PointBegun,
@@ -47,6 +48,8 @@ class Point:
     """What it is computed on; empty if an older version began it."""
     reused: dict[int, Sequence[int]] = field(default_factory=dict)
     """Seeds whose values another sweep had on record, by iteration."""
+    costs: Mapping[str, Mapping[str, float]] | None = None
+    """What it has cost, once it has ended; see `sweeps.costs.recorded`."""
 
     @property
     def last(self) -> int:
@@ -61,6 +64,10 @@ class Ledger:
         """Read what is on record; a writable ledger is created where there is none."""
         self.points: dict[int, Point] = {}
         self.events: list[Event] = []
+        self.price: Callable[[Point], Mapping[str, Mapping[str, float]]] | None = None
+        """Works out what a point has cost, which is put on record where it ends."""
+        self.stopped = ""
+        """What limit of its budget the sweep has stopped at; empty if it goes on or has ended."""
         self._file: FileIO | None = None
         whole = _read_whole_lines(path)
         self._size = len(whole)
@@ -99,7 +106,8 @@ class Ledger:
         """Record how a point ended; False if that was on record already."""
         if self.points[index].status is not None:
             return False
-        self._append(PointEnded(index, status, _now(), reason, detail))
+        costs = None if self.price is None else self.price(self.points[index])
+        self._append(PointEnded(index, status, _now(), reason, detail, costs))
         return True
 
     def reopen_lost(self) -> None:
@@ -107,6 +115,11 @@ class Ledger:
         for point in self.points.values():
             if point.status == "lost":
                 self._append(PointReopened(point.index))
+
+    def stop(self, reason: str) -> None:
+        """Record that the sweep stopped at its budget; see `BudgetReached`."""
+        if self.stopped != reason:
+            self._append(BudgetReached(_now(), reason))
 
     def close(self) -> None:
         """Close the file."""
@@ -136,10 +149,13 @@ class Ledger:
                 self.points[index].rows[iteration] = metrics
                 if reused:
                     self.points[index].reused[iteration] = reused
-            case PointEnded(index, status, _, reason):
+            case PointEnded(index, status, _, reason, costs=costs):
                 self.points[index].status, self.points[index].reason = status, reason
+                self.points[index].costs = costs
             case PointReopened(index):
                 self.points[index].status, self.points[index].reason = None, ""
+                self.points[index].costs = None
+        self.stopped = event.reason if isinstance(event, BudgetReached) else ""
         self.events.append(event)
 
 

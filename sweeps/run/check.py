@@ -15,6 +15,7 @@ from luceloop.core.errors import ConfigError
 from luceloop.core.loop.loop import Loop
 from luceloop.core.measures.metrics import IMAGE_QUALITY, VECTOR_QUALITY, metric_names
 from luceloop.core.theory.bounds import applicable
+from luceloop.sweeps.costs.budget import check_budget
 from luceloop.sweeps.run.resources import allocate_for, check_fits
 from luceloop.sweeps.search.space import check_objectives, check_space
 
@@ -33,6 +34,7 @@ def check(config: SweepConfig, here: bool = True) -> int:
         ConfigError: naming the key, the value and what is allowed.
     """
     reached = check_space(config)
+    check_budget(config, reached)
     check_objectives(config, single_seed=len(config.point.seeds) == 1)
     measured = [_metric_names(Loop(point)) for point in reached]
     names = set.intersection(*measured)

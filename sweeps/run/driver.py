@@ -17,10 +17,13 @@ from typing import Any
 
 from rich.console import Console
 
+from luceloop.core.config.budget import BudgetConfig
 from luceloop.core.config.sweep import SweepConfig
 from luceloop.core.errors import DiskFullError
 from luceloop.core.io.files import says_full, write_atomically
 from luceloop.core.io.holdings import Holdings
+from luceloop.sweeps.costs.budget import Budget
+from luceloop.sweeps.costs.recorded import Pricing
 from luceloop.sweeps.record.folders import Output, SweepFolder
 from luceloop.sweeps.record.holding import held
 from luceloop.sweeps.record.ledger import Ledger, Point
@@ -48,8 +51,10 @@ class Outcome:
     points: list[Point]
     """Those that have begun."""
     unfinished: int
-    """Points that have not ended: the sweep was interrupted."""
+    """Points that have not ended: the sweep was interrupted, or stopped at its budget."""
     delivery: Delivery
+    stopped: str = ""
+    """What limit of its budget it stopped at; empty if it did not."""
 
     @property
     def failed(self) -> list[Point]:
@@ -63,7 +68,12 @@ class Outcome:
 
 
 def run_sweep(
-    folder: SweepFolder, output: Output, console: Console, *, accept: bool = False
+    folder: SweepFolder,
+    output: Output,
+    console: Console,
+    *,
+    accept: bool = False,
+    limits: BudgetConfig | None = None,
 ) -> Outcome:
     """Run what is left of a sweep, from the start or after an interruption.
 
@@ -72,6 +82,7 @@ def run_sweep(
         output: the output folder.
         console: where progress is shown.
         accept: whether to go on although files of the user's have changed since it began.
+        limits: the budget of this run; that of the configuration if not given.
 
     Ctrl-C and SIGTERM end the run at once; nothing on record is lost. Ray is started and ended
     here, unless the caller has started it.
@@ -83,8 +94,10 @@ def run_sweep(
     with held(folder), mirrored(folder) as mirror:
         files = settle(folder, folder.config(), accept=accept).files
         ledger = Ledger(folder.ledger)
+        ledger.price = Pricing(folder.config()).plain
         try:
-            return _run(folder, output, console, ledger, mirror, files)
+            budget = Budget(limits or folder.config().budget, folder.config(), ledger)
+            return _run(folder, output, console, ledger, mirror, files, budget)
         finally:
             ledger.close()
 
@@ -96,6 +109,7 @@ def _run(
     ledger: Ledger,
     mirror: Mirror | None,
     files: Holdings,
+    budget: Budget,
 ) -> Outcome:
     config = folder.config()
     tracker = build_tracker(output, folder, ledger)
@@ -104,7 +118,7 @@ def _run(
     try:
         write_atomically(json.dumps(_environment(), indent=2), folder.environment)
         follower.start()
-        _run_trials(config, folder, ledger, console, files)
+        _run_trials(config, folder, ledger, console, files, budget)
     except KeyboardInterrupt:
         console.print("interrupted; everything on record is kept", highlight=False)
     except Exception as error:  # Ray's and Tune's own wrap what the disk says
@@ -118,28 +132,43 @@ def _run(
         attach_environment(tracker, folder)
     points = list(ledger.points.values())
     unfinished = config.point_count - sum(point.status is not None for point in points)
-    delivery = Delivery(len(ledger.events), tracker.undelivered, tracker.error, not unfinished)
-    return Outcome(folder, points, unfinished, delivery)
+    draws = not unfinished or bool(ledger.stopped)
+    delivery = Delivery(len(ledger.events), tracker.undelivered, tracker.error, draws)
+    return Outcome(folder, points, unfinished, delivery, ledger.stopped)
 
 
 def _run_trials(
-    config: SweepConfig, folder: SweepFolder, ledger: Ledger, console: Console, files: Holdings
+    config: SweepConfig,
+    folder: SweepFolder,
+    ledger: Ledger,
+    console: Console,
+    files: Holdings,
+    budget: Budget,
 ) -> None:
-    """Run the points that have not ended, if there are any."""
+    """Run the points that have not ended, if there are any, until the budget is reached."""
     if not config.search.learns:  # a search that learned from the loss has gone on without
         ledger.reopen_lost()
     total = config.point_count
-    if all(i in ledger.points and ledger.points[i].status for i in range(total)):
+    if _has_ended(ledger, total):
+        return
+    if budget.is_reached():
+        ledger.stop(budget.reached)
         return
     progress = build_progress(console, config, ledger, total)
     try:
         with ray_session():
-            trials = Trials(config, folder, ledger, files)
+            trials = Trials(config, folder, ledger, files, budget)
             if not ledger.points:
                 _print_plan(trials.plan(), console)
             trials.run(progress)
     finally:
         progress.close()
+    if budget.reached and not _has_ended(ledger, total):
+        ledger.stop(budget.reached)
+
+
+def _has_ended(ledger: Ledger, total: int) -> bool:
+    return all(i in ledger.points and ledger.points[i].status for i in range(total))
 
 
 def _print_plan(plan: Plan | None, console: Console) -> None:

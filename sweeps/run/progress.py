@@ -128,7 +128,8 @@ def sweep_table(
         points = sorted(points, key=lambda p: (p.status is not None, -p.index))[:most]
         points.sort(key=lambda p: p.index)
     for point in points:
-        state = point.status or ("running" if point.rows else "starting")
+        going = "waiting" if ledger.stopped else "running" if point.rows else "starting"
+        state = point.status or going
         style = {"failed": "red", "lost": "red", "done": "green", "stopped": "yellow"}.get(
             state, ""
         )

@@ -22,6 +22,7 @@ from luceloop.core.io.fingerprints import fingerprint
 from luceloop.core.io.holdings import digests
 from luceloop.core.io.places import listed
 from luceloop.core.loop.initial import FORMAT
+from luceloop.sweeps.costs.recorded import SECONDS
 from luceloop.sweeps.record.events import Row
 from luceloop.sweeps.record.folders import Output, SweepFolder
 from luceloop.sweeps.record.ledger import Ledger, Point
@@ -34,8 +35,6 @@ logger = logging.getLogger(__name__)
 
 NUMERIC = ("torch", "torchcfm", "torchdiffeq", "numba", "numpy")
 """Packages whose version decides the last bits of a row."""
-SECONDS = "seconds/"
-"""Start of the names of metrics that tell how long the stages of an iteration took."""
 
 
 def reuses(config: SweepConfig) -> bool:

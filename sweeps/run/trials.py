@@ -15,6 +15,7 @@ from luceloop.core.io.holdings import Holdings
 from luceloop.core.io.plugins import name_folder
 from luceloop.core.loop.loop import Loop
 from luceloop.core.loop.pack import pack_key
+from luceloop.sweeps.costs.budget import Budget, BudgetSearcher, BudgetStop
 from luceloop.sweeps.record.folders import SweepFolder
 from luceloop.sweeps.record.ledger import Ledger, Point
 from luceloop.sweeps.run.checkpoints import Checkpoints, for_ray
@@ -24,7 +25,7 @@ from luceloop.sweeps.run.resources import allocate_for
 from luceloop.sweeps.run.reuse import Plan, Reuse, reuses
 from luceloop.sweeps.search.journal import StudyJournal
 from luceloop.sweeps.search.space import check_space
-from luceloop.sweeps.search.tune import EarlyStop, PointSearcher
+from luceloop.sweeps.search.tune import EarlyStop
 from luceloop.workers.messages import PointSetup, TrialSetup, unpack_setup
 from luceloop.workers.stops import Stops
 from luceloop.workers.trial import Trial
@@ -37,9 +38,15 @@ class Trials:
     """Has Tune run the points of a sweep that have not ended, on the Ray session there is."""
 
     def __init__(
-        self, config: SweepConfig, folder: SweepFolder, ledger: Ledger, files: Holdings
+        self,
+        config: SweepConfig,
+        folder: SweepFolder,
+        ledger: Ledger,
+        files: Holdings,
+        budget: Budget,
     ) -> None:
         """Take a sweep; `files` are digests of the user's files that it depends on, by name."""
+        self._budget = budget
         self._files = files
         self._config, self._folder, self._ledger = config, folder, ledger
         loop = Loop(check_space(config)[0])
@@ -61,7 +68,7 @@ class Trials:
 
     def run(self, progress: Progress) -> None:
         """Run them to their ends; every report is on record before the next is asked for."""
-        stopper = EarlyStop(self._config.search, self._ledger, self._stop)
+        stopper = BudgetStop(self._budget, self._config.search, self._ledger, self._stop)
         journal = StudyJournal(self._folder.study, self._folder.id, self._config)
         recorder = Recorder(
             self._folder, self._ledger, stopper.reasons, progress, journal, self._reuse
@@ -74,7 +81,8 @@ class Trials:
 
     def _tuner(self, stopper: EarlyStop, recorder: Recorder) -> tune.Tuner:
         search, ledger = self._config.search, self._ledger
-        searcher = PointSearcher(
+        searcher = BudgetSearcher(
+            self._budget,
             search,
             ledger,
             self._assign,

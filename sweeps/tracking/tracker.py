@@ -20,6 +20,7 @@ from luceloop.core.config.point import PointConfig
 from luceloop.core.errors import one_line
 from luceloop.core.measures.ranges import count_classes, metric_range
 from luceloop.sweeps.record.events import (
+    BudgetReached,
     Event,
     IterationDone,
     PointBegun,
@@ -162,6 +163,8 @@ class Tracker:
         tags: dict[str, dict[str, str]] = defaultdict(dict)
         ended: dict[int, PointEnded] = {}
         for event in events:
+            if isinstance(event, BudgetReached):
+                continue
             if isinstance(event, PointBegun):
                 self._points[event.point] = at_point(self._identity.config, event.values)
             run = experiment.point_run(event.point, self._point(event.point))
@@ -174,12 +177,15 @@ class Tracker:
                 ended[event.point] = event
                 self._runs_of(experiment, event.point)  # made now if it failed at once
                 tags[run][labels.STATUS] = event.status
+                tags[run] |= _cost_tags(event)
                 if event.reason:
                     tags[run][labels.NOTE] = event.reason
             elif isinstance(event, PointReopened):
                 ended.pop(event.point, None)
                 tags[run] |= {labels.NOTE: "", labels.STATUS: ""}
                 experiment.reopen(run)
+        if any(isinstance(event, BudgetReached) for event in self._ledger.events):
+            tags[experiment.sweep_run()][labels.STOPPED] = self._ledger.stopped
         for target in dict.fromkeys([*metrics, *tags, *experiment.without_params]):
             experiment.log(target, metrics[target], tags[target])
         for last in ended.values():
@@ -242,6 +248,17 @@ def aggregates(row: Row, supremum: float | None = None) -> dict[str, float]:
         del over["n"]
         found |= {labels.aggregate_name(name, each): float(value) for each, value in over.items()}
     return found
+
+
+def _cost_tags(event: PointEnded) -> dict[str, str]:
+    """What a point has cost, as tags of its run."""
+    if event.costs is None:
+        return {}
+    found = {
+        f"{labels.COST}{name}": f"{value:.15g}" for name, value in event.costs["computed"].items()
+    }
+    taken = event.costs.get("taken", {}).get("rows", 0)
+    return found | ({f"{labels.COST}rows_taken": str(taken)} if taken else {})
 
 
 def _metrics(values: dict[str, float], event: IterationDone) -> list[Metric]:
