@@ -241,9 +241,21 @@ def list_presets() -> None:
 @config_argument
 @overrides_argument
 @json_option
-def validate(config: str, overrides: tuple[str, ...], as_json: bool) -> None:
-    """Check a configuration and all its points."""
-    running.validate(configurations.read_config(config, list(overrides)), as_json=as_json)
+@output_option
+@storage_option
+def validate(
+    config: str,
+    overrides: tuple[str, ...],
+    as_json: bool,
+    output: Path | None,
+    storage: str | None,
+) -> None:
+    """Check a configuration and all its points, and estimate what it costs on this machine.
+
+    Time is that of earlier sweeps in the output folder, or else measured in a few seconds.
+    """
+    parsed = configurations.read_config(config, list(overrides))
+    running.validate(parsed, output_of(output, storage), as_json=as_json)
 
 
 @app.command("train-classifier")

@@ -24,7 +24,10 @@ from luceloop.sweeps.record.mirror import check_move, find_or_fetch, mirrored
 from luceloop.sweeps.results import finish
 from luceloop.sweeps.run.check import check, lacks_compiler
 from luceloop.sweeps.run.driver import Outcome, run_sweep
+from luceloop.sweeps.run.foreseen import foresee_here
+from luceloop.sweeps.run.progress import duration
 from luceloop.sweeps.run.start import create
+from luceloop.sweeps.run.summary import in_words
 from luceloop.sweeps.search.space import check_space
 from luceloop.sweeps.tracking import delivery
 from luceloop.sweeps.tracking.delivery import Delivery
@@ -160,20 +163,24 @@ def _where(output: Output) -> str:
     return "" if output == Output.of(None) else f" --output {output.path}"
 
 
-def validate(config: SweepConfig, *, as_json: bool = False) -> None:
-    """Check a configuration and say how many points it has."""
+def validate(config: SweepConfig, output: Output, *, as_json: bool = False) -> None:
+    """Check a configuration, and say how many points it has and what they will cost."""
     points, remark = check(config), ""
     if lacks_compiler(config):
         remark = (
             "learner.compile=true: torch.compile needs a C compiler on every node, and this "
             "machine has none; install one (apt-get install gcc), or set learner.compile=false"
         )
+    estimate = foresee_here(config, output)
     if as_json:
         remarks = [remark] if remark else []
-        print_json({"points": points, "description": describe(config), "remarks": remarks})
+        told = {"points": points, "description": describe(config), "remarks": remarks}
+        print_json(told | {"estimate": estimate.plain()})
         return
     print_remark(remark)
     console.print(f"ok: {points} points. {describe(config)}", highlight=False)
+    for line in estimate.lines(in_words, duration):
+        print_line(line)
 
 
 def train_classifier(config: SweepConfig, output: Output) -> None:

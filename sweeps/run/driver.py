@@ -29,10 +29,12 @@ from luceloop.sweeps.record.holding import held
 from luceloop.sweeps.record.ledger import Ledger, Point
 from luceloop.sweeps.record.mirror import Mirror, mirrored
 from luceloop.sweeps.record.provenance import PACKAGES, versions
-from luceloop.sweeps.run.progress import build_progress
+from luceloop.sweeps.run.foreseen import Foresight, TimeTold
+from luceloop.sweeps.run.progress import Progress, build_progress, duration
 from luceloop.sweeps.run.reuse import Plan
 from luceloop.sweeps.run.session import ray_session
 from luceloop.sweeps.run.settle import settle
+from luceloop.sweeps.run.summary import in_words
 from luceloop.sweeps.run.trials import Trials
 from luceloop.sweeps.tracking.delivery import Delivery, attach_environment, build_tracker
 from luceloop.sweeps.tracking.follower import Follower
@@ -158,9 +160,11 @@ def _run_trials(
     try:
         with ray_session():
             trials = Trials(config, folder, ledger, files, budget)
+            shown: Progress = progress
             if not ledger.points:
                 _print_plan(trials.plan(), console)
-            trials.run(progress)
+                shown = _print_estimate(trials.foresight, progress, console, ledger)
+            trials.run(shown)
     finally:
         progress.close()
     if budget.reached and not _has_ended(ledger, total):
@@ -183,6 +187,18 @@ def _print_plan(plan: Plan | None, console: Console) -> None:
     ]
     for line in lines:
         console.print(line, highlight=False, soft_wrap=True)
+
+
+def _print_estimate(
+    foresight: Foresight, progress: Progress, console: Console, ledger: Ledger
+) -> Progress:
+    """Print what the sweep will cost; a progress that says how long, if that is not known yet."""
+    estimate = foresight.estimate(measured=False)
+    for line in estimate.lines(in_words, duration):
+        console.print(line, highlight=False, soft_wrap=True)
+    if estimate.seconds is not None:
+        return progress
+    return TimeTold(progress, console, foresight, ledger)
 
 
 def _full_disk(folder: SweepFolder) -> str:

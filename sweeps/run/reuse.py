@@ -117,6 +117,11 @@ class Reuse:
             of.setdefault((source.sweep.id, source.point.index), []).append(seed)
         return tuple(chosen[seeds[0]].recorded(seeds, point.iterations) for seeds in of.values())
 
+    def known(self, point: PointConfig) -> dict[int, int]:
+        """By seed, how many rows of a point are taken."""
+        chosen = self._choose(point)
+        return {seed: each.reaches(seed, point.iterations) for seed, each in chosen.items()}
+
     def plan(self, points: Sequence[PointConfig]) -> Plan:
         """What running these points would take from other sweeps."""
         rows = sum(len(point.seeds) * (point.iterations + 1) for point in points)

@@ -19,6 +19,7 @@ from luceloop.sweeps.costs.budget import Budget, BudgetSearcher, BudgetStop
 from luceloop.sweeps.record.folders import SweepFolder
 from luceloop.sweeps.record.ledger import Ledger, Point
 from luceloop.sweeps.run.checkpoints import Checkpoints, for_ray
+from luceloop.sweeps.run.foreseen import Foresight, device_of, nothing_known
 from luceloop.sweeps.run.progress import Progress
 from luceloop.sweeps.run.recorder import Recorder
 from luceloop.sweeps.run.resources import allocate_for
@@ -50,14 +51,12 @@ class Trials:
         self._files = files
         self._config, self._folder, self._ledger = config, folder, ledger
         loop = Loop(check_space(config)[0])
-        self._allocation = allocate_for(config, ray.cluster_resources(), loop)
+        self._cluster = ray.cluster_resources()
+        self._allocation = allocate_for(config, self._cluster, loop)
         self._checkpoints = Checkpoints(folder)
         self._cache, self._code = str(folder.cache), name_folder()
         self._stops: Any = None
-        sampled = self._allocation.sampler_setup
-        kinds = [self._allocation.trial_gpus, *([sampled.gpus] if sampled.count else [])]
-        # Where samplers have another kind than the trial, their streams are others, too.
-        self._device = "+".join(dict.fromkeys("cuda" if gpus else "cpu" for gpus in kinds))
+        self._device = device_of(self._allocation)
         self._reuse = Reuse(folder, config, self._device) if reuses(config) else None
 
     def plan(self) -> Plan | None:
@@ -65,6 +64,12 @@ class Trials:
         if self._reuse is None or self._config.search.sampler != "grid":
             return None
         return self._reuse.plan(check_space(self._config))
+
+    @property
+    def foresight(self) -> Foresight:
+        """What tells how much it will take."""
+        known = self._reuse.known if self._reuse is not None else nothing_known
+        return Foresight(self._config, self._folder, self._folder.cache, self._cluster, known)
 
     def run(self, progress: Progress) -> None:
         """Run them to their ends; every report is on record before the next is asked for."""

@@ -16,13 +16,19 @@ from luceloop.core.loop.loop import run_loop
 from luceloop.sweeps.costs.recorded import PointCosts, Pricing, sweep_costs
 from luceloop.sweeps.costs.sizes import row_counts
 from luceloop.sweeps.record.folders import Output
-from luceloop.sweeps.record.ledger import Ledger
+from luceloop.sweeps.record.ledger import Ledger, Point
 from tests.support import Cli, Finished
 
 
 def _config(**more):
     plain = {"name": "s", "data": {"name": "eight_gaussians", "size": 30}, "seeds": 2}
     return parse_config(plain | {"learner": {"name": "empirical"}, "iterations": 3} | more)
+
+
+def costs_of(point: Point) -> PointCosts:
+    """What is on record of a point that has ended."""
+    assert point.costs is not None
+    return PointCosts.of(point.costs)
 
 
 @pytest.mark.parametrize(
@@ -67,7 +73,7 @@ def test_rows_taken_from_other_sweeps_are_told_apart(tmp_path):
             row = {"seconds/fit": [1.0, 2.0], "seconds/score": [0.5, 0.25], "loss": [9.0, 9.0]}
             ledger.add_iteration(index, t, row, reused=[1] if t < 2 else [])
         ledger.end_point(index, "done")
-    first, second = (PointCosts.of(ledger.points[i].costs) for i in (0, 1))
+    first, second = (costs_of(ledger.points[i]) for i in (0, 1))
     own, taken = first.computed, first.taken
     assert (own.rows, taken.rows) == (6, 2)
     assert own.device_seconds == 4 * 1.5 + 2 * 2.25 and taken.device_seconds == 2 * 2.25
@@ -89,9 +95,9 @@ def test_infinite_comparisons_survive_the_record(tmp_path):
     ledger.begin_point(0, {})
     ledger.add_iteration(0, 0, {"seconds/fit": [1.0, math.nan]})
     ledger.end_point(0, "failed", "why")
-    found = Ledger(tmp_path / "ledger.jsonl", writable=False).points[0].costs["computed"]
-    assert found["comparisons"] == math.inf and found["choices"] == 60
-    assert found["device_seconds"] == 1.0
+    found = costs_of(Ledger(tmp_path / "ledger.jsonl", writable=False).points[0]).computed
+    assert found.comparisons == math.inf and found.choices == 60
+    assert found.device_seconds == 1.0
 
 
 def test_costs_of_data_that_is_gone_are_unknown(tmp_path):
@@ -111,7 +117,7 @@ def test_a_finished_sweep_tells_its_costs_everywhere(finished: Finished, cli: Cl
     # K=4: λ=0.5 keeps 150 of 600 samples, λ=inf 300 of 1200; three seeds, T=3.
     expected = {0.5: (3 * 4 * 600, 3 * 3 * 150), math.inf: (3 * 4 * 1200, 3 * 3 * 300)}
     for point in points.values():
-        own = PointCosts.of(point.costs).computed
+        own = costs_of(point).computed
         assert (own.samples, own.choices) == expected[point.values["lam"]]
         assert own.comparisons == 3 * own.choices and own.rows == 12
         stages = [n for n in point.rows[0] if n.startswith("seconds/")]
@@ -130,7 +136,7 @@ def test_a_finished_sweep_tells_its_costs_everywhere(finished: Finished, cli: Cl
     [experiment] = [e for e in client.search_experiments() if "/" in e.name]
     kind = "tags.`luceloop.kind` = 'point'"
     for run in client.search_runs([experiment.experiment_id], kind):
-        own = PointCosts.of(points[int(run.data.tags["luceloop.point"])].costs).computed
+        own = costs_of(points[int(run.data.tags["luceloop.point"])]).computed
         assert float(run.data.tags["luceloop.samples"]) == own.samples
         assert float(run.data.tags["luceloop.comparisons"]) == own.comparisons
         assert float(run.data.tags["luceloop.device_seconds"]) == pytest.approx(own.device_seconds)
