@@ -44,6 +44,8 @@ def test_a_sweep_stops_at_its_samples_and_resumes_to_the_undisturbed_table(
     rows = recorded(output)
     assert 7 <= rows <= 7 + 3 and rows < TINY_ROWS  # running trials end after an iteration
     assert _stopped(output)
+    assert f"{2 * TINY_ROWS} rows: {TINY_ROWS * POOL:,} samples, " in ran.out  # of two seeds each
+    assert " left, by the first iterations" in ran.out  # no earlier sweep told the time
     assert "stopped at its budget" in cli("show", "latest", *at).out
     [listed] = json.loads(cli("list", "--json", *at).out)
     assert listed["stopped"] and "stopped at its budget" in listed["state"]
