@@ -69,6 +69,11 @@ class SweepHandle:
         """The sweep's configuration."""
         return self.folder.config()
 
+    @property
+    def stopped(self) -> str:
+        """What limit of its budget the sweep has stopped at; empty if it goes on or has ended."""
+        return Ledger(self.folder.ledger, writable=False).stopped
+
     @functools.cached_property
     def curves(self) -> pd.DataFrame:
         """The tidy table that `luceloop export` writes: seeds, then aggregates over seeds."""
@@ -181,6 +186,9 @@ def run(
         output: the output folder; `$LUCELOOP_OUTPUT`, else ./luceloop-out if not given.
         storage: where workers keep what they share, if not there.
         figures: whether to draw at the end.
+
+    Returns:
+        The sweep; where it stopped at its budget, `stopped` says so.
 
     Raises:
         ConfigError: if a point cannot run; nothing is written then.

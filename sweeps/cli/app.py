@@ -1,7 +1,8 @@
 """The command line, `luceloop`: its commands, and how it ends.
 
-Exit codes: 0 done; 1 the sweep ended with failed trials, or MLflow does not have all of it, or its
-disk is full or its storage silent; 2 a usage or configuration error, in one line; 130 interrupted.
+Exit codes: 0 done, or stopped at its budget; 1 the sweep ended with failed trials, or MLflow does
+not have all of it, or its disk is full or its storage silent; 2 a usage or configuration error, in
+one line; 130 interrupted.
 """
 
 from __future__ import annotations

@@ -118,19 +118,21 @@ def run(
         print_line(f"go on with: luceloop resume {folder.id}{_where(output)}")
         sys.exit(130)
     if found.undelivered:
+        _print_stopped(outcome, output)
         sys.exit(1)
     print_figures(sorted(folder.figures.glob("*.png")))
     if folder.report.exists():
         console.print(f"report {folder.report}", highlight=False, soft_wrap=True)
     print_line(f"compare the points in MLflow with: luceloop ui{_where(output)}")
-    if outcome.stopped:
-        _print_stopped(outcome, output)
+    _print_stopped(outcome, output)
     if outcome.failed or not delivered:
         sys.exit(1)
 
 
 def _print_stopped(outcome: Outcome, output: Output) -> None:
-    """Print what limit was reached, and how to go on; the last line, which `status` repeats."""
+    """Print what limit was reached, if one was, and how to go on: the line that `status` has."""
+    if not outcome.stopped:
+        return
     raised = how_to_go_on(outcome.stopped)
     command = f"luceloop resume {outcome.folder.id}{_where(output)}{raised}"
     print_line(f"stopped at its budget: {outcome.stopped}; go on with: {command}")

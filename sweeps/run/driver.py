@@ -116,11 +116,11 @@ def _run(
     config = folder.config()
     tracker = build_tracker(output, folder, ledger)
     follower = Follower(ledger, tracker, mirror)
-    patience = STORE_PATIENCE
+    patience, stopped = STORE_PATIENCE, ""
     try:
         write_atomically(json.dumps(_environment(), indent=2), folder.environment)
         follower.start()
-        _run_trials(config, folder, ledger, console, files, budget)
+        stopped = _run_trials(config, folder, ledger, console, files, budget)
     except KeyboardInterrupt:
         console.print("interrupted; everything on record is kept", highlight=False)
     except Exception as error:  # Ray's and Tune's own wrap what the disk says
@@ -134,9 +134,9 @@ def _run(
         attach_environment(tracker, folder)
     points = list(ledger.points.values())
     unfinished = config.point_count - sum(point.status is not None for point in points)
-    draws = not unfinished or bool(ledger.stopped)
+    draws = not unfinished or bool(stopped)
     delivery = Delivery(len(ledger.events), tracker.undelivered, tracker.error, draws)
-    return Outcome(folder, points, unfinished, delivery, ledger.stopped)
+    return Outcome(folder, points, unfinished, delivery, stopped)
 
 
 def _run_trials(
@@ -146,16 +146,17 @@ def _run_trials(
     console: Console,
     files: Holdings,
     budget: Budget,
-) -> None:
-    """Run the points that have not ended, if there are any, until the budget is reached."""
+) -> str:
+    """Run the points that have not ended, if there are any, until the budget is reached.
+
+    Returns:
+        What limit of it was reached; empty if all points have ended.
+    """
     if not config.search.learns:  # a search that learned from the loss has gone on without
         ledger.reopen_lost()
     total = config.point_count
-    if _has_ended(ledger, total):
-        return
-    if budget.is_reached():
-        ledger.stop(budget.reached)
-        return
+    if _has_ended(ledger, total) or budget.is_reached():
+        return _stopped(ledger, budget, total)
     progress = build_progress(console, config, ledger, total)
     try:
         with ray_session():
@@ -167,8 +168,15 @@ def _run_trials(
             trials.run(shown)
     finally:
         progress.close()
-    if budget.reached and not _has_ended(ledger, total):
-        ledger.stop(budget.reached)
+    return _stopped(ledger, budget, total)
+
+
+def _stopped(ledger: Ledger, budget: Budget, total: int) -> str:
+    """Put on record that the sweep has stopped at its budget, if it has; what was reached."""
+    if not budget.reached or _has_ended(ledger, total):
+        return ""
+    ledger.stop(budget.reached)
+    return budget.reached
 
 
 def _has_ended(ledger: Ledger, total: int) -> bool:

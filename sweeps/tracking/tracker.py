@@ -186,6 +186,7 @@ class Tracker:
                 experiment.reopen(run)
         if any(isinstance(event, BudgetReached) for event in self._ledger.events):
             tags[experiment.sweep_run()][labels.STOPPED] = self._ledger.stopped
+            experiment.reopen(experiment.sweep_run())  # which is marked as ended where it stops
         for target in dict.fromkeys([*metrics, *tags, *experiment.without_params]):
             experiment.log(target, metrics[target], tags[target])
         for last in ended.values():

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
+import luceloop
 from luceloop.core.config.parsing import parse_config
 from luceloop.core.errors import ConfigError
 from luceloop.sweeps.costs.budget import Budget
@@ -21,6 +22,8 @@ from tests.support import QUICK, TINY, TINY_ROWS, Cli, curves, recorded
 
 POOL = 2 * 200
 """Samples of an iteration: two seeds with a pool of K·m = 200."""
+PACKED = ["resources.samplers=0", "resources.pack=2"]
+"""Both points in one trial."""
 ONE_BY_ONE = ["resources.samplers=0", "resources.trial.cpus=4"]
 """On the session's Ray of four CPUs one trial runs and others wait."""
 
@@ -29,7 +32,7 @@ def _stopped(output: Path) -> str:
     return Ledger(Output(output).find("latest").ledger, writable=False).stopped
 
 
-@pytest.mark.parametrize("where", [["resources.samplers=0"], ONE_BY_ONE])
+@pytest.mark.parametrize("where", [["resources.samplers=0"], PACKED, ONE_BY_ONE])
 def test_a_sweep_stops_at_its_samples_and_resumes_to_the_undisturbed_table(
     tiny, output, cli: Cli, where
 ):
@@ -46,6 +49,7 @@ def test_a_sweep_stops_at_its_samples_and_resumes_to_the_undisturbed_table(
     assert _stopped(output)
     assert f"{2 * TINY_ROWS} rows: {TINY_ROWS * POOL:,} samples, " in ran.out  # of two seeds each
     assert " left, by the first iterations" in ran.out  # no earlier sweep told the time
+    assert luceloop.load(sweep, output=output).stopped == _stopped(output)
     assert "stopped at its budget" in cli("show", "latest", *at).out
     [listed] = json.loads(cli("list", "--json", *at).out)
     assert listed["stopped"] and "stopped at its budget" in listed["state"]
@@ -70,6 +74,7 @@ def test_waiting_trials_never_begin_once_the_budget_is_reached(local_ray, output
     runs = client.search_runs([experiment.experiment_id])
     [sweep] = [run for run in runs if run.data.tags["luceloop.kind"] == "sweep"]
     assert "budget.samples" in sweep.data.tags["luceloop.stopped"]
+    assert sweep.info.status == "FINISHED"
 
 
 def test_hours_are_of_a_run_and_resume_has_as_many_again(tiny, output, cli: Cli):

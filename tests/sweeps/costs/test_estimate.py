@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from luceloop.core.config.parsing import parse_config
 from luceloop.core.config.sweep import SweepConfig
+from luceloop.core.learners.otcfm import OTCFMConfig
 from luceloop.core.loop.loop import Loop
 from luceloop.sweeps.costs.disk import weights_size
 from luceloop.sweeps.costs.estimate import STARTING, Work
@@ -107,14 +109,14 @@ def test_disk_is_near_what_a_sweep_leaves(finished: Finished):
 
 def test_what_pickers_prefer_changes_no_time_and_what_is_computed_does():
     base = _config().point
-    same = [
+    same: list[dict[str, Any]] = [
         {"curation": {"beta": 7}},
         {"seeds": 9},
         {"iterations": 9},
         {"lam": 1},
         {"reward": {"name": "mode_distance", "mode": 3}},
     ]
-    others = [
+    others: list[dict[str, Any]] = [
         {"curation": {"k": 4}},
         {"pool_size": 500},
         {"learner": {"name": "otcfm", "steps": 7}},
@@ -192,6 +194,7 @@ def test_a_large_network_is_measured_by_few_steps(monkeypatch):
     pace, how = result
     assert "2 steps of 4 images" in how and "without scores" in how
     assert pace.fit > 0 and pace.pool > 0
+    assert isinstance(config.point.learner, OTCFMConfig)
     assert evaluations(config.point.learner) == 8
 
 
