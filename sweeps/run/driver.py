@@ -19,7 +19,7 @@ from rich.console import Console
 
 from luceloop.core.config.budget import BudgetConfig
 from luceloop.core.config.sweep import SweepConfig
-from luceloop.core.errors import DiskFullError
+from luceloop.core.errors import DiskFullError, StorageError
 from luceloop.core.io.files import says_full, write_atomically
 from luceloop.core.io.holdings import Holdings
 from luceloop.sweeps.costs.budget import Budget
@@ -161,11 +161,9 @@ def _run_trials(
     try:
         with ray_session():
             trials = Trials(config, folder, ledger, files, budget)
-            shown: Progress = progress
             if not ledger.points:
                 _print_plan(trials.plan(), console)
-                shown = _print_estimate(trials.foresight, progress, console, ledger)
-            trials.run(shown)
+            trials.run(_foretold(trials.foresight, progress, console, ledger))
     finally:
         progress.close()
     return _stopped(ledger, budget, total)
@@ -197,16 +195,22 @@ def _print_plan(plan: Plan | None, console: Console) -> None:
         console.print(line, highlight=False, soft_wrap=True)
 
 
-def _print_estimate(
+def _foretold(
     foresight: Foresight, progress: Progress, console: Console, ledger: Ledger
 ) -> Progress:
     """Print what the sweep will cost; a progress that says how long, if that is not known yet."""
-    estimate = foresight.estimate(measured=False)
+    told = TimeTold(progress, console, foresight, ledger)
+    if any(point.rows for point in ledger.points.values()):
+        told.tell("by what is on record")
+        return progress
+    try:
+        estimate = foresight.estimate(measured=False)
+    except StorageError as error:  # trials may find it there again
+        console.print(f"no estimate: {error}", highlight=False, soft_wrap=True)
+        return told
     for line in estimate.lines(in_words, duration):
         console.print(line, highlight=False, soft_wrap=True)
-    if estimate.seconds is not None:
-        return progress
-    return TimeTold(progress, console, foresight, ledger)
+    return told if estimate.seconds is None else progress
 
 
 def _full_disk(folder: SweepFolder) -> str:

@@ -11,12 +11,14 @@ from dataclasses import dataclass, replace
 import torch
 from rich.console import Console
 
+from luceloop.core.config.parsing import at_point
 from luceloop.core.config.point import PointConfig
 from luceloop.core.config.sweep import SweepConfig
 from luceloop.core.errors import ConfigError, LoopError
 from luceloop.core.io.places import Folder, listed
 from luceloop.core.loop.initial import initial_key
 from luceloop.core.loop.loop import Loop
+from luceloop.core.pool.shards import cut_into_shards
 from luceloop.sweeps.costs.disk import estimate_disk
 from luceloop.sweeps.costs.estimate import Estimate, Work, device_time, initial_fit, wall_time
 from luceloop.sweeps.costs.measure import measure
@@ -27,7 +29,7 @@ from luceloop.sweeps.record.folders import Output, SweepFolder
 from luceloop.sweeps.record.ledger import Ledger, Point
 from luceloop.sweeps.run.check import measured_names
 from luceloop.sweeps.run.progress import Progress, duration
-from luceloop.sweeps.run.resources import Allocation, allocate_for
+from luceloop.sweeps.run.resources import Allocation, allocate, trials_at_once
 from luceloop.sweeps.run.reuse import Reuse, reuses
 from luceloop.sweeps.search.space import check_space, planned_points
 
@@ -48,18 +50,15 @@ class Foresight:
     """Where trained p_0 are."""
     cluster: Mapping[str, float]
     """Resources by kind, as Ray names them."""
+    loop: Loop
+    """Of one of its points."""
     known: Callable[[PointConfig], Mapping[int, int]]
     """By seed, how many rows of a point are taken from other sweeps."""
 
     @functools.cached_property
-    def loop(self) -> Loop:
-        """Of one of its points."""
-        return Loop(check_space(self.config)[0])
-
-    @functools.cached_property
     def places(self) -> Places:
         """How its trials share the cluster."""
-        return places_of(self.config, self.cluster, self.loop)
+        return places_of(self.config, self.cluster, large=self.loop.fitter.one_by_one)
 
     def estimate(self, *, measured: bool) -> Estimate:
         """What it will cost.
@@ -107,8 +106,7 @@ class Foresight:
         others = [sweep for sweep in every if sweep.id != self.folder.id]
 
         def places(config: SweepConfig) -> Places:
-            loop = self.loop if config == self.config else Loop(check_space(config)[0])
-            return places_of(config, self.cluster, loop)
+            return places_of(config, self.cluster, large=self.places.one_by_one)
 
         found = recorded_paces(others, wanted, places)
         rows, basis = sum(pace.rows for pace in found.values()), ""
@@ -176,22 +174,27 @@ def _name_of(device: str) -> str:
     return torch.cuda.get_device_name() if device == "cuda" else "this machine's CPU"
 
 
-def places_of(config: SweepConfig, cluster: Mapping[str, float], loop: Loop) -> Places:
+def places_of(config: SweepConfig, cluster: Mapping[str, float], *, large: bool) -> Places:
     """How the trials of a sweep share a cluster.
 
     Args:
         config: of the sweep.
         cluster: resources by kind.
-        loop: of one of its points.
+        large: whether its network fills a device by itself.
+
+    Raises:
+        ConfigError: if a point's data cannot be built.
     """
-    allocation = allocate_for(config, cluster, loop)
+    first = {key: (each.values or each.bounds)[0] for key, each in config.search.space.items()}
+    point = at_point(config, first)
+    shards = len(cut_into_shards(sizes_of(point).pool, point.k, point.sampling.shard_size))
+    at_once, seeds = trials_at_once(config), len(point.seeds)
+    given = config.point.resources
+    allocation = allocate(given, cluster, at_once, shards, large=large, seeds=seeds)
     needs = allocation.bundles().required_resources
     fit = [cluster.get(kind, 0.0) / amount for kind, amount in needs.items() if amount]
-    at_once = config.point_count
-    if config.search.learns:
-        at_once = min(at_once, config.search.concurrency)
     trials = max(1, min(math.ceil(at_once / allocation.pack), int(min(fit, default=1.0))))
-    return Places(trials, allocation.pack, device_of(allocation), loop.fitter.one_by_one)
+    return Places(trials, allocation.pack, device_of(allocation), large)
 
 
 def device_of(allocation: Allocation) -> str:
@@ -215,10 +218,9 @@ def foresee_here(config: SweepConfig, output: Output) -> Estimate:
     folder = SweepFolder(output.path / "sweeps" / "-")  # as that of a new sweep
     cluster = this_machine()
     loop = Loop(check_space(config)[0])
-    places = places_of(config, cluster, loop)
-    reuse = Reuse(folder, config, places.device) if reuses(config) else None
-    known = reuse.known if reuse is not None else nothing_known
-    return Foresight(config, folder, output.cache, cluster, known).estimate(measured=True)
+    device = places_of(config, cluster, large=loop.fitter.one_by_one).device
+    known = Reuse(folder, config, device).known if reuses(config) else nothing_known
+    return Foresight(config, folder, output.cache, cluster, loop, known).estimate(measured=True)
 
 
 def nothing_known(point: PointConfig) -> Mapping[int, int]:
@@ -232,34 +234,47 @@ class TimeTold:
     def __init__(
         self, progress: Progress, console: Console, foresight: Foresight, ledger: Ledger
     ) -> None:
+        """Take note of what is to be run.
+
+        Args:
+            progress: what shows all else.
+            console: where to say how long it takes.
+            foresight: of the sweep.
+            ledger: of the sweep.
+        """
         self._progress, self._console = progress, console
-        self._foresight, self._ledger = foresight, ledger
+        self._config, self._ledger = foresight.config, ledger
+        self._work, self._places = foresight.work()[0], foresight.places
         self._told = False
 
     def show(self, point: Point) -> None:
         """Show it; with the first iteration of a retraining, say how long the rest takes."""
         self._progress.show(point)
         if not self._told and point.last >= 1:
-            self._told = True
-            seconds = self.left()
-            if seconds is not None:
-                line = f"about {duration(seconds)} left, by the first iterations"
-                self._console.print(line, highlight=False, soft_wrap=True)
+            self.tell("by the first iterations")
+
+    def tell(self, basis: str) -> None:
+        """Say how long the rest takes, where the record tells, and what tells it."""
+        self._told, seconds = True, self.left()
+        if seconds is not None:
+            line = f"about {duration(seconds)} left, {basis}"
+            self._console.print(line, highlight=False, soft_wrap=True)
 
     def left(self) -> float | None:
         """Seconds to the end, by the rows on record; None where they do not tell all."""
-        foresight, places = self._foresight, self._foresight.places
         try:
-            paces = pace_of(self._ledger, foresight.config, places)
+            paces = pace_of(self._ledger, self._config, self._places)
         except ConfigError:
             return None
         work = []
-        for index, each in enumerate(foresight.work()[0]):
+        for index, each in enumerate(self._work):
             point = self._ledger.points.get(index)
             done = 0 if point is None else point.last + 1
+            if point is not None and point.status is not None:
+                done = each.point.iterations + 1
             known = {seed: max(each.known.get(seed, 0), done) for seed in each.point.seeds}
             work.append(Work(each.point, known))
-        return wall_time(work, paces, places, {}, started=True)
+        return wall_time(work, paces, self._places, {}, started=True)
 
     def close(self) -> None:
         """The sweep is over."""

@@ -51,25 +51,26 @@ class Trials:
         self._files = files
         self._config, self._folder, self._ledger = config, folder, ledger
         loop = Loop(check_space(config)[0])
-        self._cluster = ray.cluster_resources()
-        self._allocation = allocate_for(config, self._cluster, loop)
+        cluster = ray.cluster_resources()
+        self._allocation = allocate_for(config, cluster, loop)
         self._checkpoints = Checkpoints(folder)
         self._cache, self._code = str(folder.cache), name_folder()
         self._stops: Any = None
         self._device = device_of(self._allocation)
         self._reuse = Reuse(folder, config, self._device) if reuses(config) else None
+        known = self._reuse.known if self._reuse is not None else nothing_known
+        self.foresight = Foresight(config, folder, folder.cache, cluster, loop, known)
+        """Tells how much it will take."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the data of the loop: Tune keeps a copy of all it is given, this included."""
+        return self.__dict__ | {"foresight": None}
 
     def plan(self) -> Plan | None:
         """What is taken from other sweeps, where that is asked for and all points are known."""
         if self._reuse is None or self._config.search.sampler != "grid":
             return None
         return self._reuse.plan(check_space(self._config))
-
-    @property
-    def foresight(self) -> Foresight:
-        """What tells how much it will take."""
-        known = self._reuse.known if self._reuse is not None else nothing_known
-        return Foresight(self._config, self._folder, self._folder.cache, self._cluster, known)
 
     def run(self, progress: Progress) -> None:
         """Run them to their ends; every report is on record before the next is asked for."""

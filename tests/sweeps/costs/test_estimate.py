@@ -19,7 +19,7 @@ from luceloop.sweeps.costs.measure import evaluations, measure
 from luceloop.sweeps.costs.pace import Places, cost_key, makespan, pace_of, recorded_paces
 from luceloop.sweeps.costs.recorded import sweep_costs
 from luceloop.sweeps.presets.reading import read_config
-from luceloop.sweeps.record.folders import Output
+from luceloop.sweeps.record.folders import Output, SweepFolder
 from luceloop.sweeps.record.ledger import Ledger
 from luceloop.sweeps.run import foreseen
 from luceloop.sweeps.run.foreseen import Foresight, foresee_here, nothing_known
@@ -34,6 +34,10 @@ CPU = Places(trials=2, pack=1, device="cpu")
 def _config(**more) -> SweepConfig:
     plain = {"name": "s", "data": {"name": "eight_gaussians", "size": 60}, "seeds": 2}
     return parse_config(plain | {"iterations": 3} | more)
+
+
+def _loop(config: SweepConfig) -> Loop:
+    return Loop(check_space(config)[0])
 
 
 def _again(finished: Finished, *more: str) -> tuple[SweepConfig, Output]:
@@ -153,7 +157,7 @@ def test_p_0_is_counted_once_for_all_points_that_share_it(tmp_path):
     config = _config(search={"beta": {"grid": [0, 1]}, "lam": {"grid": [1, math.inf]}})
     output = Output(tmp_path)
     folder = Output(tmp_path).create_sweep(config, "why")
-    foresight = Foresight(config, folder, output.cache, {"CPU": 2.0}, nothing_known)
+    foresight = Foresight(config, folder, output.cache, {"CPU": 2.0}, _loop(config), nothing_known)
     disk = foresight.estimate(measured=False).disk
     assert disk.initial == 2 * weights_size(foresight.loop)[1]
 
@@ -161,7 +165,7 @@ def test_p_0_is_counted_once_for_all_points_that_share_it(tmp_path):
 def test_without_an_earlier_sweep_a_start_tells_sizes_and_no_time(tmp_path):
     config = _config()
     folder = Output(tmp_path).create_sweep(config, "why")
-    found = Foresight(config, folder, folder.cache, {"CPU": 2.0}, nothing_known)
+    found = Foresight(config, folder, folder.cache, {"CPU": 2.0}, _loop(config), nothing_known)
     estimate = found.estimate(measured=False)
     assert estimate.seconds is None and estimate.costs.samples == 2 * 4 * 120
     assert estimate.plain()["device_seconds"] is None
@@ -180,11 +184,9 @@ def test_searches_that_learn_have_exact_sizes_where_points_cost_the_same():
 
 
 def _work(config: SweepConfig) -> tuple[list[Work], str]:
-    folder = Output(Path("/nowhere")).path
-    from luceloop.sweeps.record.folders import SweepFolder
-
-    known = nothing_known
-    return Foresight(config, SweepFolder(folder), folder, {"CPU": 2.0}, known).work()
+    nowhere, loop = Path("/nowhere"), _loop(config)
+    folder = SweepFolder(nowhere)
+    return Foresight(config, folder, nowhere, {"CPU": 2.0}, loop, nothing_known).work()
 
 
 def test_a_large_network_is_measured_by_few_steps(monkeypatch):
