@@ -34,6 +34,8 @@ from luceloop.core.theory.finite_n import MOST_DRAWS, usual_replicates
 from luceloop.core.theory.forecast import forecast as forecast_points
 from luceloop.sweeps.comparisons import comparison_table
 from luceloop.sweeps.console import console
+from luceloop.sweeps.costs.recorded import Pricing
+from luceloop.sweeps.costs.table import COST_COLUMNS, cost_cells
 from luceloop.sweeps.presets.reading import read_config
 from luceloop.sweeps.record.folders import Output, SweepFolder
 from luceloop.sweeps.record.ledger import Ledger
@@ -67,6 +69,11 @@ class SweepHandle:
         """The sweep's configuration."""
         return self.folder.config()
 
+    @property
+    def stopped(self) -> str:
+        """What limit of its budget the sweep has stopped at; empty if it goes on or has ended."""
+        return Ledger(self.folder.ledger, writable=False).stopped
+
     @functools.cached_property
     def curves(self) -> pd.DataFrame:
         """The tidy table that `luceloop export` writes: seeds, then aggregates over seeds."""
@@ -74,14 +81,19 @@ class SweepHandle:
 
     @functools.cached_property
     def points(self) -> pd.DataFrame:
-        """The points that have begun, a row each: name, searched keys, last iteration, status."""
+        """The points that have begun, a row each: name, searched keys, how far it is, its costs.
+
+        Costs are `samples` generated, `choices` and `comparisons` by pickers, and `device_seconds`
+        of what this sweep computed; `rows_taken` counts rows that other sweeps had on record.
+        """
         searched = list(self.config.search.space)
-        rows = []
+        rows, pricing = [], Pricing(self.config)
         for point in Ledger(self.folder.ledger, writable=False).points.values():
             name = point_name(at_point(self.config, point.values).flat(), searched)
             state = {"iteration": point.last, "status": point.status or "", "reason": point.reason}
-            rows.append({"point": point.index, "name": name, **point.values, **state})
-        columns = ["point", "name", *searched, "iteration", "status", "reason"]
+            costs = cost_cells(pricing.try_costs(point))
+            rows.append({"point": point.index, "name": name, **point.values, **state, **costs})
+        columns = ["point", "name", *searched, "iteration", "status", "reason", *COST_COLUMNS]
         return pd.DataFrame(rows, columns=columns)
 
     def compare(
@@ -174,6 +186,9 @@ def run(
         output: the output folder; `$LUCELOOP_OUTPUT`, else ./luceloop-out if not given.
         storage: where workers keep what they share, if not there.
         figures: whether to draw at the end.
+
+    Returns:
+        The sweep; where it stopped at its budget, `stopped` says so.
 
     Raises:
         ConfigError: if a point cannot run; nothing is written then.

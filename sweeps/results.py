@@ -88,7 +88,7 @@ def check_outcome(outcome: Outcome, delivery: Delivery, output: Output) -> None:
         LoopError: if points failed; what the others came to can be loaded.
     """
     sweep, failed = outcome.folder.id, outcome.failed
-    if outcome.unfinished:
+    if outcome.unfinished and not outcome.stopped:
         raise KeyboardInterrupt(f"go on with: luceloop resume {sweep}")
     if not delivery.is_whole:
         raise StorageError(f"MLflow at {output.shown_uri} lacks a part: {delivery.error}")

@@ -90,8 +90,8 @@ def plain_config(config: SweepConfig) -> dict[str, Any]:
         key: dimension.model_dump(mode="python", exclude_none=True)
         for key, dimension in config.search.space.items()
     }
-    for key in ("reuse", "extends"):
-        if not dumped[key]:  # most sweeps have neither
+    for key in ("reuse", "extends", "budget"):
+        if not dumped[key]:  # most sweeps have none of them
             del dumped[key]
     found = dumped | config.point.model_dump(mode="json") | {"search": search}
     if config.seed_rule is not None:

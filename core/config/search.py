@@ -16,6 +16,9 @@ SHORT_KEYS = {"beta": "curation.beta", "k": "curation.k"}
 MOST_POINTS = 100_000
 """Points of a sweep; each is a trial, and a run of the tracking store."""
 
+NOT_SEARCHED = ("search", "seeds", "name", "description", "resources", "budget")
+"""Keys that are the same for every point."""
+
 
 class Dimension(Strict):
     """The values a searched key takes: exactly one of the fields."""
@@ -109,7 +112,7 @@ class SearchConfig(Strict):
     @model_validator(mode="after")
     def _consistent(self) -> SearchConfig:
         for key, dimension in self.space.items():
-            if key.split(".")[0] in ("search", "seeds", "name", "description", "resources"):
+            if key.split(".")[0] in NOT_SEARCHED:
                 raise ValueError(f"{key}=null: cannot be searched; every point has the same")
             if self.sampler == "grid" and dimension.values is None:
                 raise ValueError(f"sampler=grid: needs {key} as a grid or choice of values")

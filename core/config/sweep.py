@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
+from luceloop.core.config.budget import BudgetConfig
 from luceloop.core.config.claims import ClaimConfig
 from luceloop.core.config.point import PointConfig
 from luceloop.core.config.search import SearchConfig
@@ -37,6 +38,8 @@ class SweepConfig(Strict):
     """Id of the sweep that this one extends, whose rows are then taken, too."""
     notify: SecretStr | None = Field(None, exclude=True, repr=False)
     """URL that is told when it ends, when a point fails and when a claim is decided."""
+    budget: BudgetConfig | None = None
+    """What it may take before it stops in order; no limits if not given."""
 
     @model_validator(mode="before")
     @classmethod
@@ -83,5 +86,5 @@ class SweepConfig(Strict):
         return self.search.trials or math.prod(lengths)
 
 
-OWN_KEYS = ("name", "description", "search", "claims", "reuse", "extends", "notify")
+OWN_KEYS = ("name", "description", "search", "claims", "reuse", "extends", "notify", "budget")
 """Keys of a file that are no part of a point."""

@@ -1,7 +1,8 @@
 """The command line, `luceloop`: its commands, and how it ends.
 
-Exit codes: 0 done; 1 the sweep ended with failed trials, or MLflow does not have all of it, or its
-disk is full or its storage silent; 2 a usage or configuration error, in one line; 130 interrupted.
+Exit codes: 0 done, or stopped at its budget; 1 the sweep ended with failed trials, or MLflow does
+not have all of it, or its disk is full or its storage silent; 2 a usage or configuration error, in
+one line; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from luceloop.sweeps.cli.options import (
     config_argument,
     figures_option,
     file_option,
+    hours_option,
     json_option,
     notify_option,
     output_of,
@@ -38,6 +40,7 @@ from luceloop.sweeps.cli.options import (
     storage_option,
     sweep_argument,
     with_notify,
+    within,
 )
 from luceloop.sweeps.console import console
 
@@ -76,6 +79,7 @@ def app() -> None:
 @notify_option
 @click.option("--id", "identity", hidden=True)  # of a job, known before it starts
 @click.option("--reuse", is_flag=True, help="Take rows that other sweeps have on record.")
+@hours_option
 def run(
     config: str,
     overrides: tuple[str, ...],
@@ -85,9 +89,10 @@ def run(
     notify: str | None,
     identity: str | None,
     reuse: bool,
+    hours: float | None,
 ) -> None:
     """Run a sweep."""
-    given = with_notify(overrides, notify) + (["reuse=true"] if reuse else [])
+    given = with_notify(within(overrides, hours), notify) + (["reuse=true"] if reuse else [])
     parsed = configurations.read_config(config, given)
     running.start(parsed, output_of(output, storage), figures=figures, identity=identity)
 
@@ -128,11 +133,15 @@ def forecast(
 
 @app.command()
 @overrides_argument
+@hours_option
 @output_option
 @notify_option
-def demo(overrides: tuple[str, ...], output: Path | None, notify: str | None) -> None:
+def demo(
+    overrides: tuple[str, ...], hours: float | None, output: Path | None, notify: str | None
+) -> None:
     """Run the two-minute demo and draw its figures."""
-    parsed = configurations.read_config("demo", with_notify(overrides, notify))
+    given = with_notify(within(overrides, hours), notify)
+    parsed = configurations.read_config("demo", given)
     running.start(parsed, output_of(output), figures=True)
 
 
@@ -140,6 +149,7 @@ def demo(overrides: tuple[str, ...], output: Path | None, notify: str | None) ->
 @sweep_argument
 @overrides_argument
 @figures_option
+@hours_option
 @output_option
 @storage_option
 @notify_option
@@ -149,6 +159,7 @@ def extend(
     sweep: str,
     overrides: tuple[str, ...],
     figures: bool,
+    hours: float | None,
     output: Path | None,
     storage: str | None,
     notify: str | None,
@@ -160,33 +171,38 @@ def extend(
     KEY=VALUE says what is more: seeds=20, iterations=20, search.lam.grid=[0.5,1,2]. A new sweep is
     made, whose table is that of running all of it anew.
     """
-    found, given = output_of(output, storage), with_notify(overrides, notify)
+    found, given = output_of(output, storage), with_notify(within(overrides, hours), notify)
     running.extend(sweep, given, found, figures=figures, identity=identity, keep=keep)
 
 
 @app.command()
 @sweep_argument
+@click.argument("limits", nargs=-1, metavar="[budget.KEY=VALUE]...")
 @figures_option
 @accept_option
+@hours_option
 @output_option
 @storage_option
 @notify_option
 def resume(
     sweep: str,
+    limits: tuple[str, ...],
     figures: bool,
     accept: bool,
+    hours: float | None,
     output: Path | None,
     storage: str | None,
     notify: str | None,
 ) -> None:
-    """Go on with an interrupted sweep, on the files that it began with.
+    """Go on with a sweep that was interrupted or stopped, on the files that it began with.
 
-    Its storage is that which it began with, unless another is named. SWEEP may be the whole id of a
-    sweep that ran on another machine: its record is then read from the storage.
+    Its budget is that of its configuration, unless another is given for this run. Its storage is
+    that which it began with, unless another is named. SWEEP may be the whole id of a sweep that
+    ran on another machine: its record is then read from the storage.
     """
-    found = output_of(output, storage)
-    moved = storage is not None
-    running.resume(sweep, found, figures=figures, moved=moved, accept=accept, notify=notify)
+    found, moved = output_of(output, storage), storage is not None
+    given = within(limits, hours)
+    running.resume(sweep, found, given, figures=figures, moved=moved, accept=accept, notify=notify)
 
 
 @app.command()
@@ -242,9 +258,21 @@ def list_presets() -> None:
 @config_argument
 @overrides_argument
 @json_option
-def validate(config: str, overrides: tuple[str, ...], as_json: bool) -> None:
-    """Check a configuration and all its points."""
-    running.validate(configurations.read_config(config, list(overrides)), as_json=as_json)
+@output_option
+@storage_option
+def validate(
+    config: str,
+    overrides: tuple[str, ...],
+    as_json: bool,
+    output: Path | None,
+    storage: str | None,
+) -> None:
+    """Check a configuration and all its points, and estimate what it costs on this machine.
+
+    Time is that of earlier sweeps in the output folder, or else measured in a few seconds.
+    """
+    parsed = configurations.read_config(config, list(overrides))
+    running.validate(parsed, output_of(output, storage), as_json=as_json)
 
 
 @app.command("train-classifier")

@@ -12,11 +12,13 @@ from luceloop.sweeps.cli.options import (
     accept_option,
     address_option,
     figures_option,
+    hours_option,
     json_option,
     notify_option,
     overrides_argument,
     storage_option,
     sweep_argument,
+    within,
 )
 
 if TYPE_CHECKING:
@@ -45,6 +47,7 @@ else:
 )
 @figures_option
 @accept_option
+@hours_option
 @click.option(
     "--output",
     metavar="DIR",
@@ -63,6 +66,7 @@ def submit(
     check: bool,
     figures: bool,
     accept: bool,
+    hours: float | None,
     output: str | None,
     storage: str | None,
     notify: str | None,
@@ -71,8 +75,8 @@ def submit(
 
     This folder's files travel along: code that CONFIG names, and files beneath it.
     """
-    if extends is not None and config is not None:  # the first of KEY=VALUE
-        overrides = (config, *overrides)
+    if config is not None and (extends is not None or (resume and config.startswith("budget."))):
+        overrides = (config, *overrides)  # it is the first KEY=VALUE
         config = None
     if sum(each is not None for each in (config, resume, extends)) != 1:
         raise click.UsageError("Give either CONFIG or --resume SWEEP, or --extends SWEEP.")
@@ -86,7 +90,7 @@ def submit(
             allowed = "must be a URL or an absolute path on the cluster"
             raise ConfigError("--storage", storage, allowed)
     submitting.submit(
-        submitting.Wanted(config, resume, extends, overrides, notify),
+        submitting.Wanted(config, resume, extends, within(overrides, hours), notify),
         address,
         wait=not no_wait,
         build=check,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -53,6 +53,11 @@ notify_option = click.option(
     "on a command line can be seen by others: @FILE names a file that holds it.  "
     "[the key notify, else $LUCELOOP_NOTIFY]",
 )
+hours_option = click.option(
+    "--hours",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Stop in order after so many hours, for `luceloop resume` to go on: budget.hours.",
+)
 address_option = click.option(
     "--address",
     metavar="URL",
@@ -66,9 +71,14 @@ def output_of(given: Path | None, storage: str | None = None) -> folders.Output:
     return folders.Output.of(given, storage)
 
 
-def with_notify(overrides: tuple[str, ...], notify: str | None) -> list[str]:
+def with_notify(overrides: Sequence[str], notify: str | None) -> list[str]:
     """The overrides, and what `--notify` sets."""
     return [*overrides, *([] if notify is None else [f"notify={json.dumps(notify)}"])]
+
+
+def within(overrides: Sequence[str], hours: float | None) -> list[str]:
+    """Overrides, and the budget of hours where one is given."""
+    return [*overrides, *([] if hours is None else [f"budget.hours={hours!r}"])]
 
 
 def file_option(help_text: str, *endings: str, required: bool = False) -> Callable[[F], F]:

@@ -10,8 +10,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from luceloop.analysis.reading.curves import write_table
+from luceloop.core.config.sweep import SweepConfig
 from luceloop.core.errors import ConfigError, LoopError, one_line
 from luceloop.sweeps.console import console, print_json, print_line
+from luceloop.sweeps.costs.recorded import Pricing
+from luceloop.sweeps.costs.table import cost_table
 from luceloop.sweeps.record.folders import Output, SweepFolder
 from luceloop.sweeps.record.ledger import Ledger
 from luceloop.sweeps.record.table import recorded_table
@@ -69,6 +72,7 @@ def _listed(found: Sequence[Summary]) -> Table:
 def show_json(folder: SweepFolder) -> None:
     """Print a sweep and its points as JSON: statistics over seeds of the last iteration."""
     config, ledger = folder.config(), Ledger(folder.ledger, writable=False)
+    pricing = Pricing(config)
     points = [
         {
             "point": point.index,
@@ -78,6 +82,7 @@ def show_json(folder: SweepFolder) -> None:
             "reason": point.reason,
             "iteration": point.last,
             "metrics": aggregates(point.rows[point.last], point.supremum) if point.rows else {},
+            "costs": costs.plain() if (costs := pricing.try_costs(point)) else None,
         }
         for point in ledger.points.values()
     ]
@@ -98,8 +103,22 @@ def show(folder: SweepFolder) -> None:
     except (ConfigError, LoopError) as error:  # the sweep's own code may not be here
         lines.append(f"no forecast: {error}")
     console.print(sweep_table(config, ledger, config.point_count, gaps=gaps))
+    _print_costs(config, ledger)
+    if ledger.stopped:
+        lines.append(f"stopped at its budget: {ledger.stopped}")
     for line in lines:
         print_line(line)
+
+
+def _print_costs(config: SweepConfig, ledger: Ledger) -> None:
+    pricing, points = Pricing(config), ledger.points.values()
+    try:
+        costs = {name_of(config, point): pricing(point) for point in points}
+    except (ConfigError, OSError) as error:  # of points that have not ended
+        print_line(f"no costs: {one_line(error)}")
+        return
+    if costs:
+        console.print(cost_table(costs))
 
 
 def export(sweep: str, output: Output, file: Path) -> None:

@@ -6,7 +6,9 @@ import sys
 
 import torch
 
+from luceloop.core.config.budget import BudgetConfig
 from luceloop.core.config.naming import describe
+from luceloop.core.config.parsing import override, parse_config, plain_config
 from luceloop.core.config.sweep import SweepConfig
 from luceloop.core.config.webhooks import named_address
 from luceloop.core.device import own_device
@@ -16,13 +18,18 @@ from luceloop.core.pool.scoring import build_scorer
 from luceloop.sweeps.cli.reading import show
 from luceloop.sweeps.cluster.kept import keep_files
 from luceloop.sweeps.console import console, print_figures, print_json, print_line, print_remark
+from luceloop.sweeps.costs.budget import check_budget, how_to_go_on
 from luceloop.sweeps.record.folders import Output, SweepFolder
 from luceloop.sweeps.record.holding import held
 from luceloop.sweeps.record.mirror import check_move, find_or_fetch
 from luceloop.sweeps.results import finish
 from luceloop.sweeps.run.check import check, lacks_compiler
-from luceloop.sweeps.run.driver import run_sweep
+from luceloop.sweeps.run.driver import Outcome, run_sweep
+from luceloop.sweeps.run.foreseen import foresee_here
+from luceloop.sweeps.run.progress import duration
 from luceloop.sweeps.run.start import choose_address, create, extension
+from luceloop.sweeps.run.summary import in_words
+from luceloop.sweeps.search.space import check_space
 from luceloop.sweeps.tracking import delivery
 from luceloop.sweeps.tracking.delivery import Delivery
 
@@ -68,6 +75,7 @@ def extend(
 def resume(
     wanted: str,
     output: Output,
+    limits: list[str],
     *,
     figures: bool,
     moved: bool,
@@ -79,6 +87,7 @@ def resume(
     Args:
         wanted: the sweep.
         output: the output folder.
+        limits: `budget.KEY=VALUE`, the budget of this run where it is another one.
         figures: whether to draw at the end.
         moved: whether its storage is from now on that of `output`.
         accept: whether to go on although files of the user's have changed since it began.
@@ -95,26 +104,56 @@ def resume(
             folder.keep_storage(output.storage)
     elif folder.has_own_storage:
         try_writing("--storage", folder.storage)
-    run(folder, output, figures=figures, accept=accept)
+    run(folder, output, figures=figures, accept=accept, limits=_limits(folder, limits))
 
 
-def run(folder: SweepFolder, output: Output, *, figures: bool, accept: bool = False) -> None:
+def _limits(folder: SweepFolder, given: list[str]) -> BudgetConfig | None:
+    """The budget of a sweep with other limits, which are checked."""
+    for assignment in given:
+        key, _, value = assignment.partition("=")
+        if key.partition(".")[0] != "budget":
+            allowed = "resume changes nothing but its budget; for all else: luceloop extend"
+            raise ConfigError(key, value, allowed)
+    config = parse_config(override(plain_config(folder.config()), given))
+    check_budget(config, check_space(config))
+    return config.budget
+
+
+def run(
+    folder: SweepFolder,
+    output: Output,
+    *,
+    figures: bool,
+    accept: bool = False,
+    limits: BudgetConfig | None = None,
+) -> None:
     """Run what is left of a sweep, show what came of it, and exit by it."""
-    outcome = run_sweep(folder, output, console, accept=accept)
+    outcome = run_sweep(folder, output, console, accept=accept, limits=limits)
     found = finish(outcome.delivery, output, folder, figures=figures, remark=print_remark)
     show(folder)
     delivered = print_missing(found, folder, output)
-    if outcome.unfinished:
+    if outcome.unfinished and not outcome.stopped:
         print_line(f"go on with: luceloop resume {folder.id}{_where(output)}")
         sys.exit(130)
     if found.undelivered:
+        _print_stopped(outcome, output)
         sys.exit(1)
     print_figures(sorted(folder.figures.glob("*.png")))
     if folder.report.exists():
         console.print(f"report {folder.report}", highlight=False, soft_wrap=True)
     print_line(f"compare the points in MLflow with: luceloop ui{_where(output)}")
+    _print_stopped(outcome, output)
     if outcome.failed or not delivered:
         sys.exit(1)
+
+
+def _print_stopped(outcome: Outcome, output: Output) -> None:
+    """Print what limit was reached, if one was, and how to go on: the line that `status` has."""
+    if not outcome.stopped:
+        return
+    raised = how_to_go_on(outcome.stopped)
+    command = f"luceloop resume {outcome.folder.id}{_where(output)}{raised}"
+    print_line(f"stopped at its budget: {outcome.stopped}; go on with: {command}")
 
 
 def sync(folder: SweepFolder, output: Output, *, figures: bool) -> None:
@@ -144,20 +183,24 @@ def _where(output: Output) -> str:
     return "" if output == Output.of(None) else f" --output {output.path}"
 
 
-def validate(config: SweepConfig, *, as_json: bool = False) -> None:
-    """Check a configuration and say how many points it has."""
+def validate(config: SweepConfig, output: Output, *, as_json: bool = False) -> None:
+    """Check a configuration, and say how many points it has and what they will cost."""
     points, remark = check(config), ""
     if lacks_compiler(config):
         remark = (
             "learner.compile=true: torch.compile needs a C compiler on every node, and this "
             "machine has none; install one (apt-get install gcc), or set learner.compile=false"
         )
+    estimate = foresee_here(config, output)
     if as_json:
         remarks = [remark] if remark else []
-        print_json({"points": points, "description": describe(config), "remarks": remarks})
+        told = {"points": points, "description": describe(config), "remarks": remarks}
+        print_json(told | {"estimate": estimate.plain()})
         return
     print_remark(remark)
     console.print(f"ok: {points} points. {describe(config)}", highlight=False)
+    for line in estimate.lines(in_words, duration):
+        print_line(line)
 
 
 def train_classifier(config: SweepConfig, output: Output) -> None:

@@ -32,7 +32,7 @@ class Wanted:
     extends: str | None
     """The sweep to extend."""
     overrides: Sequence[str]
-    """`key=value`."""
+    """`key=value`; of a sweep to go on with, of its budget alone."""
     notify: str | None
     """Whom the sweep tells of itself, as it was given beside the overrides."""
 
@@ -63,7 +63,7 @@ class Wanted:
     def command(self, sweep: str, identity: str) -> list[str]:
         """What the job runs: `sweep` is what it goes on with, `identity` what it makes."""
         if self.resume is not None:
-            return ["resume", sweep]
+            return ["resume", sweep, *self.overrides]
         if self.extends is not None:
             # An address is handed over in a file: Ray shows this.
             shown = [each for each in self.overrides if each.partition("=")[0] != "notify"]
@@ -133,18 +133,20 @@ def status(sweep: str, address: str | None, *, as_json: bool = False) -> None:
     """Print how a submitted sweep stands."""
     cluster = Cluster(address)
     job = cluster.find(sweep)
+    last = cluster.log(job.id).splitlines()[-1:]
     if as_json:
         ended = (job.details.end_time or 0) / 1000 if job.has_ended else None
         found = {"sweep": job.sweep, "name": job.name, "job": job.id, "started": job.started}
         found |= {"status": str(job.details.status), "ended": ended}
-        print_json(found | {"exit_code": job.exit_code if job.has_ended else None})
+        found |= {"exit_code": job.exit_code if job.has_ended else None}
+        print_json(found | {"says": "".join(last)})
         return
     console.print(f"{job.name}  {job.sweep}", style="bold", highlight=False)
     line = f"job {job.id}: {job.details.status}, started {_clock(job.started)}"
     if job.has_ended:
         line += f", ended {_clock((job.details.end_time or 0) / 1000)}, exit code {job.exit_code}"
     console.print(line, highlight=False)
-    for line in cluster.log(job.id).splitlines()[-1:]:
+    for line in last:
         print_line(line)
 
 

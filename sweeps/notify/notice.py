@@ -14,9 +14,9 @@ from typing import Literal
 
 Kind = Literal["point_failed", "claim", "end"]
 """What happened: a point failed, a claim is decided, or the run of the sweep ended."""
-Status = Literal["running", "done", "failed", "interrupted", "unfinished", "error"]
+Status = Literal["running", "done", "failed", "interrupted", "stopped", "error"]
 """How the sweep stands: `failed` is one that ended with failed points, `error` one that broke off,
-such as on a full disk, `unfinished` one that stopped by itself before its last point."""
+such as on a full disk, `stopped` one that stopped in order at its budget."""
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@
 {"event": "end", "point": 0, "status": "done" | "stopped" | "failed" | "lost", ...}
 {"event": "reopen", "point": 0}
 {"event": "grow", "point": 0, "seeds": [5, 6, 7]}
+{"event": "budget", "time": ms, "reason": "..."}
 """
 
 from __future__ import annotations
@@ -79,6 +80,8 @@ class PointEnded:
     """Why it failed or was stopped, in one line."""
     detail: str = ""
     """What its process left, such as a traceback."""
+    costs: Mapping[str, Mapping[str, float]] | None = None
+    """What its rows have cost; see `sweeps.costs.recorded`."""
 
 
 @dataclass(frozen=True)
@@ -107,10 +110,33 @@ class PointGrown:
     """Those that are added."""
 
 
-Event = PointBegun | IterationDone | PointEnded | PointReopened | PointGrown
+@dataclass(frozen=True)
+class BudgetReached:
+    """A run of the sweep has stopped in order, at its budget.
+
+    Example:
+        BudgetReached(1700000000000, "1.01 hours of budget.hours=1 are used")
+    """
+
+    kind: ClassVar[str] = "budget"
+    time: int
+    """Milliseconds since the epoch."""
+    reason: str
+    """What was reached."""
+
+
+Event = PointBegun | IterationDone | PointEnded | PointReopened | PointGrown | BudgetReached
 
 _KINDS: dict[str, type[Event]] = {
-    kind.kind: kind for kind in (PointBegun, IterationDone, PointEnded, PointReopened, PointGrown)
+    kind.kind: kind
+    for kind in (
+        PointBegun,
+        IterationDone,
+        PointEnded,
+        PointReopened,
+        PointGrown,
+        BudgetReached,
+    )
 }
 
 

@@ -11,7 +11,7 @@ import itertools
 import math
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import FileIO
 from pathlib import Path
@@ -21,6 +21,7 @@ from luceloop.core.config.parsing import at_point
 from luceloop.core.config.point import PointConfig
 from luceloop.core.config.sweep import SweepConfig
 from luceloop.sweeps.record.events import (
+    BudgetReached,
     Event,
     IterationDone,
     PointBegun,
@@ -53,6 +54,8 @@ class Point:
     """What it is computed on; empty if an older version began it."""
     reused: dict[int, Sequence[int]] = field(default_factory=dict)
     """Seeds whose values another sweep had on record, by iteration."""
+    costs: Mapping[str, Mapping[str, float]] | None = None
+    """What it has cost, once it has ended; see `sweeps.costs.recorded`."""
 
     batches: list[tuple[int, ...]] = field(default_factory=list)
     """Seeds that were added after the first ones, batch by batch."""
@@ -103,6 +106,10 @@ class Ledger:
         """Read what is on record; a writable ledger is created where there is none."""
         self.points: dict[int, Point] = {}
         self.events: list[Event] = []
+        self.price: Callable[[Point], Mapping[str, Mapping[str, float]]] | None = None
+        """Works out what a point has cost, which is put on record where it ends."""
+        self.stopped = ""
+        """What limit of its budget the sweep has stopped at; empty if it goes on or has ended."""
         self._file: FileIO | None = None
         whole = _read_whole_lines(path)
         self._size = len(whole)
@@ -142,7 +149,8 @@ class Ledger:
         """Record how a point ended; False if that was on record already."""
         if self.points[index].status is not None:
             return False
-        self._append(PointEnded(index, status, _now(), reason, detail))
+        costs = None if self.price is None else self.price(self.points[index])
+        self._append(PointEnded(index, status, _now(), reason, detail, costs))
         return True
 
     def grow(self, batches: Mapping[int, Sequence[int]]) -> None:
@@ -158,6 +166,11 @@ class Ledger:
         for point in self.points.values():
             if point.status == "lost":
                 self._append(PointReopened(point.index))
+
+    def stop(self, reason: str) -> None:
+        """Record that the sweep stopped at its budget; see `BudgetReached`."""
+        if self.stopped != reason:
+            self._append(BudgetReached(_now(), reason))
 
     def close(self) -> None:
         """Close the file."""
@@ -189,17 +202,19 @@ class Ledger:
                 point.running_rows[iteration] = metrics
                 if reused:
                     point.reused[iteration] = (*point.reused.get(iteration, ()), *reused)
-            case PointEnded(index, status, when, reason):
+            case PointEnded(index, status, when, reason, costs=costs):
                 point = self.points[index]
                 if point.batch and status == "done":
                     point.merge_batch(when)
-                point.status, point.reason = status, reason
+                point.status, point.reason, point.costs = status, reason, costs
             case PointReopened(index):
                 self.points[index].status, self.points[index].reason = None, ""
+                self.points[index].costs = None
             case PointGrown(index, seeds):
                 point = self.points[index]
                 point.batches.append(tuple(seeds))
-                point.batch_rows, point.status, point.reason = {}, None, ""
+                point.batch_rows, point.status, point.reason, point.costs = {}, None, "", None
+        self.stopped = event.reason if isinstance(event, BudgetReached) else ""
         self.events.append(event)
 
 

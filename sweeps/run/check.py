@@ -16,6 +16,7 @@ from luceloop.core.errors import ConfigError
 from luceloop.core.loop.loop import Loop
 from luceloop.core.measures.metrics import IMAGE_QUALITY, VECTOR_QUALITY, metric_names
 from luceloop.core.theory.bounds import applicable
+from luceloop.sweeps.costs.budget import check_budget
 from luceloop.sweeps.run.resources import allocate_for, check_fits
 from luceloop.sweeps.search.space import check_objectives, check_space
 
@@ -34,8 +35,9 @@ def check(config: SweepConfig, here: bool = True) -> int:
         ConfigError: naming the key, the value and what is allowed.
     """
     reached = check_space(config)
+    check_budget(config, reached)
     check_objectives(config, single_seed=len(config.point.seeds) == 1)
-    measured = [_metric_names(Loop(point)) for point in reached]
+    measured = [measured_names(Loop(point)) for point in reached]
     names = set.intersection(*measured)
     if here and not ray.is_initialized() and "RAY_ADDRESS" not in os.environ:
         machine = {"CPU": float(os.cpu_count() or 1), "GPU": float(torch.cuda.device_count())}
@@ -94,7 +96,8 @@ def _check_claims(config: SweepConfig, names: set[str]) -> None:
             with_values(config.point, target.point)  # which names a key that there is none of
 
 
-def _metric_names(loop: Loop) -> set[str]:
+def measured_names(loop: Loop) -> set[str]:
+    """The metrics that a loop puts on record, but for how long its stages took."""
     config, supremum = loop.config, loop.scorer.supremum
     quality: tuple[str, ...] = ()
     if config.quality is not None:

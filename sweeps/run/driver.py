@@ -19,11 +19,14 @@ from typing import Any
 
 from rich.console import Console
 
+from luceloop.core.config.budget import BudgetConfig
 from luceloop.core.config.sweep import SweepConfig
 from luceloop.core.config.webhooks import hidden_in
-from luceloop.core.errors import DiskFullError, one_line
+from luceloop.core.errors import DiskFullError, StorageError, one_line
 from luceloop.core.io.files import says_full, write_atomically
 from luceloop.core.io.holdings import Holdings
+from luceloop.sweeps.costs.budget import Budget
+from luceloop.sweeps.costs.recorded import Pricing
 from luceloop.sweeps.notify.notice import Status
 from luceloop.sweeps.notify.notifier import Ending, Notifier
 from luceloop.sweeps.record.folders import Output, SweepFolder
@@ -32,11 +35,13 @@ from luceloop.sweeps.record.ledger import Ledger, Point
 from luceloop.sweeps.record.mirror import Mirror, mirrored
 from luceloop.sweeps.record.provenance import PACKAGES, versions
 from luceloop.sweeps.run.answers import lasting_answers
-from luceloop.sweeps.run.progress import build_progress
+from luceloop.sweeps.run.foreseen import Foresight, TimeTold
+from luceloop.sweeps.run.progress import Progress, build_progress, duration
 from luceloop.sweeps.run.reuse import Plan
 from luceloop.sweeps.run.rounds import next_round
 from luceloop.sweeps.run.session import ray_session
 from luceloop.sweeps.run.settle import settle
+from luceloop.sweeps.run.summary import in_words
 from luceloop.sweeps.run.trials import Trials
 from luceloop.sweeps.tracking.delivery import Delivery, attach_environment, build_tracker
 from luceloop.sweeps.tracking.follower import Follower
@@ -55,10 +60,12 @@ class Outcome:
     points: list[Point]
     """Those that have begun."""
     unfinished: int
-    """Points that have not ended: the sweep was interrupted."""
+    """Points that have not ended: the sweep was interrupted, or stopped at its budget."""
     delivery: Delivery
     interrupted: bool = False
     """Whether Ctrl-C or SIGTERM ended the run."""
+    stopped: str = ""
+    """What limit of its budget it stopped at; empty if it did not."""
 
     @property
     def failed(self) -> list[Point]:
@@ -72,7 +79,12 @@ class Outcome:
 
 
 def run_sweep(
-    folder: SweepFolder, output: Output, console: Console, *, accept: bool = False
+    folder: SweepFolder,
+    output: Output,
+    console: Console,
+    *,
+    accept: bool = False,
+    limits: BudgetConfig | None = None,
 ) -> Outcome:
     """Run what is left of a sweep, from the start or after an interruption.
 
@@ -81,6 +93,7 @@ def run_sweep(
         output: the output folder.
         console: where progress is shown.
         accept: whether to go on although files of the user's have changed since it began.
+        limits: the budget of this run; that of the configuration if not given.
 
     Ctrl-C and SIGTERM end the run at once; nothing on record is lost. Ray is started and ended
     here, unless the caller has started it.
@@ -92,9 +105,11 @@ def run_sweep(
     with held(folder), mirrored(folder) as mirror:
         files = settle(folder, folder.config(), accept=accept).files
         ledger = Ledger(folder.ledger)
+        ledger.price = Pricing(folder.config()).plain
         try:
+            budget = Budget(limits or folder.config().budget, folder.config(), ledger)
             with _told(folder, ledger) as endings:
-                outcome = _run(folder, output, console, ledger, mirror, files)
+                outcome = _run(folder, output, console, ledger, mirror, files, budget)
                 endings.append(_ending(outcome))
                 return outcome
         finally:
@@ -123,8 +138,8 @@ def _told(folder: SweepFolder, ledger: Ledger) -> Iterator[list[Ending]]:
 def _ending(outcome: Outcome) -> Ending:
     status: Status = "failed" if outcome.failed else "done"
     if outcome.unfinished:
-        status = "interrupted" if outcome.interrupted else "unfinished"
-    return Ending(status, undelivered=outcome.delivery.undelivered)
+        status = "stopped" if outcome.stopped else "interrupted"
+    return Ending(status, outcome.stopped, outcome.delivery.undelivered)
 
 
 def _run(
@@ -134,15 +149,16 @@ def _run(
     ledger: Ledger,
     mirror: Mirror | None,
     files: Holdings,
+    budget: Budget,
 ) -> Outcome:
     config = folder.config()
     tracker = build_tracker(output, folder, ledger)
     follower = Follower(ledger, tracker, mirror)
-    patience, interrupted = STORE_PATIENCE, False
+    patience, interrupted, stopped = STORE_PATIENCE, False, ""
     try:
         write_atomically(json.dumps(_environment(folder.address), indent=2), folder.environment)
         follower.start()
-        _run_trials(config, folder, ledger, console, files)
+        stopped = _run_trials(config, folder, ledger, console, files, budget)
     except KeyboardInterrupt:
         interrupted = True
         console.print("interrupted; everything on record is kept", highlight=False)
@@ -156,31 +172,55 @@ def _run(
     if not tracker.undelivered:
         attach_environment(tracker, folder)
     points = list(ledger.points.values())
-    unfinished = config.point_count - sum(point.status is not None for point in points)
-    delivery = Delivery(len(ledger.events), tracker.undelivered, tracker.error, not unfinished)
-    return Outcome(folder, points, unfinished, delivery, interrupted)
+    unfinished = _count_unfinished(config, ledger, folder)
+    draws = not unfinished or bool(stopped)
+    delivery = Delivery(len(ledger.events), tracker.undelivered, tracker.error, draws)
+    return Outcome(folder, points, unfinished, delivery, interrupted, stopped)
 
 
 def _run_trials(
-    config: SweepConfig, folder: SweepFolder, ledger: Ledger, console: Console, files: Holdings
-) -> None:
-    """Run the points that have not ended, if there are any."""
+    config: SweepConfig,
+    folder: SweepFolder,
+    ledger: Ledger,
+    console: Console,
+    files: Holdings,
+    budget: Budget,
+) -> str:
+    """Run the points that have not ended, if there are any, until the budget is reached.
+
+    Returns:
+        What limit of it was reached; empty if all points have ended.
+    """
     if not config.search.learns:  # a search that learned from the loss has gone on without
         ledger.reopen_lost()
     total = config.point_count
-    if all(i in ledger.points and ledger.points[i].status for i in range(total)):
-        found = next_round(config, ledger, folder)
-        if found is None or not found.batches:
-            return
+    if not _count_unfinished(config, ledger, folder) or budget.is_reached():
+        return _stopped(config, ledger, folder, budget)
     progress = build_progress(console, config, ledger, total)
     try:
         with ray_session():
-            trials = Trials(config, folder, ledger, files)
+            trials = Trials(config, folder, ledger, files, budget)
             if not ledger.points:
                 _print_plan(trials.plan(), console)
-            trials.run(progress)
+            trials.run(_foretold(trials.foresight, progress, console, ledger))
     finally:
         progress.close()
+    return _stopped(config, ledger, folder, budget)
+
+
+def _stopped(config: SweepConfig, ledger: Ledger, folder: SweepFolder, budget: Budget) -> str:
+    """Put on record that the sweep has stopped at its budget, if it has; what was reached."""
+    if not budget.reached or not _count_unfinished(config, ledger, folder):
+        return ""
+    ledger.stop(budget.reached)
+    return budget.reached
+
+
+def _count_unfinished(config: SweepConfig, ledger: Ledger, folder: SweepFolder) -> int:
+    """Points that have not ended, or that are to get further seeds where all others have."""
+    left = config.point_count - sum(p.status is not None for p in ledger.points.values())
+    found = None if left else next_round(config, ledger, folder)
+    return left if found is None else len(found.batches)
 
 
 def _print_plan(plan: Plan | None, console: Console) -> None:
@@ -195,6 +235,24 @@ def _print_plan(plan: Plan | None, console: Console) -> None:
     ]
     for line in lines:
         console.print(line, highlight=False, soft_wrap=True)
+
+
+def _foretold(
+    foresight: Foresight, progress: Progress, console: Console, ledger: Ledger
+) -> Progress:
+    """Print what the sweep will cost; a progress that says how long, if that is not known yet."""
+    told = TimeTold(progress, console, foresight, ledger)
+    if any(point.rows for point in ledger.points.values()):
+        told.tell_left("by what is on record")
+        return progress
+    try:
+        estimate = foresight.estimate(measured=False)
+    except StorageError as error:  # trials may find it there again
+        console.print(f"no estimate: {error}", highlight=False, soft_wrap=True)
+        return told
+    for line in estimate.lines(in_words, duration):
+        console.print(line, highlight=False, soft_wrap=True)
+    return told if estimate.seconds is None else progress
 
 
 def _full_disk(folder: SweepFolder) -> str:

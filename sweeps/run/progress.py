@@ -135,7 +135,8 @@ def sweep_table(
         points = sorted(points, key=lambda p: (p.status is not None, -p.index))[:most]
         points.sort(key=lambda p: p.index)
     for point in points:
-        state: str = point.status or ("running" if point.rows else "starting")
+        going = "waiting" if ledger.stopped else "running" if point.rows else "starting"
+        state: str = point.status or going
         if config.seed_rule is not None:
             state = f"{state}, {_seeds_of(config, point)}"
         style = STYLES.get(point.status or "", "")

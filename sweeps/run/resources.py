@@ -146,13 +146,18 @@ def allocate_for(config: SweepConfig, cluster: Mapping[str, float], loop: Loop) 
         cluster: Ray's total resources.
         loop: of one of its points.
     """
-    at_once = config.point_count
-    if config.search.learns:
-        at_once = min(at_once, config.search.concurrency)
+    at_once = trials_at_once(config)
     large = loop.fitter.one_by_one
     seeds, shards = len(loop.rows.seeds), len(loop.shards)
     resources = config.point.resources
     return allocate(resources, cluster, at_once, shards, large=large, seeds=seeds)
+
+
+def trials_at_once(config: SweepConfig) -> int:
+    """Trials of a point each that could run at once."""
+    if config.search.learns:
+        return min(config.point_count, config.search.concurrency)
+    return config.point_count
 
 
 def check_fits(allocation: Allocation, cluster: Mapping[str, float]) -> None:

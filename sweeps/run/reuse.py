@@ -21,6 +21,7 @@ from luceloop.core.io.fingerprints import fingerprint
 from luceloop.core.io.holdings import digests
 from luceloop.core.io.places import listed
 from luceloop.core.loop.initial import FORMAT
+from luceloop.sweeps.costs.recorded import SECONDS
 from luceloop.sweeps.record.events import Row
 from luceloop.sweeps.record.folders import Output, SweepFolder
 from luceloop.sweeps.record.ledger import Ledger, Point, recorded_config
@@ -33,8 +34,6 @@ logger = logging.getLogger(__name__)
 
 NUMERIC = ("torch", "torchcfm", "torchdiffeq", "numba", "numpy")
 """Packages whose version decides the last bits of a row."""
-SECONDS = "seconds/"
-"""Start of the names of metrics that tell how long the stages of an iteration took."""
 
 
 def reuses(config: SweepConfig) -> bool:
@@ -119,6 +118,11 @@ class Reuse:
             file = source.states.get(seed, "")
             of.setdefault((source.sweep.id, source.point.index, file), []).append(seed)
         return tuple(chosen[seeds[0]].recorded(seeds, point.iterations) for seeds in of.values())
+
+    def known(self, point: PointConfig) -> dict[int, int]:
+        """By seed, how many rows of a point are taken."""
+        chosen = self._choose(point)
+        return {seed: each.reaches(seed, point.iterations) for seed, each in chosen.items()}
 
     def plan(self, points: Sequence[PointConfig]) -> Plan:
         """What running these points would take from other sweeps."""

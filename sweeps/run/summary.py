@@ -14,6 +14,7 @@ from typing import Any
 from luceloop.core.config.sweep import SweepConfig
 from luceloop.core.io.files import write_atomically
 from luceloop.core.io.places import Folder, files_in
+from luceloop.sweeps.costs.recorded import PointCosts, sweep_costs
 from luceloop.sweeps.record.events import IterationDone, PointEnded
 from luceloop.sweeps.record.folders import SweepFolder
 from luceloop.sweeps.record.ledger import Ledger, Point
@@ -57,7 +58,11 @@ class Summary:
     """Points that have ended, be it with failure."""
     failed: int
     """Of them, those that failed or were lost."""
+    stopped: str
+    """What limit of its budget it has stopped at; empty if it goes on or has ended."""
     best: Best | None
+    costs: PointCosts | None
+    """Of all points so far; None where data that tells sizes is not here."""
     extends: str
     note: str
     tags: Sequence[str]
@@ -66,11 +71,13 @@ class Summary:
     def state(self) -> str:
         """How far it is, in words."""
         state = "done" if self.ended == self.points else f"{self.ended} of {self.points} done"
-        return state + (f", {self.failed} failed" if self.failed else "")
+        state += f", {self.failed} failed" if self.failed else ""
+        return state + (", stopped at its budget" if self.stopped else "")
 
     def plain(self) -> dict[str, Any]:
         """Plain types for JSON."""
-        return asdict(self) | {"state": self.state, "tags": list(self.tags)}
+        costs = None if self.costs is None else self.costs.plain()
+        return asdict(self) | {"state": self.state, "tags": list(self.tags), "costs": costs}
 
 
 def summarize(folder: SweepFolder) -> Summary:
@@ -95,7 +102,9 @@ def summarize(folder: SweepFolder) -> Summary:
         seeds=len(config.point.seeds),
         ended=sum(point.status is not None for point in points),
         failed=sum(point.status in ("failed", "lost") for point in points),
+        stopped=ledger.stopped,
         best=_best(config, points),
+        costs=sweep_costs(config, points),
         extends=config.extends,
         note=note.text,
         tags=note.tags,

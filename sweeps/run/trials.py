@@ -15,9 +15,11 @@ from luceloop.core.io.holdings import Holdings
 from luceloop.core.io.plugins import name_folder
 from luceloop.core.loop.loop import Loop
 from luceloop.core.loop.pack import pack_key
+from luceloop.sweeps.costs.budget import Budget, BudgetSearcher, BudgetStop
 from luceloop.sweeps.record.folders import SweepFolder
 from luceloop.sweeps.record.ledger import Ledger, Point
 from luceloop.sweeps.run.checkpoints import Checkpoints, for_ray
+from luceloop.sweeps.run.foreseen import Foresight, device_of, nothing_known
 from luceloop.sweeps.run.progress import Progress
 from luceloop.sweeps.run.recorder import Recorder
 from luceloop.sweeps.run.resources import allocate_for
@@ -25,7 +27,7 @@ from luceloop.sweeps.run.reuse import Plan, Reuse, reuses
 from luceloop.sweeps.run.rounds import next_round
 from luceloop.sweeps.search.journal import StudyJournal
 from luceloop.sweeps.search.space import check_space
-from luceloop.sweeps.search.tune import EarlyStop, PointSearcher
+from luceloop.sweeps.search.tune import EarlyStop
 from luceloop.workers.messages import PointSetup, TrialSetup, unpack_setup
 from luceloop.workers.stops import Stops
 from luceloop.workers.trial import Trial
@@ -38,26 +40,33 @@ class Trials:
     """Has Tune run the points of a sweep that have not ended, on the Ray session there is."""
 
     def __init__(
-        self, config: SweepConfig, folder: SweepFolder, ledger: Ledger, files: Holdings
+        self,
+        config: SweepConfig,
+        folder: SweepFolder,
+        ledger: Ledger,
+        files: Holdings,
+        budget: Budget,
     ) -> None:
         """Take a sweep; `files` are digests of the user's files that it depends on, by name."""
+        self._budget = budget
         self._files = files
         self._config, self._folder, self._ledger = config, folder, ledger
         loop = Loop(check_space(config)[0])
-        self._allocation = allocate_for(config, ray.cluster_resources(), loop)
+        cluster = ray.cluster_resources()
+        self._allocation = allocate_for(config, cluster, loop)
         self._checkpoints = Checkpoints(folder)
         self._cache, self._code = str(folder.cache), name_folder()
         self._stops: Any = None
-        sampled = self._allocation.sampler_setup
-        kinds = [self._allocation.trial_gpus, *([sampled.gpus] if sampled.count else [])]
-        # Where samplers have another kind than the trial, their streams are others, too.
-        self._device = "+".join(dict.fromkeys("cuda" if gpus else "cpu" for gpus in kinds))
+        self._device = device_of(self._allocation)
         self._progress: Progress | None = None
         self._reuse = Reuse(folder, config, self._device) if reuses(config) else None
+        known = self._reuse.known if self._reuse is not None else nothing_known
+        self.foresight = Foresight(config, folder, folder.cache, cluster, loop, known)
+        """Tells how much it will take."""
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without what shows progress: Tune pickles all it is given, for a restore never asked."""
-        return self.__dict__ | {"_progress": None}
+        """Without data and what shows progress: Tune keeps a copy of all it is given."""
+        return self.__dict__ | {"foresight": None, "_progress": None}
 
     def plan(self) -> Plan | None:
         """What is taken from other sweeps, where that is asked for and all points are known."""
@@ -68,7 +77,7 @@ class Trials:
     def run(self, progress: Progress) -> None:
         """Run them to their ends; every report is on record before the next is asked for."""
         self._progress = progress
-        stopper = EarlyStop(self._config.search, self._ledger, self._stop)
+        stopper = BudgetStop(self._budget, self._config.search, self._ledger, self._stop)
         journal = StudyJournal(self._folder.study, self._folder.id, self._config)
         recorder = Recorder(
             self._folder, self._ledger, stopper.reasons, progress, journal, self._reuse
@@ -81,7 +90,8 @@ class Trials:
 
     def _tuner(self, stopper: EarlyStop, recorder: Recorder) -> tune.Tuner:
         search, ledger = self._config.search, self._ledger
-        searcher = PointSearcher(
+        searcher = BudgetSearcher(
+            self._budget,
             search,
             ledger,
             self._assign,

@@ -78,7 +78,7 @@ def _copied_first(
 
 def _has_ended(ledger: Ledger, config: SweepConfig) -> bool:
     ended = [point for point in ledger.points.values() if point.status is not None]
-    return len(ended) == config.point_count
+    return len(ended) == config.point_count or bool(ledger.stopped)
 
 
 def attach_environment(tracker: Tracker, folder: SweepFolder) -> None:

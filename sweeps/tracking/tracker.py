@@ -20,6 +20,7 @@ from luceloop.core.config.point import PointConfig
 from luceloop.core.errors import one_line
 from luceloop.core.measures.ranges import count_classes, metric_range
 from luceloop.sweeps.record.events import (
+    BudgetReached,
     Event,
     IterationDone,
     PointBegun,
@@ -163,6 +164,8 @@ class Tracker:
         tags: dict[str, dict[str, str]] = defaultdict(dict)
         ended: dict[int, PointEnded] = {}
         for event in events:
+            if isinstance(event, BudgetReached):
+                continue
             run = experiment.point_run(event.point, self._point(event.point))
             if isinstance(event, PointBegun):
                 tags[run] |= self._supremum(event.point)
@@ -178,12 +181,16 @@ class Tracker:
                 tags[run] |= self._supremum(event.point)
                 self._runs_of(experiment, event.point)  # made now if it failed at once
                 tags[run][labels.STATUS] = event.status
+                tags[run] |= _cost_tags(event)
                 if event.reason:
                     tags[run][labels.NOTE] = event.reason
             elif isinstance(event, PointReopened):
                 ended.pop(event.point, None)
                 tags[run] |= {labels.NOTE: "", labels.STATUS: ""}
                 experiment.reopen(run)
+        if any(isinstance(event, BudgetReached) for event in self._ledger.events):
+            tags[experiment.sweep_run()][labels.STOPPED] = self._ledger.stopped
+            experiment.reopen(experiment.sweep_run())  # which is marked as ended where it stops
         for target in dict.fromkeys([*metrics, *tags, *experiment.without_params]):
             experiment.log(target, metrics[target], tags[target])
         for last in ended.values():
@@ -289,6 +296,17 @@ def aggregates(row: Row, supremum: float | None = None, level: float = LEVEL) ->
         del over["n"]
         found |= {labels.aggregate_name(name, each): float(value) for each, value in over.items()}
     return found
+
+
+def _cost_tags(event: PointEnded) -> dict[str, str]:
+    """What a point has cost, as tags of its run."""
+    if event.costs is None:
+        return {}
+    found = {
+        f"{labels.COST}{name}": f"{value:.15g}" for name, value in event.costs["computed"].items()
+    }
+    taken = event.costs.get("taken", {}).get("rows", 0)
+    return found | ({f"{labels.COST}rows_taken": str(taken)} if taken else {})
 
 
 def _metrics(values: dict[str, float], iteration: int, time: int) -> list[Metric]:

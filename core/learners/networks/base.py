@@ -26,6 +26,11 @@ class Network(Protocol):
         """Whether all rows take one kernel; else rows are better trained one after another."""
         ...
 
+    @property
+    def parameters_count(self) -> int:
+        """Weights of a row."""
+        ...
+
     def initialize(self, seeds: Sequence[int], iteration: int) -> dict[str, Tensor]:
         """New weights `(R, ...)` by name, from each seed's stream."""
         ...

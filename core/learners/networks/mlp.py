@@ -61,6 +61,11 @@ class EnsembleMLP:
         sizes = [self.dim + 1, *[self.width] * self.depth, max(2, self.dim)]
         return list(itertools.pairwise(sizes))
 
+    @property
+    def parameters_count(self) -> int:
+        """Weights of a row."""
+        return sum((inputs + 1) * outputs for inputs, outputs in self.layers)
+
     def initialize(self, seeds: Sequence[int], iteration: int) -> dict[str, Tensor]:
         """New weights, uniform on ±1/√inputs as in `torch.nn.Linear`, from each seed's stream."""
         generators = rng.streams(seeds, "weights", iteration)

@@ -84,6 +84,11 @@ class UNet:
                 self._one, dynamic=False, fullgraph=True, backend=BACKEND, options=OPTIONS
             )
 
+    @property
+    def parameters_count(self) -> int:
+        """Weights of a row."""
+        return sum(each.numel() for each in self.module.parameters())
+
     def initialize(self, seeds: Sequence[int], iteration: int) -> dict[str, Tensor]:
         """New weights as torchcfm initializes them, from each seed's stream."""
         built = [self._build(generator) for generator in rng.streams(seeds, "weights", iteration)]

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from luceloop.analysis.statistics.starts import WIDEST
+from luceloop.core.config.budget import BudgetConfig
 from luceloop.core.config.parsing import plain_config
 from luceloop.core.config.search import ObjectiveConfig, SearchConfig
 from luceloop.core.config.seed_rule import SeedRule, WidthGoal
@@ -92,7 +93,7 @@ def test_the_documentation_names_every_key():
     keys |= set(read_config("digits", ["classifier.name=vgg11_bn"]).point.flat())
     keys |= set(read_config("digits", ["reward.name=label_set", "reward.labels=[1]"]).point.flat())
     keys -= {f"{part}.name" for part in ("data", "learner", "classifier", "reward")}  # headings
-    keys |= {"name", "description"}
+    keys |= {"name", "description"} | {f"budget.{key}" for key in BudgetConfig.model_fields}
     keys -= {"classifier", "quality"}
     own = read_config("demo", ["metrics.own=m:f"]).point.flat()
     keys |= {key for key in own if key.startswith("metrics.")}
