@@ -62,8 +62,6 @@ class Outcome:
     unfinished: int
     """Points that have not ended: the sweep was interrupted, or stopped at its budget."""
     delivery: Delivery
-    interrupted: bool = False
-    """Whether Ctrl-C or SIGTERM ended the run."""
     stopped: str = ""
     """What limit of its budget it stopped at; empty if it did not."""
 
@@ -154,13 +152,12 @@ def _run(
     config = folder.config()
     tracker = build_tracker(output, folder, ledger)
     follower = Follower(ledger, tracker, mirror)
-    patience, interrupted, stopped = STORE_PATIENCE, False, ""
+    patience, stopped = STORE_PATIENCE, ""
     try:
         write_atomically(json.dumps(_environment(folder.address), indent=2), folder.environment)
         follower.start()
         stopped = _run_trials(config, folder, ledger, console, files, budget)
     except KeyboardInterrupt:
-        interrupted = True
         console.print("interrupted; everything on record is kept", highlight=False)
     except Exception as error:  # Ray's and Tune's own wrap what the disk says
         if not says_full(str(error)):
@@ -175,7 +172,7 @@ def _run(
     unfinished = _count_unfinished(config, ledger, folder)
     draws = not unfinished or bool(stopped)
     delivery = Delivery(len(ledger.events), tracker.undelivered, tracker.error, draws)
-    return Outcome(folder, points, unfinished, delivery, interrupted, stopped)
+    return Outcome(folder, points, unfinished, delivery, stopped)
 
 
 def _run_trials(
