@@ -84,8 +84,8 @@ def test_images_are_taken_as_vectors():
 SEEDS, SIZE, DIM, STD, T = 500, 100, 4, 2.0, 8
 
 
-def _means(synthetic: str, lam: float, real: str = "fixed") -> Tensor:
-    """μ_t of every seed `(T+1, R, d)`."""
+def _laws(synthetic: str, lam: float, real: str = "fixed") -> dict[str, Tensor]:
+    """What every seed fitted: `mean` `(T+1, R, d)` and `root` `(T+1, R, d, d)`."""
     point = parse_config(
         {
             "name": "gaussian",
@@ -99,7 +99,13 @@ def _means(synthetic: str, lam: float, real: str = "fixed") -> Tensor:
             "sampling": {"preview": 0},
         }
     ).point
-    return torch.stack([result.state.learner["mean"] for result in run_loop(point)])
+    states = [result.state.learner for result in run_loop(point)]
+    return {name: torch.stack([state[name] for state in states]) for name in ("mean", "root")}
+
+
+def _means(synthetic: str, lam: float, real: str = "fixed") -> Tensor:
+    """μ_t of every seed `(T+1, R, d)`."""
+    return _laws(synthetic, lam, real)["mean"]
 
 
 def _assert_errors(error: Tensor, expected: list[float]) -> None:
@@ -119,6 +125,21 @@ def test_a_replaced_normal_law_drifts_without_end():
     means = _means("replace", math.inf)
     _assert_errors(means - means[0], [float(t) for t in range(T + 1)])
     _assert_errors(means, [t + 1.0 for t in range(T + 1)])
+
+
+def test_a_replaced_normal_law_loses_its_volume_though_not_its_mean_variance():
+    """det Σ_{t+1}/det Σ_t is that of a Wishart matrix; tr Σ_t stays what it is on average."""
+    roots = _laws("replace", math.inf)["root"]
+    log_volume = 2 * torch.linalg.slogdet(roots).logabsdet
+    half = torch.tensor([(SIZE - i) / 2 for i in range(1, DIM + 1)], dtype=torch.float64)
+    step = float(torch.digamma(half).sum()) + DIM * math.log(2 / (SIZE - 1))
+    assert -DIM * (DIM + 1.2) / (2 * SIZE) < step < -DIM * (DIM + 1) / (2 * SIZE)
+    lost = log_volume - 2 * DIM * math.log(STD)
+    variance = roots.square().sum((2, 3)) / (DIM * STD**2)
+    for t in range(T + 1):
+        allowed = 3 / math.sqrt(SEEDS)
+        assert abs(float(lost[t].mean()) - (t + 1) * step) < allowed * float(lost[t].std())
+        assert abs(float(variance[t].mean()) - 1) < allowed * float(variance[t].std())
 
 
 def test_an_accumulated_normal_law_stays_within_the_sum_of_inverse_squares():
