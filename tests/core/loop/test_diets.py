@@ -152,9 +152,8 @@ def test_rows_that_were_computed_apart_go_on_together(loop_of, synthetic):
 @pytest.mark.parametrize("learner", LEARNERS, ids=lambda learner: learner["name"])
 def test_a_pack_of_loops_on_other_diets_computes_what_each_does_alone(loop_of, learner):
     def loops() -> dict[int, Loop]:
-        own = [{"lam": 1}, {"lam": math.inf}]
-        each = itertools.product(DIETS, own)
-        return {i: loop_of(*names, learner=learner, **keys) for i, (names, keys) in enumerate(each)}
+        each = itertools.product(DIETS, (1, math.inf))
+        return {i: loop_of(*names, learner=learner, lam=lam) for i, (names, lam) in enumerate(each)}
 
     together, states = loops(), dict[int, LoopState | None]()
     found: dict[int, list[IterationResult]] = {key: [] for key in together}

@@ -11,6 +11,7 @@ import pytest
 from scipy.special import expit
 
 from luceloop.core.config.parsing import parse_config
+from luceloop.core.config.parts import Synthetic
 from luceloop.core.config.point import PointConfig
 from luceloop.core.loop.loop import run_loop
 from luceloop.core.loop.state import IterationResult
@@ -32,7 +33,7 @@ from luceloop.core.theory.selection import Array, log_weights
 
 INF = math.inf
 LAMS = [0.0, 0.3, 1.0, 4.0, INF]
-GROWING = ["accumulate", "subsample"]
+GROWING: list[Synthetic] = ["accumulate", "subsample"]
 TINY = 1e-11
 
 
@@ -174,8 +175,8 @@ def test_no_law_violates_a_bound_that_applies(beta, synthetic):
                 bound = lemma_2_2(mean, variance, k, 1 / np.arange(1.0, 14))
                 assert (mean[1:] >= bound[:-1] - TINY).all()
             if "theorem_2_3" in names:
-                bound = theorem_2_3(float(mean[0]), float(variance[0]), lam, k)
-                assert (mean[1:] >= bound - TINY).all()
+                least = theorem_2_3(float(mean[0]), float(variance[0]), lam, k)
+                assert (mean[1:] >= least - TINY).all()
             ratio, divergence = largest_ratio(lam, k), theorem_2_4(lam, k)
             if "theorem_2_4" in names and ratio is not None and divergence is not None:
                 assert (path <= reference * ratio * (1 + TINY)).all()
@@ -296,8 +297,8 @@ def test_measured_margins_are_those_of_the_bounds(lam, synthetic):
     for t, (last, now) in enumerate(itertools.pairwise(results)):
         found = {name for name in now if name.startswith("margin/")}
         assert found == {f"margin/{name}" for name in applicable(lam, 2, 0.0, synthetic)}
-        moments = [last[f"exp_reward_{moment}"].numpy() for moment in ("mean", "var")]
-        for name, bound in bounds.after(*moments, t).items():
+        mean, variance = (last[f"exp_reward_{moment}"].numpy() for moment in ("mean", "var"))
+        for name, bound in bounds.after(mean, variance, t).items():
             if name == "theorem_2_4":
                 continue
             margin = now["exp_reward_mean"].numpy() - bound

@@ -43,6 +43,11 @@ CASES = (
         {"curation": {"k": 1, "beta": 10}, "lam": math.inf},
         {"curation": {"k": 2, "beta": 10}, "lam": 1, "training": {"real": "fresh"}},
         {"curation": {"k": 2, "beta": 10}, "lam": 1, "real_size": 50},
+        {
+            "curation": {"k": math.inf, "beta": 5},
+            "lam": 0.5,
+            "training": {"real": "fresh", "synthetic": "accumulate"},
+        },
     ]
     + [
         {"curation": {"k": 2, "beta": 5}, "lam": lam, "training": {"synthetic": synthetic}}
