@@ -12,6 +12,7 @@ import torch
 from luceloop.core.data.base import Dataset, DatasetConfig
 from luceloop.core.data.digits import DigitsConfig
 from luceloop.core.data.eight_gaussians import EightGaussiansConfig
+from luceloop.core.data.gaussian import GaussianDataConfig
 from luceloop.core.data.npz import NpzConfig
 from luceloop.core.data.two_moons import TwoMoonsConfig
 from luceloop.core.learners.base import Fitted
@@ -33,6 +34,7 @@ X = torch.randn(40, 2, generator=torch.Generator().manual_seed(0))
 DATASETS: dict[str, DatasetConfig] = {
     "eight_gaussians": EightGaussiansConfig(size=50),
     "two_moons": TwoMoonsConfig(size=50),
+    "gaussian": GaussianDataConfig(size=50, dim=3),
     "digits": DigitsConfig(size=50),
 }
 

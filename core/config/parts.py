@@ -34,11 +34,17 @@ class CurationConfig(Strict):
     """Reward multiplicative factor; inf keeps the best of K."""
 
 
+Synthetic = Literal["replace", "accumulate", "subsample"]
+"""Which of the sets that were kept so far a retraining is given."""
+
+
 class TrainingConfig(Strict):
-    """What training sets are made of beside the kept samples."""
+    """What training sets are made of: which real samples, and which of the kept ones."""
 
     real: Literal["fixed", "fresh"] = "fixed"
     """Real samples: the same for every retraining of a seed, as in Algorithm 1, or new ones."""
+    synthetic: Synthetic = "replace"
+    """Kept samples: the last set, all sets so far, or as many as in one set, drawn from all."""
 
 
 class ActorResources(Strict):

@@ -6,12 +6,14 @@ from luceloop.core.kinds import Kinds
 from luceloop.core.learners.custom import CustomLearnerConfig
 from luceloop.core.learners.ddpm import DDPMConfig
 from luceloop.core.learners.empirical import EmpiricalConfig
+from luceloop.core.learners.gaussian import GaussianConfig
 from luceloop.core.learners.otcfm import OTCFMConfig
 
 LEARNERS = Kinds(
     OTCFMConfig,
     DDPMConfig,
     EmpiricalConfig,
+    GaussianConfig,
     custom=CustomLearnerConfig,
     unnamed="otcfm",
 )

@@ -110,7 +110,7 @@ class Fitter:
         return drawn
 
     def training_set(self, start: LoopState, rows: Sequence[int] | None = None) -> TrainingSet:
-        """What the next models are trained on: D_real ∪ D_kept of each row.
+        """What the next models are trained on: real samples, then kept ones, of each row.
 
         Args:
             start: where these rows stand.
@@ -122,13 +122,13 @@ class Fitter:
         if start.kept is None and int(self.rows.kept.max()):
             raise ValueError(f"a loop of {start.iteration} iterations cannot be prolonged")
         rows = range(len(self.rows.seeds)) if rows is None else rows
-        kept, iteration, sets = start.kept, start.iteration + 1, []
+        kept, iteration, sets = start.all_kept, start.iteration + 1, []
         for position, row in enumerate(rows):
             parts = []
             if int(self.rows.real[row]):
                 parts.append(self._real_part(row, iteration))
             if kept is not None:
-                parts.append(kept[position, : int(self.rows.kept[row])])
+                parts.append(self._kept_part(kept[position], row, iteration))
             sets.append(torch.cat(parts))
         padded = torch.nn.utils.rnn.pad_sequence(sets, batch_first=True)
         return TrainingSet(padded, torch.tensor([len(part) for part in sets]))
@@ -143,3 +143,18 @@ class Fitter:
             return everything
         order = torch.randperm(len(everything), generator=rng.stream(seed, "real-subset"))
         return everything[order[:wanted]]
+
+    def _kept_part(self, sets: Tensor, row: int, iteration: int) -> Tensor:
+        """Kept samples of a retraining `(N, ...)`: all that are given, or as many as one set has.
+
+        Args:
+            sets: of the row `(sets, M, ...)`, padded.
+            row: position in the configuration's seeds.
+            iteration: t of the model that is trained.
+        """
+        count = int(self.rows.kept[row])
+        everything = sets[:, :count].flatten(0, 1)
+        if self.config.training.synthetic != "subsample" or len(sets) == 1:
+            return everything
+        generator = rng.stream(self.rows.seeds[row], "kept-subset", iteration)
+        return everything[torch.randperm(len(everything), generator=generator)[:count]]

@@ -160,8 +160,10 @@ class Loop:
         if fitted.loss is not None:
             metrics["loss"] = fitted.loss
         if start is not None:
-            metrics |= self.margins.after(start.metrics, metrics)
-        state = LoopState(iteration, fitted.state, pool.kept, metrics)
+            metrics |= self.margins.after(start.metrics, metrics, start.iteration)
+        again = pool.kept is not None and self.config.training.synthetic != "replace"
+        earlier = start.all_kept if again and start is not None else None
+        state = LoopState(iteration, fitted.state, pool.kept, metrics, earlier)
         return IterationResult(iteration, metrics, pool.preview, pool.reward, state)
 
     def tasks(self, iteration: int) -> list[ShardTask]:
@@ -174,7 +176,7 @@ class Loop:
     @functools.cached_property
     def margins(self) -> Margins:
         """The bounds that the theory gives these rows."""
-        return Margins(self.law, self.rows, self.config.k)
+        return Margins(self.law, self.rows, self.config.k, self.config.training.synthetic)
 
     @functools.cached_property
     def law(self) -> RewardLaw:

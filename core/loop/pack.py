@@ -28,6 +28,7 @@ from luceloop.core.learners.base import (
     stack_rows,
     to_device,
 )
+from luceloop.core.learners.gaussian import Gaussian
 from luceloop.core.learners.regression.regression import Regression
 from luceloop.core.loop.executor import Executor
 from luceloop.core.loop.initial import initial_key
@@ -99,8 +100,11 @@ def _tried(
 
 
 def _joins(loop: Loop) -> bool:
-    """Whether states of several loops can be put together: small networks, all of one shape."""
-    return isinstance(loop.learner, Regression) and not loop.learner.one_by_one
+    """Whether states of several loops can be put together: they are small, all of one shape."""
+    learner = loop.learner
+    if isinstance(learner, Regression):
+        return not learner.one_by_one
+    return isinstance(learner, Gaussian)
 
 
 def _iterate(members: Sequence[Member], executor: Executor | None) -> list[IterationResult]:

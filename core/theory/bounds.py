@@ -14,6 +14,7 @@ from typing import Literal, TypeVar
 import torch
 from torch import Tensor
 
+from luceloop.core.config.parts import Synthetic
 from luceloop.core.pool.rows import Rows
 from luceloop.core.theory.law import RewardLaw
 from luceloop.core.theory.selection import Array
@@ -22,9 +23,16 @@ Number = TypeVar("Number", float, Array)
 """One run's, or an array of many runs'."""
 
 
-def lemma_2_2(mean: Number, variance: Number, k: float) -> Number:
-    """Least E_{t+1}[w]/w* without real data (λ=∞), from the moments at t."""
-    return mean + (1 - 1 / k) * variance
+def lemma_2_2(mean: Number, variance: Number, k: float, share: Number | float = 1.0) -> Number:
+    """Least E_{t+1}[w]/w* without real data (λ=∞), from the moments at t.
+
+    Args:
+        mean: E_t[w]/w*.
+        variance: Var_t[w]/w*².
+        k: K.
+        share: of the last kept set among all that p_{t+1} is trained on; p_t has the others.
+    """
+    return mean + share * (1 - 1 / k) * variance
 
 
 def theorem_2_3(mean: float, variance: float, lam: float, k: float) -> float:
@@ -73,13 +81,20 @@ BOUNDS = {
 """By name in metrics, `bound/<name>` and `margin/<name>`."""
 
 
-def applicable(lam: float, k: float, supremum: float | None) -> list[str]:
-    """Names of the bounds whose conditions a point meets where p_0 = p_ref."""
+def applicable(
+    lam: float, k: float, supremum: float | None, synthetic: Synthetic = "replace"
+) -> list[str]:
+    """Names of the bounds whose conditions a point meets where p_0 = p_ref.
+
+    Theorem 2.4 needs a share of real data that does not go to 0, as it does where kept sets
+    accumulate. What else the theorems' proofs use holds for averages of kept laws, too.
+    """
     if supremum is None:
         return []
     if math.isinf(lam):
         return ["lemma_2_2"]
-    mixing = ["theorem_2_4", "theorem_2_4_sup"] if largest_ratio(lam, k) else []
+    held = largest_ratio(lam, k) and (synthetic != "accumulate" or lam == 0)
+    mixing = ["theorem_2_4", "theorem_2_4_sup"] if held else []
     return ["theorem_2_3", *mixing]
 
 
@@ -100,13 +115,21 @@ class Bounds:
         beta: β.
         lam: λ.
         k: K.
+        synthetic: which kept sets a retraining is given.
     """
 
-    def __init__(self, law: RewardLaw, beta: float, lam: float, k: float) -> None:
-        names = applicable(lam, k, law.supremum)
+    def __init__(
+        self,
+        law: RewardLaw,
+        beta: float,
+        lam: float,
+        k: float,
+        synthetic: Synthetic = "replace",
+    ) -> None:
+        names = applicable(lam, k, law.supremum, synthetic)
         if not law.starts_at_reference:
             names = [name for name in names if name == "lemma_2_2"]
-        self._k, self.names = k, names
+        self._k, self.names, self._replaces = k, names, synthetic == "replace"
         self._fixed: dict[str, float] = {}
         if "theorem_2_3" in names:
             weight = law.exp_reward(beta)
@@ -114,38 +137,52 @@ class Bounds:
             variance = float(law.reference @ (weight - mean) ** 2)
             self._fixed["theorem_2_3"] = theorem_2_3(mean, variance, lam, k)
             ratio, divergence = largest_ratio(lam, k), theorem_2_4(lam, k)
-            if ratio is not None and divergence is not None:
+            if "theorem_2_4" in names and ratio is not None and divergence is not None:
                 self._fixed["theorem_2_4"] = divergence
                 self._fixed["theorem_2_4_sup"] = ratio * mean
 
-    def after(self, mean: Number, variance: Number) -> dict[str, Number | float]:
-        """The bounds at t+1 where E_t[w]/w* and Var_t[w]/w*² are these."""
+    def after(
+        self, mean: Number, variance: Number, iteration: Number | float = 0
+    ) -> dict[str, Number | float]:
+        """The bounds at t+1 where E_t[w]/w* and Var_t[w]/w*² are these.
+
+        Args:
+            mean: E_t[w]/w*.
+            variance: Var_t[w]/w*².
+            iteration: t, which matters where p_{t+1} is trained on all t+1 kept sets.
+        """
         if "lemma_2_2" in self.names:
-            return {"lemma_2_2": lemma_2_2(mean, variance, self._k)}
+            share = 1.0 if self._replaces else 1 / (iteration + 1)
+            return {"lemma_2_2": lemma_2_2(mean, variance, self._k, share)}
         return {**self._fixed}
 
 
 class Margins:
     """How far every run of an ensemble stays on the right side of its bounds."""
 
-    def __init__(self, law: RewardLaw, rows: Rows, k: float) -> None:
+    def __init__(
+        self, law: RewardLaw, rows: Rows, k: float, synthetic: Synthetic = "replace"
+    ) -> None:
         points = list(zip(rows.beta.tolist(), rows.lam.tolist(), strict=True))
-        bounds = {point: Bounds(law, *point, k) for point in set(points)}
+        bounds = {point: Bounds(law, *point, k, synthetic) for point in set(points)}
         self._bounds = [bounds[point] for point in points]
 
-    def after(self, last: Mapping[str, Tensor], metrics: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def after(
+        self, last: Mapping[str, Tensor], metrics: Mapping[str, Tensor], iteration: int = 0
+    ) -> dict[str, Tensor]:
         """`margin/<bound>` at t+1, float64 `(R,)`; NaN in rows that the bound does not apply to.
 
         Args:
             last: metrics at t.
             metrics: metrics at t+1.
+            iteration: t.
         """
         found: dict[str, Tensor] = {}
         for row, bounds in enumerate(self._bounds):
             if not bounds.names:
                 continue
             mean, variance = (float(last[f"exp_reward_{m}"][row]) for m in ("mean", "var"))
-            for name, bound in bounds.after(mean, variance).items():
+            for name, bound in bounds.after(mean, variance, iteration).items():
                 value = metrics[BOUNDS[name].metric]
                 empty = torch.full_like(value, torch.nan)
                 margins = found.setdefault(f"margin/{name}", empty)

@@ -42,8 +42,9 @@ def density_of(law: RewardLaw, point: PointConfig) -> Density:
     law = law.reduced(point.beta, point.iterations)
     lam, k = np.array([point.lam]), np.array([float(point.k)])
     levels = law.reward, law.reference, law.reference, point.beta, lam, k
-    last, _ = next(itertools.islice(population(*levels), point.iterations, None))
-    end = limit(law.reward, law.reference, law.reference, point.beta, point.lam, float(point.k))
+    synthetic = point.training.synthetic
+    last, _ = next(itertools.islice(population(*levels, synthetic), point.iterations, None))
+    end = limit(*levels[:4], point.lam, float(point.k), synthetic)
     if end is None:
         end = converge(law.reward, last, law.reference, point.beta, lam, k)[:, 0]
     if np.isinf(point.lam):

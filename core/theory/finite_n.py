@@ -114,12 +114,15 @@ def simulate(
 
 def _margins(law: RewardLaw, point: PointConfig, metrics: Mapping[str, Array]) -> dict[str, Array]:
     """How far each replicate stays on the right side of the bounds `(R, T+1)`, as loops do it."""
-    bounds = Bounds(replace(law, initial=law.reference), point.beta, point.lam, point.k)
+    synthetic = point.training.synthetic
+    start = replace(law, initial=law.reference)
+    bounds = Bounds(start, point.beta, point.lam, point.k, synthetic)
     if not bounds.names:
         return {}
     mean, variance = (metrics[f"exp_reward_{moment}"][:, :-1] for moment in ("mean", "var"))
     found = {}
-    for name, bound in bounds.after(mean, variance).items():
+    iterations = np.arange(mean.shape[1], dtype=np.float64)
+    for name, bound in bounds.after(mean, variance, iterations).items():
         value = metrics[BOUNDS[name].metric]
         margins = np.full_like(value, math.nan)
         margins[:, 1:] = BOUNDS[name].margin(value[:, 1:], bound)

@@ -84,9 +84,10 @@ def forecast(
     found: dict[int, Forecast] = {}
     for members in by_law.values():  # one law at a time: each may be large
         law = given[members[0]] or real_law(points[members[0]], cache=cache)
-        alike: dict[tuple[float, int], list[int]] = defaultdict(list)
+        alike: dict[tuple[float, int, str], list[int]] = defaultdict(list)
         for index in members:
-            alike[points[index].beta, points[index].iterations].append(index)
+            point = points[index]
+            alike[point.beta, point.iterations, point.training.synthetic].append(index)
         for group in alike.values():
             together = _forecast(law, [points[index] for index in group], limits)
             found |= dict(zip(group, together, strict=True))
@@ -98,13 +99,14 @@ def forecast(
 
 
 def _forecast(law: RewardLaw, points: Sequence[PointConfig], limits: bool) -> list[Forecast]:
-    """Points that share the law, β and T."""
+    """Points that share the law, β, T, and which kept sets a retraining is given."""
     beta, iterations = points[0].beta, points[0].iterations
     law = law.reduced(beta, iterations)
     statistics = _Statistics(law, beta)
     lam = np.array([point.lam for point in points])
     k = np.array([float(point.k) for point in points])
-    laws = population(law.reward, law.initial, law.reference, beta, lam, k)
+    synthetic = points[0].training.synthetic
+    laws = population(law.reward, law.initial, law.reference, beta, lam, k, synthetic)
     rows, kept, now = [], [], np.empty(0)
     for _, (now, chosen) in zip(range(iterations + 1), laws, strict=False):
         rows.append(statistics.of(now))
@@ -121,7 +123,9 @@ def _limits(
 ) -> list[Array | None]:
     """The limit of each point's p_t `(L,)`: by a formula, or going on from `last` `(L, P)`."""
     given = law.reward, law.initial, law.reference
-    found = [limit(*given, point.beta, point.lam, point.k) for point in points]
+    found = [
+        limit(*given, point.beta, point.lam, point.k, point.training.synthetic) for point in points
+    ]
     unknown = [i for i, end in enumerate(found) if end is None]
     if last is None or not unknown:
         return found
@@ -146,10 +150,10 @@ def _point(
     if point.lam > 0:
         curves["kept_reward_mean"] = np.append(kept[:-1], np.nan)
     bounds = {}
-    bound = Bounds(law, point.beta, point.lam, point.k)
+    bound = Bounds(law, point.beta, point.lam, point.k, point.training.synthetic)
     if bound.names and point.iterations:
         moments = zip(curves["exp_reward_mean"], curves["exp_reward_var"], strict=True)
-        after = [bound.after(*moment) for moment in moments]
+        after = [bound.after(*moment, t) for t, moment in enumerate(moments)]
         bounds = {
             name: np.array([math.nan, *(at[name] for at in after[:-1])]) for name in bound.names
         }

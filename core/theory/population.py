@@ -2,6 +2,10 @@
 
     p_{t+1} = 1/(1+λ) p_ref + λ/(1+λ) p_t · H_K[p_t]
 
+where the last kept set replaces all others. Where it does not, the average of all kept laws so far
+stands for p_t · H_K[p_t] (`core.config.parts.Synthetic`); all of them beside p_ref have the share
+λ(t+1)/(1+λ(t+1)), a sample of so many λ/(1+λ). All of this is
+
 on vectors of weights on reward levels; `core.theory.law` makes them of data, `core.theory.forecast`
 makes curves of them (Ferbach et al., arXiv 2407.09499).
 
@@ -10,12 +14,14 @@ Axes: L reward levels, strictly ascending; P points (λ and K) that share β; T 
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 
 import numpy as np
 from scipy.optimize import brentq
 
+from luceloop.core.config.parts import Synthetic
 from luceloop.core.theory.selection import Array, highest_present, log_weights, selection
 
 TOLERANCE, MOST_STEPS = 1e-8, 3000
@@ -32,6 +38,7 @@ def population(
     beta: float,
     lam: Array,
     k: Array,
+    synthetic: Synthetic = "replace",
 ) -> Iterator[tuple[Array, Array]]:
     """Iterate the population map without end.
 
@@ -42,17 +49,22 @@ def population(
         beta: from 0 to ∞.
         lam: each point's λ `(P,)`, from 0 to ∞.
         k: each point's K `(P,)`.
+        synthetic: which kept sets a retraining is given.
 
     Yields:
         For t = 0, 1, ...: p_t `(L, P)` and the law of what is kept of it, p_t · H_K[p_t] `(L, P)`.
     """
-    density, synthetic = selection(reward, beta, k), synthetic_share(lam)
+    density, share = selection(reward, beta, k), synthetic_share(lam)
     law = np.repeat(initial[:, None], len(k), 1)
-    while True:
+    given = np.zeros_like(law)
+    for sets in itertools.count(1):
         kept = law * density(law)
         kept /= kept.sum(0)  # else an error of the sum would grow by a factor of K
         yield law, kept
-        law = (1 - synthetic) * reference[:, None] + synthetic * kept
+        given = kept if synthetic == "replace" else given + (kept - given) / sets
+        if synthetic == "accumulate":
+            share = synthetic_share(lam * sets)
+        law = (1 - share) * reference[:, None] + share * given
 
 
 def converge(
@@ -96,18 +108,30 @@ def synthetic_share(lam: Array) -> Array:
 
 
 def limit(
-    reward: Array, initial: Array, reference: Array, beta: float, lam: float, k: float
+    reward: Array,
+    initial: Array,
+    reference: Array,
+    beta: float,
+    lam: float,
+    k: float,
+    synthetic: Synthetic = "replace",
 ) -> Array | None:
     """The limit of p_t where it is known in closed form, else None (1 < K < ∞ with 0 < λ < ∞).
 
-    Without real data it is p_0 on its highest level (Theorem 2.1); at K=∞, `fixed_point`, unless
-    p_0 has levels above all real ones, which may persist.
+    Without real data it is p_0 on its highest level (Theorem 2.1), and so it is where all kept sets
+    outnumber the real one; at K=∞, `fixed_point`, unless p_0 has levels above all real ones, which
+    may persist. Samples of all kept sets lead where the last set does, but at a rate of 1/t.
     """
     indifferent = k == 1 or beta == 0
-    if lam == 0 or (indifferent and not math.isinf(lam)):
+    if lam == 0:
         return reference
     if math.isinf(lam):
         return initial if indifferent else _on_top(initial)
+    if synthetic == "accumulate":
+        mixed = (reference + lam * initial) / (1 + lam)  # p_1, which no picker changes
+        return mixed if indifferent else _on_top(mixed)
+    if indifferent:
+        return reference
     above = initial[np.flatnonzero(reference)[-1] + 1 :].any()
     if math.isinf(k) and not above:
         return fixed_point(reward, reference, beta, lam)

@@ -65,7 +65,7 @@ def resample(
 def draws(law: RewardLaw, point: PointConfig) -> int:
     """How many samples one replicate draws, about; what it takes is proportional to them."""
     real = data_size(law, point)
-    return (point.iterations + 1) * _largest(training_sizes(point, real), real)
+    return (point.iterations + 1) * _largest(point, training_sizes(point, real), real)
 
 
 def data_size(law: RewardLaw, point: PointConfig) -> int:
@@ -73,9 +73,10 @@ def data_size(law: RewardLaw, point: PointConfig) -> int:
     return law.size or point.data.sample_size(law.samples)
 
 
-def _largest(sizes: Sizes, real: int) -> int:
-    """Samples of the largest pool or training set."""
-    return max(sizes.pool, real, sizes.real + sizes.kept)
+def _largest(point: PointConfig, sizes: Sizes, real: int) -> int:
+    """Samples of the largest pool or training set, or of what one is drawn from."""
+    sets = 1 if point.training.synthetic == "replace" else max(point.iterations, 1)
+    return max(sizes.pool, real, sizes.real + sets * sizes.kept)
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,7 @@ class _Process:
     @property
     def largest(self) -> int:
         """Samples of the largest pool or training set."""
-        return _largest(self._sizes, self._data_size)
+        return _largest(self._point, self._sizes, self._data_size)
 
     def run(self, rows: int, shard: int) -> dict[str, Array]:
         """Metrics `(rows, T+1)` by name, from the stream of this number."""
@@ -139,6 +140,7 @@ class _Process:
         if not self._law.starts_at_reference:
             training = np.broadcast_to(self._cells.initial, (rows, len(self._cells.initial)))
         found: list[dict[str, Array]] = []
+        given = training[:, :0]
         for t in range(self._point.iterations + 1):
             pool = random.integers(0, training.shape[1], (rows, sizes.pool))
             pool += np.arange(rows)[:, None] * training.shape[1]
@@ -152,8 +154,22 @@ class _Process:
             if t < self._point.iterations:
                 fresh = self._point.training.real == "fresh"
                 part = self._draw_real(random, rows, sizes.real) if fresh else real
-                training = np.concatenate([part[:, : sizes.real], kept], 1)
+                given = kept if self._replaces else np.concatenate([given, kept], 1)
+                chosen = self._of_all_kept(random, given)
+                training = np.concatenate([part[:, : sizes.real], chosen], 1)
         return _stack(found)
+
+    @property
+    def _replaces(self) -> bool:
+        return self._point.training.synthetic == "replace"
+
+    def _of_all_kept(
+        self, random: np.random.Generator, kept: NDArray[np.int32]
+    ) -> NDArray[np.int32]:
+        """What a training set has of the kept samples that it is given `(rows, M)`."""
+        if self._point.training.synthetic != "subsample" or kept.shape[1] <= self._sizes.kept:
+            return kept
+        return random.permuted(kept, axis=1)[:, : self._sizes.kept]
 
     def _draw_real(self, random: np.random.Generator, rows: int, count: int) -> NDArray[np.int32]:
         """Real samples, in random order `(rows, count)`."""
@@ -167,7 +183,7 @@ class _Process:
 def _checked(point: PointConfig, real: int) -> Sizes:
     """The sizes of a point, unless they are too large."""
     sizes = training_sizes(point, real)
-    if _largest(sizes, real) > MOST_SAMPLES:
+    if _largest(point, sizes, real) > MOST_SAMPLES:
         allowed = f"makes a pool or training set of more than {MOST_SAMPLES}: --replicates 0"
         raise ConfigError("lam", point.lam, allowed)
     return sizes

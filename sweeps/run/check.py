@@ -105,7 +105,8 @@ def measured_names(loop: Loop) -> set[str]:
     names = set(metric_names(loop.scorer.n_classes, supremum, quality))
     names |= set(loop.own_metrics.names())
     if config.iterations:
-        names |= {f"margin/{name}" for name in applicable(config.lam, config.k, supremum)}
+        bounds = applicable(config.lam, config.k, supremum, config.training.synthetic)
+        names |= {f"margin/{name}" for name in bounds}
     if not (config.iterations and int(loop.rows.kept.max())):
         names.discard("kept_reward_mean")
     if not config.learner.has_loss:

@@ -8,6 +8,7 @@ import torch
 from luceloop.core.learners.base import LearnerConfig, TrainingSet
 from luceloop.core.learners.ddpm import DDPMConfig
 from luceloop.core.learners.empirical import EmpiricalConfig
+from luceloop.core.learners.gaussian import GaussianConfig
 from luceloop.core.learners.otcfm import OTCFMConfig
 from luceloop.testing import LEARNER_CHECKS
 
@@ -26,6 +27,7 @@ DIFFUSION = {key: value for key, value in SMALL.items() if key not in ("nfe", "o
 OPTIONS = {"ema": 0.9, "carry_optimizer": True, "clip": 0.5, "sigma": 0.1, "solver": "rk4"}
 LEARNERS: dict[str, LearnerConfig] = {
     "empirical": EmpiricalConfig(),
+    "gaussian": GaussianConfig(),
     "otcfm": OTCFMConfig(**SMALL),
     "otcfm, every option": OTCFMConfig(**SMALL | OPTIONS),
     "otcfm from scratch": OTCFMConfig(**SMALL, init="scratch"),
@@ -50,6 +52,7 @@ def test_a_learner_keeps_its_contract(config, dim, check):
 
 LEARNING: dict[str, LearnerConfig] = {
     "empirical": EmpiricalConfig(),
+    "gaussian": GaussianConfig(),
     "otcfm": OTCFMConfig(steps=200, initial_steps=600, batch_size=128, width=32, depth=2),
     "otcfm, every option": OTCFMConfig(
         steps=300,

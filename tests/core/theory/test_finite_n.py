@@ -33,15 +33,28 @@ def _point(**keys) -> PointConfig:
     return parse_config(plain | keys).point
 
 
-CASES = [
-    {"curation": {"k": k, "beta": beta}, "lam": lam}
-    for (beta, k), lam in itertools.product([(0, 2), (10, 2), (10, math.inf)], [1, math.inf])
-] + [
-    {"curation": {"k": 3, "beta": math.inf}, "lam": 0.5},
-    {"curation": {"k": 1, "beta": 10}, "lam": math.inf},
-    {"curation": {"k": 2, "beta": 10}, "lam": 1, "training": {"real": "fresh"}},
-    {"curation": {"k": 2, "beta": 10}, "lam": 1, "real_size": 50},
-]
+CASES = (
+    [
+        {"curation": {"k": k, "beta": beta}, "lam": lam}
+        for (beta, k), lam in itertools.product([(0, 2), (10, 2), (10, math.inf)], [1, math.inf])
+    ]
+    + [
+        {"curation": {"k": 3, "beta": math.inf}, "lam": 0.5},
+        {"curation": {"k": 1, "beta": 10}, "lam": math.inf},
+        {"curation": {"k": 2, "beta": 10}, "lam": 1, "training": {"real": "fresh"}},
+        {"curation": {"k": 2, "beta": 10}, "lam": 1, "real_size": 50},
+        {
+            "curation": {"k": math.inf, "beta": 5},
+            "lam": 0.5,
+            "training": {"real": "fresh", "synthetic": "accumulate"},
+        },
+    ]
+    + [
+        {"curation": {"k": 2, "beta": 5}, "lam": lam, "training": {"synthetic": synthetic}}
+        for synthetic in ("accumulate", "subsample")
+        for lam in (1, math.inf)
+    ]
+)
 METRICS = ["reward_mean", "exp_reward_mean", "class_fraction/1", "class_entropy", "reward_kl"]
 
 

@@ -85,7 +85,7 @@ def test_a_written_configuration_reads_back_the_same(name, tmp_path):
 
 def test_the_documentation_names_every_key():
     documented = (Path(__file__).parents[3] / "docs" / "configuration.md").read_text()
-    every = ["demo", "moons", "mog-ddpm", "digits"]
+    every = ["demo", "moons", "mog-ddpm", "digits", "accumulate"]
     keys = {key for name in every for key in read_config(name, []).point.flat()}
     keys |= set(read_config("demo", ["data.name=npz", "data.path=x.npz"]).point.flat())
     for data in ("cifar10", "image_folder"):
