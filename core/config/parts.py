@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
-from luceloop.core.fields import File, PositiveInt, Strict
+from luceloop.core.config.users import Beta, Flip, Users
+from luceloop.core.fields import Code, File, PositiveInt, Strict
+from luceloop.core.io import plugins
 
 
 def _parse_k(value: Any) -> Any:
@@ -26,12 +36,51 @@ def _parse_k(value: Any) -> Any:
 class CurationConfig(Strict):
     """How the kept samples are chosen from the pool."""
 
-    kind: Literal["luce"] = "luce"
-    """Luce's choice among K candidates (Bradley-Terry for K=2)."""
+    kind: Code = "luce"
+    """Luce's choice among K candidates (Bradley-Terry for K=2), or `package.module:attribute`."""
     k: Annotated[int | float, BeforeValidator(_parse_k)] = 2
     """Candidates per choice, K; inf draws from the whole pool."""
-    beta: float = Field(1.0, ge=0)
-    """Reward multiplicative factor; inf keeps the best of K."""
+    beta: Beta = 1.0
+    """Reward multiplicative factor; inf keeps the best of K, below 0 the worst are preferred."""
+    flip: Flip = 0.0
+    """Share of choices that err: they are made with -β."""
+    users: Users | None = None
+    """Kinds of users who like different things; one, with the reward and β above, if not given."""
+    args: dict[str, Any] = Field(default_factory=dict)
+    """Keyword arguments that a kind of your own is called with."""
+
+    @property
+    def is_custom(self) -> bool:
+        """Whether samples are kept by code of the user's own."""
+        return self.kind != "luce"
+
+    @field_validator("kind")
+    @classmethod
+    def _known(cls, kind: str) -> str:
+        if kind != "luce" and not re.fullmatch(plugins.PATTERN, kind):
+            raise ValueError("must be luce, or package.module:attribute")
+        return kind
+
+    @model_validator(mode="after")
+    def _consistent(self) -> CurationConfig:
+        if self.users is not None and not any(user.weight for user in self.users):
+            raise ValueError("users.0.weight=0: some user must have a weight above 0")
+        if self.is_custom and (self.users is not None or self.flip):
+            unwanted = "flip" if self.users is None else "users"
+            raise ValueError(f"kind={self.kind}: makes choices of its own; drop {unwanted}")
+        if self.args and not self.is_custom:
+            raise ValueError(f"kind={self.kind}: takes no args")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_defaults(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """All keys, but for those that most configurations do not have.
+
+        So points without them are named, cached and recorded as by versions that had no such keys.
+        """
+        plain: dict[str, Any] = dump(self)
+        unused = {"flip": 0.0, "users": None, "args": {}}
+        return {k: v for k, v in plain.items() if k not in unused or v != unused[k]}
 
 
 class TrainingConfig(Strict):

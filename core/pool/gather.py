@@ -5,6 +5,7 @@ Axes: R rows, M kept samples, P preview samples, N pool.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from luceloop.core import rng
 from luceloop.core.measures import metrics, quality
+from luceloop.core.pickers.opinions import choice_metrics, merge_users
 from luceloop.core.pool import curation
 from luceloop.core.pool.own_metrics import OwnMetrics
 from luceloop.core.pool.rows import Rows
@@ -30,7 +32,8 @@ class Pool:
     preview: Tensor
     """Some samples of the pool `(R, P, ...)`."""
     reward: Tensor | None
-    """At t=0: base rewards of the pool `(R, N)`, NaN beyond a row's pool."""
+    """At t=0: base rewards of the pool `(R, N)`, or of J rewards `(R, N, J)` where users have
+    several; NaN beyond a row's pool."""
 
 
 def gather(
@@ -62,14 +65,17 @@ def gather(
             features = result.features if features is None else features + result.features
         results.append(replace(result, features=None))
     pool_metrics = metrics.merge([result.statistics for result in results]).metrics(real_bins)
+    pool_metrics |= _user_metrics(results, rows)
     if real is not None and features is not None:
         pool_metrics |= quality.quality_metrics(features, rows.pool, real)
     most = int(rows.kept.max())
     kept = None
     if curate and most:
-        kept, kept_reward = _gather_kept(results, rows, iteration, most)
+        kept, kept_reward, who = _gather_kept(results, rows, iteration, most)
         mask = torch.arange(most) < rows.kept[:, None]
         pool_metrics["kept_reward_mean"] = metrics.Moments.of(kept_reward, mask).mean
+        if rows.pickers is not None and who is not None:
+            pool_metrics |= choice_metrics(rows.pickers, who, mask)
     for stage in results[0].seconds:
         spent = sum(result.seconds[stage] for result in results) / len(rows.seeds)
         pool_metrics[f"seconds/{stage}"] = torch.full((len(rows.seeds),), spent).double()
@@ -81,19 +87,39 @@ def gather(
     return Pool(pool_metrics, kept, preview, torch.cat(rewards, 1) if rewards else None)
 
 
+def _user_metrics(results: Sequence[ShardResult], rows: Rows) -> dict[str, Tensor]:
+    """What each user thinks of the pool, where there are several kinds of pickers."""
+    parts = [result.users for result in results if result.users is not None]
+    if rows.pickers is None or not parts:
+        return {}
+    return merge_users(parts).metrics(rows.pickers)
+
+
 def _gather_kept(
     results: Sequence[ShardResult], rows: Rows, iteration: int, most: int
-) -> tuple[Tensor, Tensor]:
-    """Kept samples `(R, M, ...)` and their rewards `(R, M)`."""
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Kept samples `(R, M, ...)`, their rewards `(R, M)`, and who chose each `(R, M)`."""
     parts = [result.draws for result in results if result.draws is not None]
     if not parts:
         kept = torch.cat([result.kept for result in results], 1)
-        return kept, torch.cat([result.kept_reward for result in results], 1)
-    generators = rng.streams(rows.seeds, "choose-shard", iteration)
-    source = curation.choose_part(parts, rows.beta, most, generators)
+        chosen = [result.who for result in results if result.who is not None]
+        reward = torch.cat([result.kept_reward for result in results], 1)
+        return kept, reward, torch.cat(chosen, 1) if chosen else None
+    source, who = _source(parts, rows, iteration, most)
     first = torch.tensor([0, *[result.kept.shape[1] for result in results[:-1]]]).cumsum(0)
     index = torch.stack([part.index for part in parts], 1)  # (R, shards, M)
     position = first[source] + index.gather(1, source[:, None]).squeeze(1)
     row = torch.arange(len(rows.seeds))[:, None]
     kept = torch.cat([result.kept for result in results], 1)[row, position]
-    return kept, torch.cat([result.kept_reward for result in results], 1)[row, position]
+    return kept, torch.cat([result.kept_reward for result in results], 1)[row, position], who
+
+
+def _source(
+    parts: Sequence[curation.WeightedDraws], rows: Rows, iteration: int, most: int
+) -> tuple[Tensor, Tensor | None]:
+    """At K=∞: the shard that each kept sample comes from `(R, M)`, and who chose it."""
+    streams = functools.partial(rng.streams, rows.seeds, "choose-shard", iteration)
+    if rows.pickers is None:
+        return curation.choose_part(parts, rows.beta.abs(), most, streams()), None
+    who = rows.pickers.draw(rows.seeds, most, iteration)
+    return curation.choose_part_by(parts, rows.pickers, who, streams), who

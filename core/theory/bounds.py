@@ -73,14 +73,24 @@ BOUNDS = {
 """By name in metrics, `bound/<name>` and `margin/<name>`."""
 
 
-def applicable(lam: float, k: float, supremum: float | None) -> list[str]:
-    """Names of the bounds whose conditions a point meets where p_0 = p_ref."""
+def applicable(
+    lam: float, k: float, supremum: float | None, *, alike: bool = True
+) -> list[str]:
+    """Names of the bounds whose conditions a point meets where p_0 = p_ref.
+
+    Args:
+        lam: λ.
+        k: K.
+        supremum: r*; None where it, or that of e^{βr} for a β below 0, is not known.
+        alike: whether all pickers are of one kind. Theorem 2.4 asks for no more than H ≤ K, which
+            holds for whoever chooses; the others need one preference that all choices follow.
+    """
     if supremum is None:
         return []
     if math.isinf(lam):
-        return ["lemma_2_2"]
+        return ["lemma_2_2"] if alike else []
     mixing = ["theorem_2_4", "theorem_2_4_sup"] if largest_ratio(lam, k) else []
-    return ["theorem_2_3", *mixing]
+    return ["theorem_2_3", *mixing] if alike else mixing
 
 
 def is_identity(beta: float, lam: float, k: float) -> bool:
@@ -100,19 +110,23 @@ class Bounds:
         beta: β.
         lam: λ.
         k: K.
+        alike: whether all pickers are of one kind.
     """
 
-    def __init__(self, law: RewardLaw, beta: float, lam: float, k: float) -> None:
-        names = applicable(lam, k, law.supremum)
+    def __init__(
+        self, law: RewardLaw, beta: float, lam: float, k: float, *, alike: bool = True
+    ) -> None:
+        names = applicable(lam, k, None if beta < 0 else law.supremum, alike=alike)
         if not law.starts_at_reference:
             names = [name for name in names if name == "lemma_2_2"]
         self._k, self.names = k, names
         self._fixed: dict[str, float] = {}
-        if "theorem_2_3" in names:
+        if {"theorem_2_3", "theorem_2_4"} & set(names):
             weight = law.exp_reward(beta)
             mean = float(law.reference @ weight)
             variance = float(law.reference @ (weight - mean) ** 2)
-            self._fixed["theorem_2_3"] = theorem_2_3(mean, variance, lam, k)
+            if "theorem_2_3" in names:
+                self._fixed["theorem_2_3"] = theorem_2_3(mean, variance, lam, k)
             ratio, divergence = largest_ratio(lam, k), theorem_2_4(lam, k)
             if ratio is not None and divergence is not None:
                 self._fixed["theorem_2_4"] = divergence
@@ -130,7 +144,8 @@ class Margins:
 
     def __init__(self, law: RewardLaw, rows: Rows, k: float) -> None:
         points = list(zip(rows.beta.tolist(), rows.lam.tolist(), strict=True))
-        bounds = {point: Bounds(law, *point, k) for point in set(points)}
+        alike = rows.pickers is None
+        bounds = {point: Bounds(law, *point, k, alike=alike) for point in set(points)}
         self._bounds = [bounds[point] for point in points]
 
     def after(self, last: Mapping[str, Tensor], metrics: Mapping[str, Tensor]) -> dict[str, Tensor]:

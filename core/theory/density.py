@@ -39,7 +39,7 @@ def density_of(law: RewardLaw, point: PointConfig) -> Density:
         law: of the real data.
         point: the configuration.
     """
-    law = law.reduced(point.beta, point.iterations)
+    law = suited(law, point)
     lam, k = np.array([point.lam]), np.array([float(point.k)])
     levels = law.reward, law.reference, law.reference, point.beta, lam, k
     last, _ = next(itertools.islice(population(*levels), point.iterations, None))

@@ -53,6 +53,11 @@ class RewardLaw:
     """Whether the real data is these very samples, of which seeds draw without replacement."""
     size: int | None = None
     """Real samples that each seed draws, where only the user's code tells."""
+    others: Array | None = None
+    """Further rewards of each level `(L, J-1)`, where users like different things: levels are then
+    ascending in the first reward, not strictly."""
+    other_suprema: tuple[float | None, ...] = ()
+    """r* of those."""
 
     @classmethod
     def of(
@@ -67,46 +72,62 @@ class RewardLaw:
         """The law of equally likely real samples, with p_0 = p_ref.
 
         Args:
-            reward: of each sample `(N,)`.
+            reward: of each sample `(N,)`, or several rewards `(N, J)`.
             classes: of each sample `(N,)`, if the data has classes.
             n_classes: C.
             supremum: r*, if known.
             finite: whether seeds draw from these very samples, without replacement.
         """
-        level, index, count = np.unique(reward, return_inverse=True, return_counts=True)
+        level, index, count = _distinct(reward)
         shares = csr_array((len(level), n_classes))
         if classes is not None:
             each = np.full(len(reward), 1 / len(reward))
             shares = csr_array((each, (index, classes)), shape=shares.shape)
         weights = count / len(reward)
+        several = level.ndim > 1
         return cls(
-            level,
+            level[:, 0] if several else level,
             weights,
             weights,
             shares,
             supremum,
-            _edges(level, weights),
+            _edges(*_first(level, weights)),
             samples=len(reward),
             initial_samples=len(reward),
             finite=finite,
+            others=level[:, 1:] if several else None,
         )
 
     def starting_from(self, reward: Array) -> RewardLaw:
-        """The same real data, p_0 being the law of these rewards `(N,)`."""
-        level, count = np.unique(reward, return_counts=True)
-        union = np.union1d(self.reward, level)
+        """The same real data, p_0 being the law of these rewards `(N,)`, or of several `(N, J)`."""
+        level, _, count = _distinct(reward)
+        union, index, _ = _distinct(np.concatenate([self.rewards, level]))
         reference, initial = np.zeros(len(union)), np.zeros(len(union))
-        reference[np.searchsorted(union, self.reward)] = self.reference
-        initial[np.searchsorted(union, level)] = count / len(reward)
+        reference[index[: len(self.reward)]] = self.reference
+        initial[index[len(self.reward) :]] = count / len(reward)
         nothing = csr_array((len(union), 0))
+        several = union.ndim > 1
         return replace(
             self,
-            reward=union,
+            reward=union[:, 0] if several else union,
+            others=union[:, 1:] if several else None,
             reference=reference,
             initial=initial,
             sparse_classes=nothing,
             initial_samples=len(reward),
         )
+
+    @property
+    def rewards(self) -> Array:
+        """The reward of each level `(L,)`, or several rewards `(L, J)`."""
+        if self.others is None:
+            return self.reward
+        return np.column_stack([self.reward, self.others])
+
+    @property
+    def suprema(self) -> tuple[float | None, ...]:
+        """r* of every reward."""
+        return (self.supremum, *self.other_suprema)
 
     @property
     def classes(self) -> Array:
@@ -146,8 +167,9 @@ class RewardLaw:
         Levels close in βr become the two that have the same mass and first three moments (their
         Gauss rule). Near the top, where laws concentrate as iterations pass, levels stay apart.
         Curves move by less than 1e-5 of the reward's range, shares of classes by less than 2e-4.
+        A law of several rewards stays as it is, as for a β below 0: `core.theory.mixture` takes it.
         """
-        if len(self.reward) <= EXACT_LEVELS:
+        if len(self.reward) <= EXACT_LEVELS or self.others is not None or beta < 0:
             return self
         fine = beta * (self.reward[-1] - self.reward[0]) < FINE * WIDTH / 4
         law = self._fine if fine and len(self.reward) > FINE else self
@@ -193,6 +215,30 @@ class RewardLaw:
         edge = np.searchsorted(self.edges, self.reward)
         changes = (np.diff(number) != 0) | (np.diff(edge) != 0)
         return np.concatenate([[0], changes.cumsum()])
+
+
+def _distinct(reward: Array) -> tuple[Array, NDArray[np.intp], NDArray[np.intp]]:
+    """Different rewards in ascending order, where each is among them, and how often they come.
+
+    Args:
+        reward: `(N,)`, or several rewards `(N, J)`, of which the first decides first.
+    """
+    if reward.ndim == 1:
+        return np.unique(reward, return_inverse=True, return_counts=True)
+    order = np.lexsort(reward.T[::-1])
+    ordered = reward[order]
+    begins = np.append(True, (ordered[1:] != ordered[:-1]).any(1))
+    index = np.empty(len(reward), np.intp)
+    index[order] = begins.cumsum() - 1
+    return ordered[begins], index, np.bincount(index)
+
+
+def _first(level: Array, weights: Array) -> tuple[Array, Array]:
+    """The levels and weights of the first reward alone."""
+    if level.ndim == 1:
+        return level, weights
+    begins = np.flatnonzero(np.append(True, np.diff(level[:, 0]) != 0))
+    return level[begins, 0], np.add.reduceat(weights, begins)
 
 
 def _edges(level: Array, weights: Array) -> Array:

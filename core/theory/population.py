@@ -16,7 +16,8 @@ from collections.abc import Iterator
 import numpy as np
 from scipy.optimize import brentq
 
-from luceloop.core.theory.selection import Array, highest_present, log_weights, selection
+from luceloop.core.theory.mixture import Taste, curation
+from luceloop.core.theory.selection import Array, highest_present, log_weights
 
 TOLERANCE, MOST_STEPS = 1e-8, 3000
 """Of limits that are found by iterating the map: total variation that may be left, and retrainings
@@ -29,24 +30,24 @@ def population(
     reward: Array,
     initial: Array,
     reference: Array,
-    beta: float,
+    beta: Taste,
     lam: Array,
     k: Array,
 ) -> Iterator[tuple[Array, Array]]:
     """Iterate the population map without end.
 
     Args:
-        reward: levels `(L,)`, strictly ascending.
+        reward: levels `(L,)`, ascending, or joint levels of several rewards `(L, J)`.
         initial: p_0 `(L,)`.
         reference: p_ref `(L,)`.
-        beta: from 0 to ∞.
+        beta: of any sign, or pickers of several kinds.
         lam: each point's λ `(P,)`, from 0 to ∞.
         k: each point's K `(P,)`.
 
     Yields:
         For t = 0, 1, ...: p_t `(L, P)` and the law of what is kept of it, p_t · H_K[p_t] `(L, P)`.
     """
-    density, synthetic = selection(reward, beta, k), synthetic_share(lam)
+    density, synthetic = curation(reward, beta, k), synthetic_share(lam)
     law = np.repeat(initial[:, None], len(k), 1)
     while True:
         kept = law * density(law)
@@ -56,25 +57,25 @@ def population(
 
 
 def converge(
-    reward: Array, start: Array, reference: Array, beta: float, lam: Array, k: Array
+    reward: Array, start: Array, reference: Array, beta: Taste, lam: Array, k: Array
 ) -> Array:
     """Iterate the population map until its law stands still.
 
     The distance that is left is estimated from the last two steps, as of a geometric series.
 
     Args:
-        reward: levels `(L,)`, strictly ascending.
+        reward: levels `(L,)`, ascending, or joint levels of several rewards `(L, J)`.
         start: where to begin `(L, P)`.
         reference: p_ref `(L,)`.
-        beta: from 0 to ∞.
-        lam: each point's λ `(P,)`, finite.
+        beta: of any sign, or pickers of several kinds.
+        lam: each point's λ `(P,)`.
         k: each point's K `(P,)`.
 
     Returns:
         The limits `(L, P)`, right to `TOLERANCE` in total variation; NaN where `MOST_STEPS` are not
         enough.
     """
-    density, synthetic = selection(reward, beta, k), synthetic_share(lam)
+    density, synthetic = curation(reward, beta, k), synthetic_share(lam)
     law, last = start, np.full(len(k), math.nan)
     for _ in range(MOST_STEPS):
         kept = law * density(law)
@@ -103,6 +104,9 @@ def limit(
     Without real data it is p_0 on its highest level (Theorem 2.1); at K=∞, `fixed_point`, unless
     p_0 has levels above all real ones, which may persist.
     """
+    if beta < 0:
+        end = limit(-reward[::-1], initial[::-1], reference[::-1], -beta, lam, k)
+        return None if end is None else end[::-1]
     indifferent = k == 1 or beta == 0
     if lam == 0 or (indifferent and not math.isinf(lam)):
         return reference

@@ -1,0 +1,160 @@
+"""What each user thinks of a pool: sums that shards can add, and the metrics that they make.
+
+The collective utility is Σ q_i log E[e^{β_i r_i}] over pickers with shares q_i, in nats. It never
+falls where choices are among the whole pool (K=∞) and no real data is mixed in: the map is then
+Cover's algorithm for log-optimal portfolios (1984), with samples for stocks and users for days.
+
+Axes: R rows, N samples, U users, P pickers.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from luceloop.core.measures.metrics import Moments, exp_of_reward
+from luceloop.core.pickers.pickers import Pickers
+
+COLLECTIVE = "collective_utility"
+"""Name of the metric that all users share."""
+
+
+def user_metric_names(
+    users: int, suprema: Sequence[float | None], *, several_pickers: bool, errs: bool, curates: bool
+) -> list[str]:
+    """Names of the metrics that a loop has beside those of one user.
+
+    Args:
+        users: U.
+        suprema: of each user's e^{β_i r_i}, as r*_i; None where it is not known.
+        several_pickers: whether there is more than one picker.
+        errs: whether some user errs.
+        curates: whether samples are chosen.
+    """
+    names = [COLLECTIVE] if several_pickers else []
+    if users > 1:
+        names += [f"reward_mean/{i}" for i in range(users)]
+        names += [f"exp_reward_mean/{i}" for i, r in enumerate(suprema) if r is not None]
+    if users > 1 and curates:
+        names += [f"choice_share/{i}" for i in range(users)]
+    return names + (["flip_share"] if errs and curates else [])
+
+
+@dataclass(frozen=True)
+class UserStatistics:
+    """What the metrics of users need to know of a pool."""
+
+    reward: tuple[Moments, ...]
+    """Of each user's r_i; none where there is one user."""
+    exp_reward: tuple[Moments | None, ...]
+    """Of each user's e^{β_i(r_i - r*_i)}; None where the exponent has no known supremum."""
+    count: Tensor
+    """Samples, float64 `(R,)`."""
+    peak: Tensor
+    """Highest βr of each picker, float64 `(R, P)`; where there are no samples, -∞."""
+    mass: Tensor
+    """Σ e^{βr - peak} of each picker, float64 `(R, P)`."""
+
+    @classmethod
+    def of(
+        cls,
+        rewards: Sequence[Tensor],
+        mask: Tensor,
+        pickers: Pickers,
+        suprema: Sequence[float | None],
+    ) -> UserStatistics:
+        """Reduce one shard.
+
+        Args:
+            rewards: the rewards that differ, each `(R, N)`.
+            mask: which samples belong to the row's pool `(R, N)`.
+            pickers: of the rows.
+            suprema: r* of each reward, if known.
+        """
+        first = [pickers.user.index(user) for user in dict.fromkeys(pickers.user)]
+        several = len(first) > 1
+        moments, weights = list[Moments](), list[Moments | None]()
+        for p in first if several else []:
+            reward, beta = rewards[pickers.reward[p]], pickers.beta[:, p].to(mask.device)
+            supremum = suprema[pickers.reward[p]]
+            moments.append(Moments.of(reward, mask).cpu())
+            known = supremum is not None and not bool((beta < 0).any())
+            weight = exp_of_reward(reward.double(), beta, supremum) if known and supremum is not None else None
+            weights.append(None if weight is None else Moments.of(weight, mask).cpu())
+        levels = torch.stack(
+            [
+                _utility(rewards[column].double(), pickers.beta[:, p].to(mask.device))
+                for p, column in enumerate(pickers.reward)
+            ],
+            1,
+        ).where(mask[:, None], -torch.inf)
+        peak = levels.amax(-1)
+        mass = (levels - peak.where(peak > -torch.inf, 0.0)[..., None]).exp().sum(-1)
+        return cls(
+            tuple(moments), tuple(weights), mask.sum(1).double().cpu(), peak.cpu(), mass.cpu()
+        )
+
+    def __add__(self, other: UserStatistics) -> UserStatistics:
+        """Statistics of both shards together."""
+        peak = torch.maximum(self.peak, other.peak)
+        mass = sum(
+            part.mass * (part.peak - peak.where(peak > -torch.inf, 0.0)).exp()
+            for part in (self, other)
+        )
+        assert isinstance(mass, Tensor)
+        return UserStatistics(
+            tuple(a + b for a, b in zip(self.reward, other.reward, strict=True)),
+            tuple(
+                a + b if a is not None and b is not None else None
+                for a, b in zip(self.exp_reward, other.exp_reward, strict=True)
+            ),
+            self.count + other.count,
+            peak,
+            mass,
+        )
+
+    def metrics(self, pickers: Pickers) -> dict[str, Tensor]:
+        """The metrics of the pool by name, each float64 `(R,)`."""
+        metrics = {f"reward_mean/{i}": moments.mean for i, moments in enumerate(self.reward)}
+        for i, moments in enumerate(self.exp_reward):
+            if moments is not None:
+                metrics[f"exp_reward_mean/{i}"] = moments.mean
+        if pickers.beta.isfinite().all():
+            logs = self.peak + (self.mass / self.count[:, None]).log()
+            metrics[COLLECTIVE] = (pickers.share * logs).sum(1)
+        return metrics
+
+
+def merge_users(shards: Sequence[UserStatistics]) -> UserStatistics:
+    """Statistics of a pool from those of its shards, added in the order given."""
+    return functools.reduce(UserStatistics.__add__, shards)
+
+
+def choice_metrics(pickers: Pickers, who: Tensor, mask: Tensor) -> dict[str, Tensor]:
+    """Shares of the choices that each user made, and that were errors, float64 `(R,)`.
+
+    Args:
+        pickers: of the rows.
+        who: made each choice `(R, M)`.
+        mask: which choices count `(R, M)`.
+    """
+    count = pickers.count(who, mask)
+    share = count / count.sum(1, keepdim=True)
+    users = list(dict.fromkeys(pickers.user))
+    metrics = {}
+    if len(users) > 1:
+        for user in users:
+            own = [p for p, each in enumerate(pickers.user) if each == user]
+            metrics[f"choice_share/{user}"] = share[:, own].sum(1)
+    wrong = [p for p, errs in enumerate(pickers.errs) if errs]
+    return metrics | ({"flip_share": share[:, wrong].sum(1)} if wrong else {})
+
+
+def _utility(reward: Tensor, beta: Tensor) -> Tensor:
+    """βr `(R, N)`; 0 at β=0 and, where β is infinite, which has no utility."""
+    finite = beta.where(beta.isfinite(), 0.0)
+    return finite[:, None] * reward
