@@ -79,7 +79,7 @@ class CurationConfig(Strict):
         So points without them are named, cached and recorded as by versions that had no such keys.
         """
         plain: dict[str, Any] = dump(self)
-        unused = {"flip": 0.0, "users": None, "args": {}}
+        unused: dict[str, Any] = {"flip": 0.0, "users": None, "args": {}}
         return {k: v for k, v in plain.items() if k not in unused or v != unused[k]}
 
 

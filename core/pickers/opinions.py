@@ -75,37 +75,25 @@ class UserStatistics:
             pickers: of the rows.
             suprema: r* of each reward, if known.
         """
-        first = [pickers.user.index(user) for user in dict.fromkeys(pickers.user)]
-        several = len(first) > 1
         moments, weights = list[Moments](), list[Moments | None]()
-        for p in first if several else []:
-            reward, beta = rewards[pickers.reward[p]], pickers.beta[:, p].to(mask.device)
-            supremum = suprema[pickers.reward[p]]
+        for p in pickers.first_of_users if len(pickers.first_of_users) > 1 else ():
+            reward, supremum = rewards[pickers.reward[p]], suprema[pickers.reward[p]]
             moments.append(Moments.of(reward, mask).cpu())
-            known = supremum is not None and not bool((beta < 0).any())
-            weight = exp_of_reward(reward.double(), beta, supremum) if known and supremum is not None else None
-            weights.append(None if weight is None else Moments.of(weight, mask).cpu())
-        levels = torch.stack(
-            [
-                _utility(rewards[column].double(), pickers.beta[:, p].to(mask.device))
-                for p, column in enumerate(pickers.reward)
-            ],
-            1,
-        ).where(mask[:, None], -torch.inf)
-        peak = levels.amax(-1)
-        mass = (levels - peak.where(peak > -torch.inf, 0.0)[..., None]).exp().sum(-1)
-        return cls(
-            tuple(moments), tuple(weights), mask.sum(1).double().cpu(), peak.cpu(), mass.cpu()
-        )
+            weights.append(_weights(reward, mask, pickers.beta[:, p].to(mask.device), supremum))
+        levels = [
+            _utility(rewards[column].double(), pickers.beta[:, p].to(mask.device))
+            for p, column in enumerate(pickers.reward)
+        ]
+        level = torch.stack(levels, 1).where(mask[:, None], -torch.inf)
+        peak = level.amax(-1)
+        mass = (level - _finite(peak)[..., None]).exp().sum(-1)
+        count = mask.sum(1).double()
+        return cls(tuple(moments), tuple(weights), count.cpu(), peak.cpu(), mass.cpu())
 
     def __add__(self, other: UserStatistics) -> UserStatistics:
         """Statistics of both shards together."""
         peak = torch.maximum(self.peak, other.peak)
-        mass = sum(
-            part.mass * (part.peak - peak.where(peak > -torch.inf, 0.0)).exp()
-            for part in (self, other)
-        )
-        assert isinstance(mass, Tensor)
+        mine, theirs = (part.mass * (part.peak - _finite(peak)).exp() for part in (self, other))
         return UserStatistics(
             tuple(a + b for a, b in zip(self.reward, other.reward, strict=True)),
             tuple(
@@ -114,7 +102,7 @@ class UserStatistics:
             ),
             self.count + other.count,
             peak,
-            mass,
+            mine + theirs,
         )
 
     def metrics(self, pickers: Pickers) -> dict[str, Tensor]:
@@ -144,14 +132,25 @@ def choice_metrics(pickers: Pickers, who: Tensor, mask: Tensor) -> dict[str, Ten
     """
     count = pickers.count(who, mask)
     share = count / count.sum(1, keepdim=True)
-    users = list(dict.fromkeys(pickers.user))
     metrics = {}
-    if len(users) > 1:
-        for user in users:
+    if len(pickers.first_of_users) > 1:
+        for user in range(len(pickers.first_of_users)):
             own = [p for p, each in enumerate(pickers.user) if each == user]
             metrics[f"choice_share/{user}"] = share[:, own].sum(1)
     wrong = [p for p, errs in enumerate(pickers.errs) if errs]
     return metrics | ({"flip_share": share[:, wrong].sum(1)} if wrong else {})
+
+
+def _weights(reward: Tensor, mask: Tensor, beta: Tensor, supremum: float | None) -> Moments | None:
+    """Moments of e^{β(r - r*)}; None where the exponent's supremum is not known."""
+    if supremum is None or (beta < 0).any():
+        return None
+    return Moments.of(exp_of_reward(reward.double(), beta, supremum), mask).cpu()
+
+
+def _finite(peak: Tensor) -> Tensor:
+    """Peaks, 0 where there are no samples."""
+    return peak.where(peak > -torch.inf, 0.0)
 
 
 def _utility(reward: Tensor, beta: Tensor) -> Tensor:

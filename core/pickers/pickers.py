@@ -54,6 +54,11 @@ class Pickers:
             tuple(picker.errs for picker in each),
         )
 
+    @property
+    def first_of_users(self) -> tuple[int, ...]:
+        """Of each user, the picker who does not err."""
+        return tuple(self.user.index(user) for user in dict.fromkeys(self.user))
+
     def __len__(self) -> int:
         return len(self.user)
 

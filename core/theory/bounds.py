@@ -73,9 +73,7 @@ BOUNDS = {
 """By name in metrics, `bound/<name>` and `margin/<name>`."""
 
 
-def applicable(
-    lam: float, k: float, supremum: float | None, *, alike: bool = True
-) -> list[str]:
+def applicable(lam: float, k: float, supremum: float | None, *, alike: bool = True) -> list[str]:
     """Names of the bounds whose conditions a point meets where p_0 = p_ref.
 
     Args:

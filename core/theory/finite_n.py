@@ -105,6 +105,7 @@ def simulate(
     Raises:
         ConfigError: if sizes do not fit each other, or are too large to simulate.
     """
+    law = law.seen_by(point)
     metrics = resample(law, point, replicates, seed)
     real = point.real_size or data_size(law, point)
     at = f"m={point.kept_size}" if point.kept_size else f"n={real}"
@@ -114,7 +115,8 @@ def simulate(
 
 def _margins(law: RewardLaw, point: PointConfig, metrics: Mapping[str, Array]) -> dict[str, Array]:
     """How far each replicate stays on the right side of the bounds `(R, T+1)`, as loops do it."""
-    bounds = Bounds(replace(law, initial=law.reference), point.beta, point.lam, point.k)
+    start, alike = replace(law, initial=law.reference), len(point.pickers) == 1
+    bounds = Bounds(start, point.beta, point.lam, point.k, alike=alike)
     if not bounds.names:
         return {}
     mean, variance = (metrics[f"exp_reward_{moment}"][:, :-1] for moment in ("mean", "var"))

@@ -117,7 +117,7 @@ def forecast(
 def _forecast(law: RewardLaw, points: Sequence[PointConfig], limits: bool) -> list[Forecast]:
     """Points that share the law, β and T."""
     taste, iterations = points[0].taste, points[0].iterations
-    law = suited(law, points[0])
+    law = law.suited_to(points[0])
     statistics = _Statistics(law, points[0])
     lam = np.array([point.lam for point in points])
     k = np.array([float(point.k) for point in points])
@@ -142,23 +142,12 @@ def _forecast(law: RewardLaw, points: Sequence[PointConfig], limits: bool) -> li
     ]
 
 
-def suited(law: RewardLaw, point: PointConfig) -> RewardLaw:
-    """A law as a point's theory takes it: reduced where one kind of pickers has a β from 0."""
-    if point.beta < 0:  # the supremum of e^{βr} is not that of r
-        law = replace(law, supremum=None)
-    return law if len(point.pickers) > 1 else law.reduced(point.beta, point.iterations)
-
-
 def _limits(
     law: RewardLaw, points: Sequence[PointConfig], last: Array | None
 ) -> list[Array | None]:
     """The limit of each point's p_t `(L,)`: by a formula, or going on from `last` `(L, P)`."""
     given = law.reward, law.initial, law.reference
-    several = len(points[0].pickers) > 1
-    found = [
-        _limit_of_several(law, point) if several else limit(*given, point.beta, point.lam, point.k)
-        for point in points
-    ]
+    found = [limit(*given, point.taste, point.lam, point.k) for point in points]
     unknown = [i for i, end in enumerate(found) if end is None]
     if last is None or not unknown:
         return found
@@ -169,15 +158,6 @@ def _limits(
     for i, end in zip(unknown, ends.T, strict=True):
         found[i] = None if np.isnan(end).any() else end
     return found
-
-
-def _limit_of_several(law: RewardLaw, point: PointConfig) -> Array | None:
-    """The limit where several kinds of pickers choose and it is known: where they change nothing."""
-    if point.lam == 0:
-        return law.reference
-    if point.k == 1:
-        return law.initial if math.isinf(point.lam) else law.reference
-    return None
 
 
 def _point(

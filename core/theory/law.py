@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from luceloop.core.config.point import PointConfig
 from luceloop.core.theory.reduction import merge_levels, sum_at
 from luceloop.core.theory.selection import Array, log_weights
 
@@ -161,16 +162,31 @@ class RewardLaw:
         """Shares of the reward bins under p_ref `(Q,)`."""
         return self.reference @ self.bins
 
-    def reduced(self, beta: float, iterations: int) -> RewardLaw:
+    def suited_to(self, point: PointConfig) -> RewardLaw:
+        """The law as a point's curves need it: reduced to the levels that matter to its pickers."""
+        law = self.seen_by(point)
+        if len(point.pickers) == 1 and point.beta >= 0:
+            return law.reduced(point.beta, point.iterations)
+        strongest = max(abs(picker.beta) for picker in point.pickers)
+        return law.reduced(strongest, point.iterations, both_ends=True)
+
+    def seen_by(self, point: PointConfig) -> RewardLaw:
+        """The law of what a point's pickers like: r* is of no use where β is below 0."""
+        return self if point.beta >= 0 else replace(self, supremum=None)
+
+    def reduced(self, beta: float, iterations: int, *, both_ends: bool = False) -> RewardLaw:
         """A law of far fewer levels that gives the same curves for this β and so many iterations.
 
         Levels close in βr become the two that have the same mass and first three moments (their
-        Gauss rule). Near the top, where laws concentrate as iterations pass, levels stay apart.
+        Gauss rule). Near the top, where laws concentrate as iterations pass, levels stay apart;
+        and near the bottom, where they may go `both_ends`, as some pickers have a β below 0.
         Curves move by less than 1e-5 of the reward's range, shares of classes by less than 2e-4.
-        A law of several rewards stays as it is, as for a β below 0: `core.theory.mixture` takes it.
+        A law of several rewards stays as it is.
         """
-        if len(self.reward) <= EXACT_LEVELS or self.others is not None or beta < 0:
+        if len(self.reward) <= EXACT_LEVELS or self.others is not None:
             return self
+        if both_ends:
+            return self._merged(self._bins_from_both_ends(beta, 0.3 / max(iterations, 1)))
         fine = beta * (self.reward[-1] - self.reward[0]) < FINE * WIDTH / 4
         law = self._fine if fine and len(self.reward) > FINE else self
         level = log_weights(law.reward, beta)
@@ -197,23 +213,44 @@ class RewardLaw:
             self, reward=level, reference=reference, initial=initial, sparse_classes=classes
         )
 
+    def _bins_from_both_ends(self, beta: float, narrowest: float) -> NDArray[np.int64]:
+        """The same as `_bins`, seen from the top by the upper half of levels, else from below."""
+        down = self._numbers(log_weights(self.reward, beta), self._weights, narrowest, FAR)
+        mirrored = log_weights(-self.reward[::-1], beta)
+        up = self._numbers(mirrored, self._weights[::-1], narrowest, FAR)[::-1]
+        upper = self.reward > (self.reward[0] + self.reward[-1]) / 2
+        return self._cut(np.where(upper, down, -up), np.append(False, np.diff(upper)))
+
     def _bins(self, level: Array, narrowest: float, farthest: float) -> NDArray[np.int64]:
         """Ascending numbers of the bins of levels `(L,)` that end at 0; none crosses an edge.
 
         At the top a bin is as wide as `narrowest`; beyond `farthest`, bins have equal mass.
         """
+        return self._cut(self._numbers(level, self._weights, narrowest, farthest))
+
+    @property
+    def _weights(self) -> Array:
+        return (self.initial + self.reference) / 2
+
+    def _numbers(self, level: Array, weights: Array, narrowest: float, farthest: float) -> Array:
+        """Numbers of bins, different ones in neighbouring bins; see `_bins`."""
         narrowest = min(narrowest, WIDTH)
         turn = NARROWING * (WIDTH - narrowest)
         far = -level > farthest
         distance = np.minimum(-level, farthest)
         near = NARROWING * np.log1p(np.minimum(distance, turn) / (NARROWING * narrowest))
-        number = np.ceil(near + np.maximum(distance - turn, 0) / WIDTH)
-        weights = (self.initial + self.reference) / 2
+        number: Array = np.ceil(near + np.maximum(distance - turn, 0) / WIDTH)
         above = weights[::-1].cumsum()[::-1]
         number[far] = -1 - np.floor(FAR_BINS * (1 - above[far]))
         number[far] += np.floor(TOP_BINS * np.log(above[far]))
+        return number
+
+    def _cut(self, number: Array, also: NDArray[np.bool_] | None = None) -> NDArray[np.int64]:
+        """Bins that begin where numbers change, at edges, and where `also` says."""
         edge = np.searchsorted(self.edges, self.reward)
         changes = (np.diff(number) != 0) | (np.diff(edge) != 0)
+        if also is not None:
+            changes |= also[1:]
         return np.concatenate([[0], changes.cumsum()])
 
 

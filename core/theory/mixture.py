@@ -1,9 +1,10 @@
-"""Pickers of several kinds as a map of laws: H = Σ_i q_i H_K^{(i)}, each with its own w_i = e^{β_i r_i}.
+"""Pickers of several kinds as a map of laws: H = Σ_i q_i H_K^{(i)}, with shares q_i.
 
-H depends on x through (r_1(x), …, r_J(x)) alone, so a law is a vector of weights on joint levels.
-Each H^{(i)} is a smooth function of β_i r_i, whatever the law: a convolution in log w_i. So it is
-computed on evenly spaced nodes of β_i r_i, onto which weights are spread by cubic interpolation,
-and from which it is read by the same: Σ p H = 1 stays exact, and one quadrature serves a picker.
+Each has its own w_i = e^{β_i r_i}. H depends on x through (r_1(x), …, r_J(x)) alone, so a law is a
+vector of weights on joint levels. Each H^{(i)} is a smooth function of β_i r_i, whatever the law: a
+convolution in log w_i. So it is computed on evenly spaced nodes of β_i r_i, onto which weights are
+spread by cubic interpolation, and from which it is read by the same: Σ p H = 1 stays exact, and one
+quadrature serves a picker.
 
 Axes: L joint levels, J rewards, G nodes; P points (λ and K) that share pickers.
 """
@@ -14,13 +15,14 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from luceloop.core.config.users import Picker
 from luceloop.core.theory.selection import Array, Density, selection
 
-SPACING = 0.05
-"""Of nodes, in βr; curves move by less than 1e-6 of the reward's range."""
+SPACING = 0.1
+"""Of nodes, in βr; curves of eight Gaussians move by less than 1e-7 of the reward's range."""
 EXACT_NODES = 512
 """Levels of at most this number are nodes themselves."""
 MOST_NODES = 8192
@@ -76,9 +78,8 @@ def _nodes(liked: Array, beta: float) -> tuple[Array, csr_array]:
     levels, index = np.unique(liked, return_inverse=True)
     span = beta * (levels[-1] - levels[0])
     count = max(math.ceil(span / SPACING) + 1, 4) if math.isfinite(span) else len(levels)
-    if len(levels) <= max(EXACT_NODES, 0 if count <= MOST_NODES else MOST_NODES):
-        return levels, _one_hot(index, len(levels))
-    if math.isinf(beta):
+    few = len(levels) <= EXACT_NODES or len(levels) <= MOST_NODES < count
+    if few or math.isinf(beta):  # the best of K takes no quadrature
         return levels, _one_hot(index, len(levels))
     if count > MOST_NODES:
         group = np.arange(len(levels)) * (MOST_NODES - 1) // (len(levels) - 1)
@@ -88,7 +89,7 @@ def _nodes(liked: Array, beta: float) -> tuple[Array, csr_array]:
     return nodes, _cubic((liked - nodes[0]) * (beta / SPACING), count)
 
 
-def _one_hot(index: Array, count: int) -> csr_array:
+def _one_hot(index: NDArray[np.intp], count: int) -> csr_array:
     rows = np.arange(len(index))
     return csr_array((np.ones(len(index)), (rows, index)), shape=(len(index), count))
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import logsumexp
@@ -15,13 +16,36 @@ from luceloop.core.config.point import PointConfig
 from luceloop.core.pickers.opinions import COLLECTIVE
 from luceloop.core.theory.selection import Array, log_weights
 
+SMALLEST = 1e-280
+"""Of means of weights; below, they are summed in units of their own."""
+
+
+@dataclass(frozen=True)
+class _Utility:
+    """log E[e^{βr}] of laws, for one picker."""
+
+    level: Array
+    """βr `(L,)`."""
+    weight: Array
+    """e^{βr}, in units of the largest `(L,)`."""
+
+    @classmethod
+    def of(cls, level: Array) -> _Utility:
+        return cls(level, np.exp(level - level.max()))
+
+    def of_laws(self, laws: Array) -> Array:
+        """`(N,)`, of laws `(L, N)`."""
+        mean = self.weight @ laws
+        found: Array = self.level.max() + np.log(np.maximum(mean, SMALLEST))
+        for law in np.flatnonzero(mean <= SMALLEST):  # all that is left is far below the highest
+            found[law] = logsumexp(self.level, b=laws[:, law])
+        return found
+
 
 class Opinions:
     """The users of a point; one user alone has none but the metrics that every loop has."""
 
-    def __init__(
-        self, rewards: Array, suprema: Sequence[float | None], point: PointConfig
-    ) -> None:
+    def __init__(self, rewards: Array, suprema: Sequence[float | None], point: PointConfig) -> None:
         """Take the levels that laws are on.
 
         Args:
@@ -39,7 +63,9 @@ class Opinions:
                     self._means |= _means(picker.user, own, picker.beta, supremum)
         finite = all(math.isfinite(picker.beta) for picker in self._pickers)
         several = finite and len(self._pickers) > 1
-        self._utility = [p.beta * columns[:, p.reward] for p in self._pickers if several]
+        self._utility = [
+            _Utility.of(p.beta * columns[:, p.reward]) for p in self._pickers if several
+        ]
 
     def of(self, laws: Array) -> dict[str, Array]:
         """The metrics by name `(N,)`.
@@ -50,8 +76,8 @@ class Opinions:
         found = {name: values @ laws for name, values in self._means.items()}
         if self._utility:
             total = np.zeros(laws.shape[1])
-            for picker, level in zip(self._pickers, self._utility, strict=True):
-                total += picker.share * logsumexp(level[:, None], axis=0, b=laws)
+            for picker, utility in zip(self._pickers, self._utility, strict=True):
+                total += picker.share * utility.of_laws(laws)
             found[COLLECTIVE] = total
         return found
 

@@ -97,24 +97,30 @@ def synthetic_share(lam: Array) -> Array:
 
 
 def limit(
-    reward: Array, initial: Array, reference: Array, beta: float, lam: float, k: float
+    reward: Array, initial: Array, reference: Array, beta: Taste, lam: float, k: float
 ) -> Array | None:
     """The limit of p_t where it is known in closed form, else None (1 < K < ∞ with 0 < λ < ∞).
 
     Without real data it is p_0 on its highest level (Theorem 2.1); at K=∞, `fixed_point`, unless
-    p_0 has levels above all real ones, which may persist.
+    p_0 has levels above all real ones, which may persist. Pickers of several kinds have
+    limits that are not known, unless nobody chooses.
     """
-    if beta < 0:
-        end = limit(-reward[::-1], initial[::-1], reference[::-1], -beta, lam, k)
+    one = beta if isinstance(beta, int | float) else None
+    if one is not None and one < 0:
+        end = limit(-reward[::-1], initial[::-1], reference[::-1], -one, lam, k)
         return None if end is None else end[::-1]
-    indifferent = k == 1 or beta == 0
+    indifferent = k == 1 or one == 0
     if lam == 0 or (indifferent and not math.isinf(lam)):
         return reference
+    if math.isinf(lam) and indifferent:
+        return initial
+    if one is None:
+        return None
     if math.isinf(lam):
-        return initial if indifferent else _on_top(initial)
+        return _on_top(initial)
     above = initial[np.flatnonzero(reference)[-1] + 1 :].any()
     if math.isinf(k) and not above:
-        return fixed_point(reward, reference, beta, lam)
+        return fixed_point(reward, reference, one, lam)
     return None
 
 

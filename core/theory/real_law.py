@@ -132,7 +132,9 @@ def _real_rewards(wanted: _Wanted, device: str, cache: Folder | None) -> RealRew
     config = wanted.config.model_copy(update={"quality": None})
     scorer = build_scorer(config, device, cache)
     rewards, classes = [], []
-    for chunk in scorer.dataset.law_samples(all(each.is_cheap for each in config.rewards)):
+    # A law of several rewards is not reduced, so it has fewer samples.
+    cheap = config.rewards[0].is_cheap and len(config.rewards) == 1
+    for chunk in scorer.dataset.law_samples(cheap):
         scores = scorer(chunk.to(device))
         found = scores.reward
         if scores.others is not None:

@@ -41,7 +41,6 @@ def _refusal(*assignments: str, **keys: Any) -> ConfigError:
 
 BAD_VALUES = [
     # assignment, offending key, value, a word of what is allowed
-    ("beta=-1", "curation.beta", -1, "0"),
     ("beta=nan", "curation.beta", "nan", "0"),
     ("beta=.nan", "curation.beta", math.nan, "0"),
     ("beta=much", "curation.beta", "much", "number"),
