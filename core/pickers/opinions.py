@@ -10,12 +10,14 @@ Axes: R rows, N samples, U users, P pickers.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from luceloop.core.config.point import PointConfig
 from luceloop.core.measures.metrics import Moments, exp_of_reward
 from luceloop.core.pickers.pickers import Pickers
 
@@ -24,24 +26,25 @@ COLLECTIVE = "collective_utility"
 
 
 def user_metric_names(
-    users: int, suprema: Sequence[float | None], *, several_pickers: bool, errs: bool, curates: bool
+    config: PointConfig, suprema: Sequence[float | None], *, curates: bool
 ) -> list[str]:
-    """Names of the metrics that a loop has beside those of one user.
+    """Names of the metrics that a loop has where its pickers are of several kinds.
 
     Args:
-        users: U.
-        suprema: of each user's e^{β_i r_i}, as r*_i; None where it is not known.
-        several_pickers: whether there is more than one picker.
-        errs: whether some user errs.
+        config: the point.
+        suprema: r* of each reward, if known.
         curates: whether samples are chosen.
     """
-    names = [COLLECTIVE] if several_pickers else []
-    if users > 1:
-        names += [f"reward_mean/{i}" for i in range(users)]
-        names += [f"exp_reward_mean/{i}" for i, r in enumerate(suprema) if r is not None]
-    if users > 1 and curates:
-        names += [f"choice_share/{i}" for i in range(users)]
-    return names + (["flip_share"] if errs and curates else [])
+    pickers, users = config.pickers, len(config.users)
+    finite = all(math.isfinite(picker.beta) for picker in pickers)
+    names = [COLLECTIVE] if len(pickers) > 1 and finite else []
+    for picker in pickers if users > 1 else ():
+        if not picker.errs:
+            names.append(f"reward_mean/{picker.user}")
+            known = picker.beta >= 0 and suprema[picker.reward] is not None
+            names += [f"exp_reward_mean/{picker.user}"] if known else []
+            names += [f"choice_share/{picker.user}"] if curates else []
+    return names + (["flip_share"] if curates and any(p.errs for p in pickers) else [])
 
 
 @dataclass(frozen=True)

@@ -127,8 +127,9 @@ class RewardLaw:
 
     @property
     def suprema(self) -> tuple[float | None, ...]:
-        """r* of every reward."""
-        return (self.supremum, *self.other_suprema)
+        """r* of every reward, if known."""
+        others = 0 if self.others is None else self.others.shape[1]
+        return (self.supremum, *(self.other_suprema or (None,) * others))
 
     @property
     def classes(self) -> Array:

@@ -41,10 +41,9 @@ def _refusal(*assignments: str, **keys: Any) -> ConfigError:
 
 BAD_VALUES = [
     # assignment, offending key, value, a word of what is allowed
-    ("beta=nan", "curation.beta", "nan", "0"),
-    ("beta=.nan", "curation.beta", math.nan, "0"),
+    ("beta=nan", "curation.beta", "nan", "-inf to inf"),
+    ("beta=.nan", "curation.beta", math.nan, "-inf to inf"),
     ("beta=much", "curation.beta", "much", "number"),
-    ("curation.beta=-0.5", "curation.beta", -0.5, "0"),
     ("k=0", "curation.k", 0, "whole number from 1, or inf"),
     ("k=-2", "curation.k", -2, "whole number from 1, or inf"),
     ("k=2.5", "curation.k", 2.5, "whole number from 1, or inf"),
