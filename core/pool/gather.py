@@ -11,9 +11,11 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from luceloop.core import rng
 from luceloop.core.measures import metrics, quality
+from luceloop.core.pickers.custom import CheckedCuration
 from luceloop.core.pickers.opinions import choice_metrics, merge_users
 from luceloop.core.pool import curation
 from luceloop.core.pool.own_metrics import OwnMetrics
@@ -44,6 +46,7 @@ def gather(
     real_bins: Tensor,
     real: quality.RealFeatures | None = None,
     own: OwnMetrics | None = None,
+    choose: CheckedCuration | None = None,
 ) -> Pool:
     """Put the shards of a pool together.
 
@@ -55,9 +58,10 @@ def gather(
         real_bins: shares of the reward bins under p_ref, float64 `(Q,)`.
         real: what the pool's quality is measured against, where it is.
         own: the user's metrics, where there are any.
+        choose: the user's curation, where samples are kept by one.
 
     Raises:
-        LoopError: if a metric of the user's breaks its contract.
+        LoopError: if a metric or a curation of the user's breaks its contract.
     """
     results, features = [], None
     for result in shards:
@@ -71,7 +75,11 @@ def gather(
     most = int(rows.kept.max())
     kept = None
     if curate and most:
-        kept, kept_reward, who = _gather_kept(results, rows, iteration, most)
+        kept, kept_reward, who = (
+            _gather_kept(results, rows, iteration, most)
+            if choose is None
+            else _choose(results, rows, iteration, choose)
+        )
         mask = torch.arange(most) < rows.kept[:, None]
         pool_metrics["kept_reward_mean"] = metrics.Moments.of(kept_reward, mask).mean
         if rows.pickers is not None and who is not None:
@@ -112,6 +120,22 @@ def _gather_kept(
     row = torch.arange(len(rows.seeds))[:, None]
     kept = torch.cat([result.kept for result in results], 1)[row, position]
     return kept, torch.cat([result.kept_reward for result in results], 1)[row, position], who
+
+
+def _choose(
+    results: Sequence[ShardResult], rows: Rows, iteration: int, choose: CheckedCuration
+) -> tuple[Tensor, Tensor, None]:
+    """What code of the user's own keeps of each row's whole pool, and the rewards of it."""
+    samples = torch.cat([result.kept for result in results], 1)
+    rewards = torch.cat([result.kept_reward for result in results], 1)
+    generators = rng.streams(rows.seeds, "curate", iteration)
+    kept, kept_reward = [], []
+    for row, generator in enumerate(generators):
+        pool, count = int(rows.pool[row]), int(rows.kept[row])
+        chosen = choose(samples[row, :pool], rewards[row, :pool], count, generator)
+        kept.append(samples[row, chosen])
+        kept_reward.append(rewards[row, chosen])
+    return pad_sequence(kept, batch_first=True), pad_sequence(kept_reward, batch_first=True), None
 
 
 def _source(

@@ -96,7 +96,7 @@ def training_sizes(config: PointConfig, data_size: int) -> Sizes:
             )
     if kept == 0:
         needed, default = 0, n
-    elif math.isinf(config.k):
+    elif math.isinf(config.k) or config.curation.is_custom:
         needed, default = 1, 4 * kept
     else:
         needed = default = int(config.k) * kept

@@ -156,6 +156,8 @@ class ShardSampler:
         most, reward = int(self.rows.kept.max()), rewards[0]
         if not task.curate or most == 0:
             return _Kept(x[:, :0], reward[:, :0])
+        if self.config.curation.is_custom:  # which sees the whole pool
+            return _Kept(x, reward)
         if math.isinf(self.config.k):
             draws = self._draw_weighted(rewards, mask, task, most)
             drawn, index = torch.unique(draws.index, return_inverse=True)

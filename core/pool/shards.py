@@ -66,7 +66,8 @@ class ShardResult:
 
     statistics: PoolStatistics
     kept: Tensor
-    """Winners `(R, G, ...)`; at K=∞ the samples that any row drew."""
+    """Winners `(R, G, ...)`; at K=∞ the samples that any row drew; all samples where code of the
+    user's own is to choose."""
     kept_reward: Tensor
     """Their base rewards `(R, G)`."""
     draws: WeightedDraws | None
