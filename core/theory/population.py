@@ -22,6 +22,8 @@ from luceloop.core.theory.selection import Array, highest_present, log_weights
 TOLERANCE, MOST_STEPS = 1e-8, 3000
 """Of limits that are found by iterating the map: total variation that may be left, and retrainings
 after which they count as not found."""
+JOINT_STEPS = 200
+"""The same where levels are joint ones of several rewards, of which there are many more."""
 ROUNDING = 1e-14
 """Total variation of a step that is rounding alone."""
 
@@ -72,12 +74,12 @@ def converge(
         k: each point's K `(P,)`.
 
     Returns:
-        The limits `(L, P)`, right to `TOLERANCE` in total variation; NaN where `MOST_STEPS` are not
-        enough.
+        The limits `(L, P)`, right to `TOLERANCE` in total variation; NaN where `MOST_STEPS`, or
+        `JOINT_STEPS`, are not enough.
     """
     density, synthetic = curation(reward, beta, k), synthetic_share(lam)
     law, last = start, np.full(len(k), math.nan)
-    for _ in range(MOST_STEPS):
+    for _ in range(MOST_STEPS if reward.ndim == 1 else JOINT_STEPS):
         kept = law * density(law)
         new = (1 - synthetic) * reference[:, None] + synthetic * (kept / kept.sum(0))
         step = np.abs(new - law).sum(0) / 2
