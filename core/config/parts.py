@@ -15,7 +15,7 @@ from pydantic import (
     model_validator,
 )
 
-from luceloop.core.config.users import Beta, Flip, Users
+from luceloop.core.config.users import Beta, Flip, Users, shares_of
 from luceloop.core.fields import Code, File, PositiveInt, Strict
 from luceloop.core.io import plugins
 
@@ -63,8 +63,8 @@ class CurationConfig(Strict):
 
     @model_validator(mode="after")
     def _consistent(self) -> CurationConfig:
-        if self.users is not None and not any(user.weight for user in self.users):
-            raise ValueError("users.0.weight=0: some user must have a weight above 0")
+        if self.users is not None:
+            shares_of([user.weight for user in self.users])
         if self.is_custom and (self.users is not None or self.flip):
             unwanted = "flip" if self.users is None else "users"
             raise ValueError(f"kind={self.kind}: makes choices of its own; drop {unwanted}")

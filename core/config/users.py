@@ -3,7 +3,7 @@
     curation:
       users:
         - {weight: 0.7, beta: 10, reward: {name: mode_distance, mode: 0}}
-        - {weight: 0.3, beta: 10, reward: {name: mode_distance, mode: 4}}
+        - {beta: 10, reward: {name: mode_distance, mode: 4}}   # what is left: 0.3
 
 Every choice is made by one user, drawn by the weights. A user who errs sometimes prefers the
 opposite: a further picker, with -β, who makes a part of that user's choices.
@@ -41,8 +41,8 @@ Flip = Annotated[Finite, Field(ge=0, le=1)]
 class UserConfig(Strict):
     """A kind of users, who make a share of the choices."""
 
-    weight: Finite = Field(1.0, ge=0)
-    """Share of the choices, in proportion to the weights of all users."""
+    weight: Finite | None = Field(None, ge=0)
+    """Share of the choices, by the weights of all users; what others leave of 1 if not given."""
     beta: Beta | None = None
     """Reward multiplicative factor of any sign; curation.beta if not given."""
     flip: Flip | None = None
@@ -55,10 +55,11 @@ def _as_list(given: Any) -> Any:
     """A mapping of numbers to users, which dotted keys make, as a list."""
     if not isinstance(given, Mapping):
         return given
-    numbers = [str(key) for key in given]
-    if numbers != [str(i) for i in range(len(numbers))]:
-        raise ValueError("must be a list, or a mapping with keys 0, 1, 2, ... in order")
-    return list(given.values())
+    by_number = {str(key): user for key, user in given.items()}
+    numbers = [str(number) for number in range(len(by_number))]
+    if set(numbers) != by_number.keys():
+        raise ValueError("must be a list, or a mapping with keys 0, 1, 2, ...")
+    return [by_number[number] for number in numbers]
 
 
 Users = Annotated[
@@ -104,16 +105,35 @@ def users_of(
     """The users of a point, their weights as shares; without any, the one it has otherwise."""
     if users is None:
         return (User(1.0, beta, flip, reward),)
-    total = math.fsum(user.weight for user in users)
+    shares = shares_of([user.weight for user in users])
     return tuple(
         User(
-            user.weight / total,
+            share,
             beta if user.beta is None else user.beta,
             flip if user.flip is None else user.flip,
             reward if user.reward is None else user.reward,
         )
-        for user in users
+        for user, share in zip(users, shares, strict=True)
     )
+
+
+def shares_of(weights: Sequence[float | None]) -> list[float]:
+    """Shares that sum to 1, of weights; users without one share what the others leave of 1.
+
+    Raises:
+        ValueError: if that is nothing, or all weights are 0.
+    """
+    total = math.fsum(weight for weight in weights if weight is not None)
+    without = sum(weight is None for weight in weights)
+    if without and total > 1:
+        number = next(i for i, weight in enumerate(weights) if weight is not None)
+        allowed = "with users without a weight, who get the rest, weights sum to at most 1"
+        raise ValueError(f"users.{number}.weight={weights[number]}: {allowed}")
+    if not without and total == 0:
+        raise ValueError("users.0.weight=0: some user must have a weight above 0")
+    whole = 1.0 if without else total
+    rest = (1 - total) / max(without, 1)
+    return [rest if weight is None else weight / whole for weight in weights]
 
 
 def rewards_of(users: Sequence[User]) -> list[RewardConfig]:
