@@ -9,9 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     BeforeValidator,
     Field,
-    SerializerFunctionWrapHandler,
     field_validator,
-    model_serializer,
     model_validator,
 )
 
@@ -72,15 +70,10 @@ class CurationConfig(Strict):
             raise ValueError(f"kind={self.kind}: takes no args")
         return self
 
-    @model_serializer(mode="wrap")
-    def _without_defaults(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """All keys, but for those that most configurations do not have.
 
-        So points without them are named, cached and recorded as by versions that had no such keys.
-        """
-        plain: dict[str, Any] = dump(self)
-        unused: dict[str, Any] = {"flip": 0.0, "users": None, "args": {}}
-        return {k: v for k, v in plain.items() if k not in unused or v != unused[k]}
+UNUSED: dict[str, Any] = {"flip": 0.0, "users": None, "args": {}}
+"""Keys of `CurationConfig` that most points do not use, as they then stand: what identifies a point
+leaves them out, so that it is what it was before there were such keys."""
 
 
 class TrainingConfig(Strict):

@@ -72,18 +72,10 @@ def gather(
     pool_metrics |= _user_metrics(results, rows)
     if real is not None and features is not None:
         pool_metrics |= quality.quality_metrics(features, rows.pool, real)
-    most = int(rows.kept.max())
     kept = None
-    if curate and most:
-        kept, kept_reward, who = (
-            _gather_kept(results, rows, iteration, most)
-            if choose is None
-            else _choose(results, rows, iteration, choose)
-        )
-        mask = torch.arange(most) < rows.kept[:, None]
-        pool_metrics["kept_reward_mean"] = metrics.Moments.of(kept_reward, mask).mean
-        if rows.pickers is not None and who is not None:
-            pool_metrics |= choice_metrics(rows.pickers, who, mask)
+    if curate and int(rows.kept.max()):
+        kept, of_choices = _gather_kept(results, rows, iteration, choose)
+        pool_metrics |= of_choices
     for stage in results[0].seconds:
         spent = sum(result.seconds[stage] for result in results) / len(rows.seeds)
         pool_metrics[f"seconds/{stage}"] = torch.full((len(rows.seeds),), spent).double()
@@ -104,6 +96,22 @@ def _user_metrics(results: Sequence[ShardResult], rows: Rows) -> dict[str, Tenso
 
 
 def _gather_kept(
+    results: Sequence[ShardResult], rows: Rows, iteration: int, choose: CheckedCuration | None
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Kept samples `(R, M, ...)`, and the metrics of how they were chosen."""
+    most, who = int(rows.kept.max()), None
+    if choose is None:
+        kept, reward, who = _gather_chosen(results, rows, iteration, most)
+    else:
+        kept, reward = _choose(results, rows, iteration, choose)
+    mask = torch.arange(most) < rows.kept[:, None]
+    found = {"kept_reward_mean": metrics.Moments.of(reward, mask).mean}
+    if rows.pickers is not None and who is not None:
+        found |= choice_metrics(rows.pickers, who, mask)
+    return kept, found
+
+
+def _gather_chosen(
     results: Sequence[ShardResult], rows: Rows, iteration: int, most: int
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Kept samples `(R, M, ...)`, their rewards `(R, M)`, and who chose each `(R, M)`."""
@@ -124,7 +132,7 @@ def _gather_kept(
 
 def _choose(
     results: Sequence[ShardResult], rows: Rows, iteration: int, choose: CheckedCuration
-) -> tuple[Tensor, Tensor, None]:
+) -> tuple[Tensor, Tensor]:
     """What code of the user's own keeps of each row's whole pool, and the rewards of it."""
     samples = torch.cat([result.kept for result in results], 1)
     rewards = torch.cat([result.kept_reward for result in results], 1)
@@ -135,7 +143,7 @@ def _choose(
         chosen = choose(samples[row, :pool], rewards[row, :pool], count, generator)
         kept.append(samples[row, chosen])
         kept_reward.append(rewards[row, chosen])
-    return pad_sequence(kept, batch_first=True), pad_sequence(kept_reward, batch_first=True), None
+    return pad_sequence(kept, batch_first=True), pad_sequence(kept_reward, batch_first=True)
 
 
 def _source(

@@ -76,12 +76,6 @@ def test_a_user_without_weight_changes_no_choice(make_config: Make, k):
                 assert torch.equal(values, other.metrics[name]), name
 
 
-def test_points_without_users_are_written_as_before(make_config: Make):
-    plain = make_config(curation={"k": 2, "beta": 5}).model_dump()
-    assert plain["curation"] == {"kind": "luce", "k": 2, "beta": 5.0}
-    assert not any("users" in key or "flip" in key for key in make_config().flat())
-
-
 # --- who chooses
 
 
