@@ -34,6 +34,8 @@ class _NamesCode:
 
 Plugin = Annotated[str, Field(pattern=plugins.PATTERN), _NamesCode()]
 """Code of the user's own, `package.module:attribute`."""
+Code = Annotated[str, _NamesCode()]
+"""Something of ours by its name, or code of the user's own, which has a colon in its name."""
 
 
 class Custom(Strict):
@@ -70,7 +72,7 @@ def named_files(part: Strict) -> dict[str, str]:
 
 def named_code(part: Strict) -> dict[str, str]:
     """The code of the user's that a configuration names, by the dotted keys that name it."""
-    return dict(_marked(part, _NamesCode))
+    return {key: name for key, name in _marked(part, _NamesCode) if ":" in name}
 
 
 def nested(part: Strict, prefix: str = "") -> Iterator[tuple[str, Strict]]:

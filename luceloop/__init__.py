@@ -25,12 +25,14 @@ if TYPE_CHECKING:
     from luceloop.core.errors import ConfigError, LoopError
     from luceloop.core.learners.base import Fitted, Learner, TrainingSet
     from luceloop.core.loop.loop import run_loop
+    from luceloop.core.pickers.custom import Curation
     from luceloop.core.rewards.base import Reward
     from luceloop.sweeps.api import SweepHandle, extend, forecast, load, run
 
 __all__ = [
     "Config",
     "ConfigError",
+    "Curation",
     "Dataset",
     "Fitted",
     "Learner",
@@ -54,6 +56,7 @@ NOT_INSTALLED = "0+unknown"
 _HOMES = {
     "Config": "luceloop.core.config.sweep:SweepConfig",
     "ConfigError": "luceloop.core.errors:ConfigError",
+    "Curation": "luceloop.core.pickers.custom:Curation",
     "Dataset": "luceloop.core.data.base:Dataset",
     "Fitted": "luceloop.core.learners.base:Fitted",
     "Learner": "luceloop.core.learners.base:Learner",

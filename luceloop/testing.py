@@ -1,4 +1,4 @@
-"""Contracts of code of your own: checks of datasets, rewards, learners and metrics, for your tests.
+"""Contracts of code of your own: checks of datasets, rewards, curations, learners and metrics.
 
     from luceloop.testing import check_dataset, check_learner, check_metric, check_reward
 
@@ -6,8 +6,8 @@
         check_learner(lambda shape: MyLearner(shape, device="cpu"))
 
 Each raises `AssertionError`, saying in one sentence what the loop relies on and does not get. The
-single checks stand in `DATASET_CHECKS`, `REWARD_CHECKS`, `LEARNER_CHECKS` and `METRIC_CHECKS`, for
-tests that want to name the one that fails. Our own kinds are held to the same.
+single checks stand in `DATASET_CHECKS`, `REWARD_CHECKS`, `CURATION_CHECKS`, `LEARNER_CHECKS` and
+`METRIC_CHECKS`, for tests that want to name the one that fails. Our own kinds are held to the same.
 
 Axes: R rows, N training samples, B samples, `...` the sample's own shape.
 """
@@ -27,13 +27,17 @@ from luceloop.core.custom_metrics import check_metric as checked_metric
 from luceloop.core.data.base import MOST_CLASSES, Dataset
 from luceloop.core.errors import LoopError
 from luceloop.core.learners.base import Learner, State, TrainingSet, select_row, stack_rows
+from luceloop.core.pickers.custom import Curation
+from luceloop.core.pickers.custom import check_curation as checked_curation
 from luceloop.core.rewards.custom import check_reward as checked
 
 __all__ = [
+    "CURATION_CHECKS",
     "DATASET_CHECKS",
     "LEARNER_CHECKS",
     "METRIC_CHECKS",
     "REWARD_CHECKS",
+    "check_curation",
     "check_dataset",
     "check_learner",
     "check_metric",
@@ -81,6 +85,21 @@ def check_learner(build: LearnerBuild, shape: tuple[int, ...] = (2,)) -> None:
     """
     for check in LEARNER_CHECKS:
         check(build, shape)
+
+
+def check_curation(curation: Curation, samples: Tensor, reward: Tensor) -> None:
+    """Check that a curation does what the loop relies on; see `luceloop.Curation`.
+
+    Args:
+        curation: a function of samples, rewards, a count and a generator.
+        samples: a pool such as it will meet `(N, ...)`, of at least two.
+        reward: of each `(N,)`.
+
+    Raises:
+        AssertionError: saying what it does not do.
+    """
+    for check in CURATION_CHECKS:
+        check(curation, samples, reward)
 
 
 def check_metric(metric: Metric, samples: Tensor, real: Tensor) -> None:
@@ -189,6 +208,34 @@ REWARD_CHECKS: tuple[Callable[[RewardFunction, Tensor], None], ...] = (
     _rewards_each_sample,
     _repeats_its_rewards,
     _rewards_samples_by_themselves,
+)
+
+
+# What the loop relies on of a curation.
+
+
+def _keeps_samples_of_the_pool(curation: Curation, samples: Tensor, reward: Tensor) -> None:
+    for count in (1, len(samples) // 2, len(samples)):
+        try:
+            checked_curation("given", curation)(
+                samples, reward, count, rng.stream(0, "check", count)
+            )
+        except (LoopError, ValueError) as error:
+            raise AssertionError(str(error)) from error
+
+
+def _keeps_by_the_generator_alone(curation: Curation, samples: Tensor, reward: Tensor) -> None:
+    found, count = [], len(samples) // 2
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        found.append(curation(samples.clone(), reward.clone(), count, rng.stream(0, "check")))
+    what = "the same pool and generator keep the same samples, whatever the global state"
+    _require(torch.equal(*found), what)
+
+
+CURATION_CHECKS: tuple[Callable[[Curation, Tensor, Tensor], None], ...] = (
+    _keeps_samples_of_the_pool,
+    _keeps_by_the_generator_alone,
 )
 
 

@@ -20,9 +20,11 @@ from luceloop.core.learners.empirical import Empirical
 from luceloop.core.rewards.by_class import ClassifierReward
 from luceloop.core.rewards.mode_distance import ModeDistance
 from luceloop.testing import (
+    CURATION_CHECKS,
     DATASET_CHECKS,
     LEARNER_CHECKS,
     REWARD_CHECKS,
+    check_curation,
     check_dataset,
     check_learner,
     check_metric,
@@ -158,6 +160,22 @@ def test_a_metric_that_breaks_its_contract_is_told_how(metric, complaint):
     check_metric(lambda x, real: {"shift": (x.mean() - real.mean()).abs()}, X, X + 1)
     with pytest.raises(AssertionError, match=complaint):
         check_metric(metric, X, X)
+
+
+BROKEN_CURATIONS: dict[str, tuple[Callable[..., Any], str]] = {
+    "rewards": (lambda x, r, n, g: r[:n], "must return int64"),
+    "too few": (lambda x, r, n, g: torch.arange(n - 1), "must return int64 of shape"),
+    "outside": (lambda x, r, n, g: torch.full((n,), len(x)), "positions are from 0"),
+    "at random": (lambda x, r, n, g: torch.randint(len(x), (n,)), "global state"),
+}
+
+
+@pytest.mark.parametrize(("own", "complaint"), BROKEN_CURATIONS.values(), ids=BROKEN_CURATIONS)
+def test_a_curation_that_breaks_its_contract_is_told_how(own, complaint):
+    assert len(CURATION_CHECKS) == 2
+    check_curation(lambda x, r, n, g: r.argsort()[:n], X, X[:, 0])
+    with pytest.raises(AssertionError, match=complaint):
+        check_curation(own, X, X[:, 0])
 
 
 class FewSamples(Empirical):

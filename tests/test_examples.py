@@ -14,7 +14,13 @@ import pytest
 import torch
 from nbclient import NotebookClient
 
-from luceloop.testing import check_dataset, check_learner, check_metric, check_reward
+from luceloop.testing import (
+    check_curation,
+    check_dataset,
+    check_learner,
+    check_metric,
+    check_reward,
+)
 from tests.support import ALONE, QUICK, Cli
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -42,7 +48,13 @@ def module(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, ModuleType]]:
 
 
 def test_there_is_an_example_of_each_kind():
-    assert [file.stem for file in FILES] == ["own_data", "own_learner", "own_metric", "own_reward"]
+    assert [file.stem for file in FILES] == [
+        "own_curation",
+        "own_data",
+        "own_learner",
+        "own_metric",
+        "own_reward",
+    ]
     assert all(len(file.read_text().splitlines()) <= MOST_LINES for file in FILES)
 
 
@@ -58,6 +70,16 @@ def test_the_rewards_keep_their_contract(module):
     x = 5 * torch.randn(50, 2, generator=torch.Generator().manual_seed(0))
     check_reward(module["own_reward"].rightness, x)
     check_reward(module["own_reward"].Rightness(scale=3.0), x)
+
+
+def test_the_curations_keep_their_contract(module):
+    x = torch.randn(50, 2, generator=torch.Generator().manual_seed(0))
+    reward = x[:, 0].round()
+    own = module["own_curation"]
+    check_curation(own.top, x, reward)
+    check_curation(own.Threshold(share=0.3), x, reward)
+    kept = own.top(x, reward, 20, torch.Generator().manual_seed(1))
+    assert reward[kept].sort().values.equal(reward.sort().values[-20:])
 
 
 def test_the_metrics_keep_their_contract(module):

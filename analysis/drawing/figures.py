@@ -468,10 +468,13 @@ def _class_names(config: SweepConfig | None) -> dict[int, str]:
     names = dict(enumerate(config.point.data.class_names()))
     if "reward" in parts:
         return names
-    reward = config.point.reward
-    rewarded = list(reward.rewarded_classes)
-    if isinstance(reward, ModeDistanceConfig):  # where modes are the classes
-        rewarded += [i for i, name in names.items() if name == f"mode {reward.rewarded_mode}"]
+    if any(".reward" in key for key in config.search.space):
+        return names
+    rewarded = []
+    for reward in config.point.rewards:
+        rewarded += list(reward.rewarded_classes)
+        if isinstance(reward, ModeDistanceConfig):  # where modes are the classes
+            rewarded += [i for i, name in names.items() if name == f"mode {reward.rewarded_mode}"]
     return names | {index: f"{names.get(index, index)} (rewarded)" for index in rewarded}
 
 

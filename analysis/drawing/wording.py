@@ -26,6 +26,13 @@ LABELS = {
     "width_ratio": "width of the classes / of the real ones",
     "class_entropy": "entropy of the class shares (nats)",
     "loss": "training loss",
+    "collective_utility": "collective utility Σ q log E[exp βr]",
+    "flip_share": "share of choices in error",
+}
+BY_USER = {
+    "reward_mean": "mean reward E[r]",
+    "exp_reward_mean": "E[exp β(r - r*)]",
+    "choice_share": "share of the choices",
 }
 FORECAST_LINE = "forecast: perfect learner, n=∞"
 BOUND_LINE = "bounds of the theorems"
@@ -39,6 +46,9 @@ BANDS: dict[Band, str] = {
 
 def label(metric: str) -> str:
     """What an axis calls a metric."""
+    name, _, user = metric.partition("/")
+    if name in BY_USER and user.isdecimal():
+        return f"{BY_USER[name]} of user {user}"
     return LABELS.get(metric, metric)
 
 
@@ -61,4 +71,4 @@ def band_line(band: Band, points: Sequence[PointCurves]) -> str:
 
 def differs_in_kind(metric: str) -> bool:
     """Whether a metric is another quantity for every β, so that its curves share no axis."""
-    return metric.startswith(("exp_reward_", "margin/"))
+    return metric.startswith(("exp_reward_", "margin/", "collective_utility"))

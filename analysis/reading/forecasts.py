@@ -144,6 +144,9 @@ def _start(config: PointConfig) -> dict[str, Any]:
     flat = config.flat()
     scored = ("data.", "classifier.", "reward.")
     parts = {key: value for key, value in flat.items() if key.startswith(scored)}
+    if config.curation.users is not None:  # each may have a reward of its own
+        parts = {key: value for key, value in parts.items() if not key.startswith("reward.")}
+        parts |= {f"rewards.{i}": each.model_dump() for i, each in enumerate(config.rewards)}
     return parts | {f"learner.{key}": v for key, v in config.learner.initial_fit().items()}
 
 
@@ -197,7 +200,7 @@ def forecast_table(
     for index, point in points.items():
         flat = point.flat()
         cells = (_cell(flat.get(key, "")) for key in further)  # a searched mapping has no cell
-        leading = sweep, index, point.beta, point.lam, point.k, *cells
+        leading = sweep, index, point.curation.beta, point.lam, point.k, *cells
         mean = average(forecasts[index])
         for metric, scattered in mean.finite_n.items():
             rows += [
@@ -224,6 +227,8 @@ def _initial_reward(runs: SweepRuns, index: int) -> list[NDArray[np.float64]]:
         file = runs.client.download_artifacts(run, f"{labels.INITIAL}/reward.npz", folder)
         with np.load(file, allow_pickle=False) as content:
             rewards = content["reward"].astype(np.float64)
+    if rewards.ndim > 2:  # several rewards of each sample
+        return [row[~np.isnan(row).any(1)] for row in rewards]
     return [row[~np.isnan(row)] for row in rewards]
 
 

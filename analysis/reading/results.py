@@ -114,7 +114,10 @@ def results_of(
         configs = configs_of(runs, config)
         present = set(curves["point"])
         shown = {index: each for index, each in configs.items() if index in present}
-        forecasts = _forecasts(runs, shown, start, cache)
+        known = {index: each for index, each in shown.items() if not each.curation.is_custom}
+        if len(known) < len(shown) and start != "off":
+            remark = "no forecast of points whose curation.kind is code of your own"
+        forecasts = _forecasts(runs, known, start, cache)
     except (ConfigError, LoopError) as error:
         remark = f"no forecast: {error}"
     points = _points(runs, curves, forecasts, configs)

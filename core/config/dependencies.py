@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from luceloop.core.config.parts import CurationConfig
 from luceloop.core.config.point import PointConfig
 from luceloop.core.fields import Custom, named_code, named_files, nested, strings
 from luceloop.core.io.holdings import name_of
@@ -38,7 +39,7 @@ def code_of(plugins: Iterable[str]) -> set[str]:
 
 def _strings_in_args(point: PointConfig) -> Iterator[str]:
     for _, part in nested(point):
-        if isinstance(part, Custom):
+        if isinstance(part, Custom | CurationConfig):
             yield from (text for text in strings(part.args) if text and not is_url(text))
 
 

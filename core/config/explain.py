@@ -15,6 +15,7 @@ from luceloop.core.config.point import PointConfig
 from luceloop.core.config.search import SHORT_KEYS, Dimension, EarlyStopConfig, ObjectiveConfig
 from luceloop.core.config.seed_rule import WidthGoal
 from luceloop.core.config.sweep import OWN_KEYS, SweepConfig
+from luceloop.core.config.users import UserConfig
 from luceloop.core.config.webhooks import HIDDEN
 from luceloop.core.data.kinds import DATASETS
 from luceloop.core.errors import ConfigError
@@ -53,7 +54,7 @@ def explained(error: ValidationError, model: type[BaseModel]) -> ConfigError:
     if kind == "missing":
         return ConfigError(".".join(path), None, "is required")
     if kind.startswith("union_tag"):
-        return _unknown_kind(path[0], value)
+        return _unknown_kind(path, value)
     allowed = first["msg"].removeprefix("Value error, ")
     nested = re.match(r"([\w.]+)=(.+?): (.*)", allowed)
     if nested:  # a check over several fields that names its own key
@@ -70,18 +71,21 @@ def _as_written(place: list[str]) -> list[str]:
     path = list(place)
     if path[:1] == [RULE]:
         path[0] = "seeds"
-    if len(path) > 1 and path[0] in PARTS and PARTS[path[0]].named(path[1]) is not None:
-        del path[1]
+    for position in reversed(range(len(path) - 1)):
+        part = PARTS.get(path[position])
+        if part is not None and part.named(path[position + 1]) is not None:
+            del path[position + 1]
     if path[:2] == ["search", "space"]:
         del path[1]
     return path
 
 
-def _unknown_kind(part: str, value: Any) -> ConfigError:
+def _unknown_kind(path: list[str], value: Any) -> ConfigError:
     """The line for a part whose name is not that of any kind."""
+    part = ".".join(path)
     if not isinstance(value, Mapping):
         return ConfigError(part, value, "must be a mapping with a name")
-    kinds, name = PARTS[part], value.get("name")
+    kinds, name = PARTS[path[-1]], value.get("name")
     return ConfigError(f"{part}.name", name, kinds.allowed + _suggest(str(name), kinds.names))
 
 
@@ -107,16 +111,20 @@ def _model_at(place: list[str]) -> type[BaseModel]:
     if place[0] in PARTS:
         kind = PARTS[place[0]].named(place[1]) if len(place) > 1 else None
         model, place = kind or model, place[2:]
-    for part in place:
-        model = _child(model, part)
+    while place:
+        part, place = place[0], place[1:]
+        kinds = PARTS.get(part)
+        kind = kinds.named(place[0]) if kinds is not None and place else None
+        model = kind or _child(model, part)
     return model
 
 
-INSIDE_SEARCH: dict[str, type[BaseModel]] = {
+INSIDE: dict[str, type[BaseModel]] = {
     "objective": ObjectiveConfig,
     "early_stop": EarlyStopConfig,
     "space": Dimension,
     "until": WidthGoal,
+    "users": UserConfig,
 }
 """Models of fields whose type is more than a model."""
 
@@ -128,7 +136,7 @@ def _child(model: type[BaseModel], part: str) -> type[BaseModel]:
     for kind in (annotation, *get_args(annotation)):
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             return kind
-    return INSIDE_SEARCH.get(part, model)
+    return INSIDE.get(part, model)
 
 
 def _suggest(given: str, names: list[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,7 +29,8 @@ def point_name(flat: Mapping[str, Any], searched: list[str]) -> str:
         flat: the point's flattened configuration.
         searched: dotted keys that the sweep varies.
     """
-    parts = [f"{symbol}={number(flat[key])}" for key, symbol in SYMBOLS.items()]
+    shown = [key for key in SYMBOLS if key in searched or not _is_every_users_own(flat, key)]
+    parts = [f"{SYMBOLS[key]}={number(flat[key])}" for key in shown]
     parts += [f"{key}={number(flat.get(key))}" for key in searched if key not in SYMBOLS]
     return " ".join(parts)
 
@@ -39,6 +41,12 @@ def count_seeds(config: SweepConfig) -> str:
     if rule is not None:
         return f"{count} to {rule.most} seeds"
     return f"{count} seed{'s' if count > 1 else ''}"
+
+
+def _is_every_users_own(flat: Mapping[str, Any], key: str) -> bool:
+    """Whether a key tells nothing of a point, as β where all users have one of their own."""
+    own = [flat[each] for each in flat if re.fullmatch(r"curation\.users\.\d+\.beta", each)]
+    return key == "curation.beta" and bool(own) and None not in own
 
 
 def describe(config: SweepConfig) -> str:

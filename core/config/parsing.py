@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -147,17 +147,39 @@ def set_dotted(plain: dict[str, Any], key: str, value: Any) -> None:
     giving a searched key another kind of range drops the old one.
     """
     *parents, last = SHORT_KEYS.get(key, key).split(".")
-    target = plain
+    target: Any = plain
     for depth, parent in enumerate(parents):
-        if target.get(parent) is None:
-            target[parent] = {}
-        if not isinstance(target[parent], dict):
-            raise ConfigError(".".join(parents[: depth + 1]), target[parent], f"has no key {key!r}")
-        target = target[parent]
+        target = _descend(target, parent, ".".join(parents[: depth + 1]), key)
+    if isinstance(target, list):
+        raise ConfigError(".".join(parents), target, f"has no key {key!r}")
     renames = last == "name" and parents and target.get("name", _unnamed(parents[0])) != value
     if renames or (parents[:1] == ["search"] and last in Dimension.model_fields):
         target.clear()
     target[last] = value
+
+
+def _descend(target: Any, part: str, place: str, key: str) -> Any:
+    """What `part` of a key names inside a mapping or a list, made where it is missing."""
+    if isinstance(target, list):
+        if not (part.isdecimal() and int(part) < len(target)):
+            allowed = f"is none of the {len(target)} there are, which are numbered from 0"
+            raise ConfigError(place, part, allowed)
+        found = target[int(part)]
+    else:
+        if target.get(part) is None:
+            target[part] = {}
+        if isinstance(target[part], tuple):
+            target[part] = list(target[part])
+        found = target[part]
+    holds = isinstance(found, dict) or (isinstance(found, list) and _of_mappings(found))
+    if not holds:
+        raise ConfigError(place, found, f"has no key {key!r}")
+    return found
+
+
+def _of_mappings(given: Sequence[Any]) -> bool:
+    """Whether a list is one of parts with keys of their own, such as users."""
+    return bool(given) and all(isinstance(item, dict) for item in given)
 
 
 def _unnamed(part: str) -> str | None:
@@ -169,5 +191,8 @@ def dotted(plain: Mapping[str, Any], key: str) -> Any:
     """The value at dotted `key`; None where there is none, the inverse of `set_dotted`."""
     value: Any = plain
     for part in SHORT_KEYS.get(key, key).split("."):
-        value = value.get(part) if isinstance(value, Mapping) else None
+        if isinstance(value, list | tuple):
+            value = value[int(part)] if part.isdecimal() and int(part) < len(value) else None
+        else:
+            value = value.get(part) if isinstance(value, Mapping) else None
     return value

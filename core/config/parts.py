@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    field_validator,
+    model_validator,
+)
 
-from luceloop.core.fields import File, PositiveInt, Strict
+from luceloop.core.config.users import Beta, Flip, Users, shares_of
+from luceloop.core.fields import Code, File, PositiveInt, Strict
+from luceloop.core.io import plugins
 
 
 def _parse_k(value: Any) -> Any:
@@ -26,12 +34,46 @@ def _parse_k(value: Any) -> Any:
 class CurationConfig(Strict):
     """How the kept samples are chosen from the pool."""
 
-    kind: Literal["luce"] = "luce"
-    """Luce's choice among K candidates (Bradley-Terry for K=2)."""
+    kind: Code = "luce"
+    """Luce's choice among K candidates (Bradley-Terry for K=2), or `package.module:attribute`."""
     k: Annotated[int | float, BeforeValidator(_parse_k)] = 2
     """Candidates per choice, K; inf draws from the whole pool."""
-    beta: float = Field(1.0, ge=0)
-    """Reward multiplicative factor; inf keeps the best of K."""
+    beta: Beta = 1.0
+    """Reward multiplicative factor; inf keeps the best of K, below 0 the worst are preferred."""
+    flip: Flip = 0.0
+    """Share of choices that err: they are made with -β."""
+    users: Users | None = None
+    """Kinds of users who like different things; one, with the reward and β above, if not given."""
+    args: dict[str, Any] = Field(default_factory=dict)
+    """Keyword arguments that a kind of your own is called with."""
+
+    @property
+    def is_custom(self) -> bool:
+        """Whether samples are kept by code of the user's own."""
+        return self.kind != "luce"
+
+    @field_validator("kind")
+    @classmethod
+    def _known(cls, kind: str) -> str:
+        if kind != "luce" and not re.fullmatch(plugins.PATTERN, kind):
+            raise ValueError("must be luce, or package.module:attribute")
+        return kind
+
+    @model_validator(mode="after")
+    def _consistent(self) -> CurationConfig:
+        if self.users is not None:
+            shares_of([user.weight for user in self.users])
+        if self.is_custom and (self.users is not None or self.flip):
+            unwanted = "flip" if self.users is None else "users"
+            raise ValueError(f"kind={self.kind}: makes choices of its own; drop {unwanted}")
+        if self.args and not self.is_custom:
+            raise ValueError(f"kind={self.kind}: takes no args")
+        return self
+
+
+UNUSED: dict[str, Any] = {"flip": 0.0, "users": None, "args": {}}
+"""Keys of `CurationConfig` that most points do not use, as they then stand: what identifies a point
+leaves them out, so that it is what it was before there were such keys."""
 
 
 Synthetic = Literal["replace", "accumulate", "subsample"]

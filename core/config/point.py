@@ -16,6 +16,7 @@ from luceloop.core.config.parts import (
     SamplingConfig,
     TrainingConfig,
 )
+from luceloop.core.config.users import Picker, User, pickers_of, rewards_of, users_of
 from luceloop.core.custom_metrics import CustomMetrics
 from luceloop.core.data.base import DatasetConfig
 from luceloop.core.data.kinds import DATASETS
@@ -76,9 +77,30 @@ class PointConfig(Strict):
         return seeds
 
     @property
+    def users(self) -> tuple[User, ...]:
+        """Kinds of users and their shares; mostly one."""
+        curation = self.curation
+        return users_of(curation.users, self.reward, curation.beta, curation.flip)
+
+    @property
+    def pickers(self) -> tuple[Picker, ...]:
+        """Who makes the choices: every user, and those who err."""
+        return pickers_of(self.users)
+
+    @property
+    def rewards(self) -> tuple[RewardConfig, ...]:
+        """The rewards that users differ in; the first is what metrics of one reward are of."""
+        return tuple(rewards_of(self.users))
+
+    @property
     def beta(self) -> float:
-        """β, the reward's multiplicative factor."""
-        return self.curation.beta
+        """β, the reward's multiplicative factor: the first user's, where there are several."""
+        return self.users[0].beta
+
+    @property
+    def taste(self) -> float | tuple[Picker, ...]:
+        """What choices follow: β, or several pickers with β and shares."""
+        return self.pickers if len(self.pickers) > 1 else self.beta
 
     @property
     def k(self) -> int | float:
@@ -87,7 +109,11 @@ class PointConfig(Strict):
 
     def flat(self) -> dict[str, Any]:
         """Dotted keys and plain values, for tables and parameters."""
-        return flatten(self.model_dump(mode="python"))
+        plain = self.model_dump(mode="python")
+        users = plain["curation"].get("users")
+        if users:
+            plain["curation"]["users"] = {str(i): user for i, user in enumerate(users)}
+        return flatten(plain)
 
     def files(self) -> dict[str, str]:
         """The files that it names, by the dotted keys that name them."""

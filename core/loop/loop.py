@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 
 import torch
 
+from luceloop.core import rng
 from luceloop.core.config.point import PointConfig
 from luceloop.core.config.sweep import SweepConfig
 from luceloop.core.device import Stopwatch, make_repeatable
@@ -25,6 +26,7 @@ from luceloop.core.loop.executor import Executor, LocalExecutor
 from luceloop.core.loop.fitting import Fitter
 from luceloop.core.loop.state import IterationResult, LoopState
 from luceloop.core.measures.quality import RealFeatures
+from luceloop.core.pickers.custom import build_curation
 from luceloop.core.pool.gather import gather
 from luceloop.core.pool.own_metrics import OwnMetrics
 from luceloop.core.pool.reference import real_features
@@ -38,6 +40,8 @@ from luceloop.core.theory.real_law import real_law
 
 MOST_SHARDS = 100_000
 """The most shards a pool may be cut into; each is a call of its own."""
+REHEARSED = 64
+"""Real samples that a curation of the user's own is tried on before anything is trained."""
 
 
 class Loop:
@@ -67,6 +71,7 @@ class Loop:
         )
         self._check_quality()
         self.own_metrics = OwnMetrics(config, self.dataset, device)
+        self.own_curation = build_curation(config)
         pool, size = int(self.rows.pool.max()), config.sampling.shard_size
         if pool > MOST_SHARDS * size:
             allowed = f"makes more than {MOST_SHARDS} shards of a pool of {pool}"
@@ -107,9 +112,13 @@ class Loop:
         """Have what breaks its contract on real data fail before hours of training.
 
         Raises:
-            LoopError: if the reward or a metric does.
+            LoopError: if the reward, a metric or a curation does.
         """
         _ = self.law, self.own_metrics.names()
+        if self.own_curation is not None:
+            real = self.dataset.draw(min(REHEARSED, self.dataset.size), rng.stream(0, "rehearsal"))
+            reward = self.scorer(real.to(self.device), measured=False).reward
+            self.own_curation.rehearse(real, reward.cpu())
 
     def iterate(
         self, start: LoopState | None = None, executor: Executor | None = None
@@ -147,19 +156,28 @@ class Loop:
             results: of the shards of p_t's pool, in their order.
 
         Raises:
-            LoopError: if a metric of the user's breaks its contract.
+            LoopError: if a metric or a curation of the user's breaks its contract.
         """
         iteration = 0 if start is None else start.iteration + 1
         tasks = self.tasks(iteration)
         curate, real_bins = tasks[0].curate, torch.from_numpy(self.law.real_bins)
         compared = self.real_features if tasks[0].measured else None
-        pool = gather(results, self.rows, iteration, curate, real_bins, compared, self.own_metrics)
+        pool = gather(
+            results,
+            self.rows,
+            iteration,
+            curate,
+            real_bins,
+            compared,
+            self.own_metrics,
+            self.own_curation,
+        )
         count = len(self.rows.seeds)
         share = torch.full((count,), seconds / count, dtype=torch.float64)
         metrics = pool.metrics | {"seconds/fit": share}
         if fitted.loss is not None:
             metrics["loss"] = fitted.loss
-        if start is not None:
+        if start is not None and self.own_curation is None:
             metrics |= self.margins.after(start.metrics, metrics, start.iteration)
         again = pool.kept is not None and self.config.training.synthetic != "replace"
         earlier = start.all_kept if again and start is not None else None

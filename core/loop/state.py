@@ -95,5 +95,6 @@ class IterationResult:
     preview: Tensor
     """Some samples of p_t's pool `(R, P, ...)`."""
     reward: Tensor | None
-    """At t=0: base rewards of p_0's pool `(R, N)`, NaN beyond a row's pool."""
+    """At t=0: base rewards of p_0's pool `(R, N)`, or of J rewards `(R, N, J)`, NaN beyond a row's
+    pool."""
     state: LoopState

@@ -89,7 +89,7 @@ class PoolStatistics:
         """
         exp_reward = None
         if supremum is not None:
-            exp_reward = Moments.of(_exp_reward(reward.double(), beta, supremum), mask)
+            exp_reward = Moments.of(exp_of_reward(reward.double(), beta, supremum), mask)
         class_count = None
         if classes is not None:
             class_count = _count(classes, mask, n_classes)
@@ -194,7 +194,7 @@ def _count(index: Tensor, mask: Tensor, most: int) -> Tensor:
     return counts.scatter_add_(1, index, mask.double())
 
 
-def _exp_reward(reward: Tensor, beta: Tensor, supremum: float) -> Tensor:
+def exp_of_reward(reward: Tensor, beta: Tensor, supremum: float) -> Tensor:
     """e^{β(r - r*)} `(R, N)`; at β=∞, 1 where the reward is at its supremum and 0 elsewhere."""
     below = (reward - supremum).clamp_max(0)
     return torch.where(below == 0, 1.0, (beta[:, None].to(below) * below).exp())

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 
 UNIT = ("precision", "recall", "exp_reward_mean")
 """Metrics from 0 to 1."""
+SHARES = ("class_fraction/", "exp_reward_mean/", "choice_share/", "flip_share")
+"""What the names of further ones begin with."""
 POSITIVE = (
     "reward_std",
     "reward_kl",
@@ -29,7 +31,7 @@ def metric_range(
         n_classes: C, of the data.
         supremum: r*, if known.
     """
-    if name in UNIT or name.startswith("class_fraction/"):
+    if name in UNIT or name.startswith(SHARES):
         return 0.0, 1.0
     if name == "exp_reward_var":  # of a quantity from 0 to 1
         return 0.0, 0.25

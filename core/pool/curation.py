@@ -11,13 +11,14 @@ Axes: R rows (each with its own β), N pool, G choices, K candidates, M draws.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from luceloop.core import rng
+from luceloop.core.pickers.pickers import Pickers, liking
 
 
 def utility(reward: Tensor, beta: Tensor) -> Tensor:
@@ -25,12 +26,12 @@ def utility(reward: Tensor, beta: Tensor) -> Tensor:
 
     Args:
         reward: `(R, ..., K)`, finite.
-        beta: `(R,)`, from 0 to ∞.
+        beta: `(R,)`, or one for each choice `(R, ...)`, from 0 to ∞.
 
     Returns:
         `(R, ..., K)`, at most 0, with maximum 0.
     """
-    beta = beta.to(reward).reshape(-1, *[1] * (reward.dim() - 1))
+    beta = beta.to(reward).reshape(*beta.shape, *[1] * (reward.dim() - beta.dim()))
     below = reward - reward.amax(-1, keepdim=True)
     return torch.where(below == 0, 0.0, beta * below)
 
@@ -42,7 +43,7 @@ def choose_among_k(
 
     Args:
         reward: `(R, N)`; the N mod K candidates at the end take part in no group.
-        beta: `(R,)`.
+        beta: `(R,)`, or that of each group `(R, N // K)`.
         k: candidates per choice, K.
         generators: R streams.
 
@@ -97,6 +98,83 @@ def draw_weighted(
     point = rng.uniform(generators, (draws,), torch.float64) * mass
     index = torch.searchsorted(cumulative, point, right=True).clamp_max(reward.shape[1] - 1)
     return WeightedDraws(index, peak, mass[:, 0].log())
+
+
+def choose_among_k_by(
+    rewards: Sequence[Tensor],
+    pickers: Pickers,
+    who: Tensor,
+    k: int,
+    generators: Sequence[torch.Generator],
+) -> Tensor:
+    """The same as `choose_among_k` where pickers of several kinds choose.
+
+    Args:
+        rewards: the rewards that differ, each `(R, N)`.
+        pickers: P of them.
+        who: chooses in each group, int64 `(R, N // K)`.
+        k: candidates per choice, K.
+        generators: R streams.
+    """
+    count = who.shape[1] * k
+    liked = torch.zeros_like(rewards[0][:, :count])
+    beta = torch.zeros_like(who, dtype=torch.float64)
+    for p, (reward, own) in enumerate(_likings(rewards, pickers)):
+        chooses = who == p
+        liked = reward[:, :count].where(chooses.repeat_interleave(k, 1), liked)
+        beta = own[:, None].where(chooses, beta)
+    return choose_among_k(liked, beta, k, generators)
+
+
+def draw_weighted_by(
+    rewards: Sequence[Tensor],
+    mask: Tensor,
+    pickers: Pickers,
+    who: Tensor,
+    streams: Callable[[], Sequence[torch.Generator]],
+) -> WeightedDraws:
+    """The same as `draw_weighted` where pickers of several kinds draw.
+
+    Args:
+        rewards: the rewards that differ, each `(R, N)`.
+        mask: which samples belong to the row's pool `(R, N)`.
+        pickers: P of them.
+        who: draws, int64 `(R, M)`.
+        streams: R streams at their start, from which every picker draws the same numbers.
+
+    Returns:
+        Draws `(R, M)`, with the peaks and masses of each picker `(R, P)`.
+    """
+    each = [
+        draw_weighted(reward, mask, beta, who.shape[1], streams())
+        for reward, beta in _likings(rewards, pickers)
+    ]
+    index = torch.stack([draws.index for draws in each], 2)
+    chosen = index.gather(2, who[..., None]).squeeze(2)
+    peak = torch.stack([draws.peak for draws in each], 1)
+    return WeightedDraws(chosen, peak, torch.stack([draws.log_mass for draws in each], 1))
+
+
+def choose_part_by(
+    parts: Sequence[WeightedDraws],
+    pickers: Pickers,
+    who: Tensor,
+    streams: Callable[[], Sequence[torch.Generator]],
+) -> Tensor:
+    """The same as `choose_part` where pickers of several kinds draw; see `draw_weighted_by`."""
+    found = torch.zeros_like(who)
+    for p in range(len(pickers)):
+        own = [WeightedDraws(x.index, x.peak[:, p], x.log_mass[:, p]) for x in parts]
+        chosen = choose_part(own, pickers.beta[:, p].abs(), who.shape[1], streams())
+        found = chosen.where(who == p, found)
+    return found
+
+
+def _likings(rewards: Sequence[Tensor], pickers: Pickers) -> Iterator[tuple[Tensor, Tensor]]:
+    """What each picker likes more of `(R, N)`, and how much `(R,)`."""
+    for p, column in enumerate(pickers.reward):
+        reward = rewards[column]
+        yield liking(reward, pickers.beta[:, p].to(reward.device))
 
 
 def choose_part(

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from luceloop.core.config.point import PointConfig
 from luceloop.core.errors import ConfigError
+from luceloop.core.pickers.pickers import Pickers
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,8 @@ class Rows:
     """Kept samples in each training set, int64 `(R,)`."""
     pool: Tensor
     """Samples generated at each iteration, int64 `(R,)`."""
+    pickers: Pickers | None = None
+    """Who makes choices, where there are several kinds; else one, whose β is above."""
 
     @classmethod
     def of(cls, config: PointConfig, data_size: int) -> Rows:
@@ -46,6 +49,7 @@ class Rows:
             real=torch.full((count,), sizes.real),
             kept=torch.full((count,), sizes.kept),
             pool=torch.full((count,), sizes.pool),
+            pickers=Pickers.of(config, count),
         )
 
 
@@ -92,7 +96,7 @@ def training_sizes(config: PointConfig, data_size: int) -> Sizes:
             )
     if kept == 0:
         needed, default = 0, n
-    elif math.isinf(config.k):
+    elif math.isinf(config.k) or config.curation.is_custom:
         needed, default = 1, 4 * kept
     else:
         needed = default = int(config.k) * kept

@@ -9,8 +9,10 @@ Axes: R rows, B samples of a shard, G choices of a shard, M kept samples, K cand
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -23,6 +25,8 @@ from luceloop.core.learners.base import Learner, PatientLearner
 from luceloop.core.measures.metrics import PoolStatistics
 from luceloop.core.measures.quality import FeatureMoments, ShardFeatures
 from luceloop.core.measures.width import ClassMoments
+from luceloop.core.pickers.opinions import UserStatistics
+from luceloop.core.pickers.pickers import liking
 from luceloop.core.pool import curation
 from luceloop.core.pool.rows import Rows
 from luceloop.core.pool.scoring import Scorer, Scores
@@ -78,24 +82,28 @@ class ShardSampler:
         shard, iteration = task.shard, task.iteration
         self._check_samples(x, iteration)
         scores = self.scorer.of_rows(x, measured=task.measured)
-        reward = scores.reward.reshape(x.shape[:2])
+        rewards = _rewards(scores, x)
+        reward = rewards[0]
         mask = self._positions(shard) < self.rows.pool[:, None].to(self.device)
         statistics = self._statistics(reward, scores.classes, mask, task.edges)
         features = self._features(scores, mask, shard) if task.measured else None
+        users = self._users(rewards, mask)
         watch.lap("score")
-        kept, kept_reward, draws = self._curate(x, reward, mask, task)
+        kept = self._curate(x, rewards, mask, task)
         watch.lap("curate")
         preview = x[:, : max(0, self.config.sampling.preview - shard.start)]
         return ShardResult(
             statistics=statistics,
-            kept=kept.cpu(),
-            kept_reward=kept_reward.cpu(),
-            draws=draws,
+            kept=kept.samples.cpu(),
+            kept_reward=kept.reward.cpu(),
+            draws=kept.draws,
             preview=preview.cpu().clone(),
-            reward=reward.where(mask, torch.nan).cpu() if iteration == 0 else None,
+            reward=_initial(rewards, mask).cpu() if iteration == 0 else None,
             features=features,
             shown=x[:, : max(0, self._shown - shard.start)].cpu().clone(),
             seconds=watch.seconds,
+            users=users,
+            who=kept.who,
         )
 
     def _positions(self, shard: Shard) -> Tensor:
@@ -115,7 +123,7 @@ class ShardSampler:
             reward,
             mask,
             self.rows.beta.to(self.device),
-            self.scorer.supremum,
+            None if (self.rows.beta < 0).any() else self.scorer.supremum,
             None if classes is None else classes.reshape(reward.shape),
             self.scorer.n_classes,
             edges.to(self.device),
@@ -139,24 +147,79 @@ class ShardSampler:
         across = scores.across.reshape(*mask.shape, -1)
         return ClassMoments.of(across, classes, mask, max(1, self.scorer.n_classes))
 
-    def _curate(
-        self, x: Tensor, reward: Tensor, mask: Tensor, task: ShardTask
-    ) -> tuple[Tensor, Tensor, curation.WeightedDraws | None]:
-        shard = task.shard
-        k, most = self.config.k, int(self.rows.kept.max())
-        generators = rng.streams(
-            self.rows.seeds, "curate", task.iteration, shard.index, device=self.device
-        )
-        beta = self.rows.beta.to(self.device)
+    def _users(self, rewards: Sequence[Tensor], mask: Tensor) -> UserStatistics | None:
+        if self.rows.pickers is None:
+            return None
+        return UserStatistics.of(rewards, mask, self.rows.pickers, self.scorer.suprema)
+
+    def _curate(self, x: Tensor, rewards: Sequence[Tensor], mask: Tensor, task: ShardTask) -> _Kept:
+        most, reward = int(self.rows.kept.max()), rewards[0]
         if not task.curate or most == 0:
-            return x[:, :0], reward[:, :0], None
-        if math.isinf(k):
-            draws = curation.draw_weighted(reward, mask, beta, most, generators)
+            return _Kept(x[:, :0], reward[:, :0])
+        if self.config.curation.is_custom:  # which sees the whole pool
+            return _Kept(x, reward)
+        if math.isinf(self.config.k):
+            draws = self._draw_weighted(rewards, mask, task, most)
             drawn, index = torch.unique(draws.index, return_inverse=True)
             draws = curation.WeightedDraws(index, draws.peak, draws.log_mass).cpu()
-            return x[:, drawn], reward[:, drawn], draws
-        groups = min(x.shape[1] // int(k), max(0, most - shard.start // int(k)))
-        competing = reward[:, : groups * int(k)]
-        winner = curation.choose_among_k(competing, beta, int(k), generators)
+            return _Kept(x[:, drawn], reward[:, drawn], draws)
+        k = int(self.config.k)
+        groups = min(x.shape[1] // k, max(0, most - task.shard.start // k))
+        competing = [each[:, : groups * k] for each in rewards]
+        winner, who = self._choose_among_k(competing, k, task)
         rows = torch.arange(len(x), device=self.device)[:, None]
-        return x[rows, winner], reward[rows, winner], None
+        return _Kept(x[rows, winner], reward[rows, winner], who=who)
+
+    def _choose_among_k(
+        self, rewards: Sequence[Tensor], k: int, task: ShardTask
+    ) -> tuple[Tensor, Tensor | None]:
+        """Winners `(R, G)`, and who chose them where that may be one of several."""
+        pickers, generators = self.rows.pickers, self._streams(task)
+        if pickers is None:
+            liked, beta = liking(rewards[0], self.rows.beta.to(self.device))
+            return curation.choose_among_k(liked, beta, k, generators), None
+        groups = rewards[0].shape[1] // k
+        who = pickers.draw(self.rows.seeds, groups, task.iteration, task.shard.index)
+        there = who.to(self.device)
+        return curation.choose_among_k_by(rewards, pickers, there, k, generators), who
+
+    def _draw_weighted(
+        self, rewards: Sequence[Tensor], mask: Tensor, task: ShardTask, most: int
+    ) -> curation.WeightedDraws:
+        """This shard's draws, one for each choice from the whole pool."""
+        pickers = self.rows.pickers
+        if pickers is None:
+            liked, beta = liking(rewards[0], self.rows.beta.to(self.device))
+            return curation.draw_weighted(liked, mask, beta, most, self._streams(task))
+        who = pickers.draw(self.rows.seeds, most, task.iteration).to(self.device)
+        streams = functools.partial(self._streams, task)
+        return curation.draw_weighted_by(rewards, mask, pickers, who, streams)
+
+    def _streams(self, task: ShardTask) -> list[torch.Generator]:
+        seeds, place = self.rows.seeds, (task.iteration, task.shard.index)
+        return rng.streams(seeds, "curate", *place, device=self.device)
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """What was chosen in a shard."""
+
+    samples: Tensor
+    """`(R, G, ...)`."""
+    reward: Tensor
+    """`(R, G)`."""
+    draws: curation.WeightedDraws | None = None
+    who: Tensor | None = None
+
+
+def _rewards(scores: Scores, x: Tensor) -> list[Tensor]:
+    """The rewards that users differ in, each `(R, B)`."""
+    others = () if scores.others is None else scores.others.unbind(1)
+    return [reward.reshape(x.shape[:2]) for reward in (scores.reward, *others)]
+
+
+def _initial(rewards: Sequence[Tensor], mask: Tensor) -> Tensor:
+    """Rewards of p_0's pool `(R, B)`, or of several `(R, B, J)`, NaN beyond a row's pool."""
+    if len(rewards) == 1:
+        return rewards[0].where(mask, torch.nan)
+    return torch.stack(list(rewards), 2).where(mask[..., None], torch.nan)

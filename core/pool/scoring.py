@@ -35,6 +35,8 @@ class Scores(NamedTuple):
     """What quality compares `(B, F)`: vectors themselves, or what a network sees of images."""
     across: Tensor | None = None
     """Coordinates of vectors in which a class is wide or narrow `(B, W)`."""
+    others: Tensor | None = None
+    """Rewards of users who like something else than the first one `(B, J-1)`."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,8 @@ class Scorer:
     inception: Inception | None
     measures_vectors: bool = False
     """Whether the quality of vectors is measured."""
+    other_rewards: tuple[BaseReward, ...] = ()
+    """Rewards of users who like something else, J-1 of them."""
 
     @property
     def n_classes(self) -> int:
@@ -57,6 +61,11 @@ class Scorer:
     def supremum(self) -> float | None:
         """r*, the reward's least upper bound, if known."""
         return self.base_reward.supremum
+
+    @property
+    def suprema(self) -> tuple[float | None, ...]:
+        """r* of every reward, if known; `supremum` is the first."""
+        return (self.supremum, *(reward.supremum for reward in self.other_rewards))
 
     def of_rows(self, x: Tensor, *, measured: bool = True) -> Scores:
         """Rewards and classes of samples `(R, B, *shape)`, one row after another: `(R B,)`.
@@ -86,12 +95,21 @@ class Scorer:
         if self.classifier is None:
             classes = self.dataset.classify(x) if self.dataset.n_classes else None
             reward = self.base_reward(x)
+            others = self._others(x, x)
             if self.measures_vectors:
-                return Scores(reward, classes, x.flatten(1), self.dataset.across(x))
-            return Scores(reward, classes, own)
+                return Scores(reward, classes, x.flatten(1), self.dataset.across(x), others)
+            return Scores(reward, classes, own, None, others)
         features, logits = self.classifier(x)
         reward = self.base_reward(logits if self.base_reward.reads_logits else x)
-        return Scores(reward, logits.argmax(1), features if own is None else own)
+        seen = features if own is None else own
+        return Scores(reward, logits.argmax(1), seen, None, self._others(x, logits))
+
+    def _others(self, x: Tensor, logits: Tensor) -> Tensor | None:
+        """What all but the first reward give `(B, J-1)`; None where there are no others."""
+        if not self.other_rewards:
+            return None
+        found = [each(logits if each.reads_logits else x) for each in self.other_rewards]
+        return torch.stack(found, 1)
 
 
 def _joined(parts: Sequence[Tensor | None]) -> Tensor | None:
@@ -118,7 +136,8 @@ def build_scorer(config: PointConfig, device: str = "cpu", cache: Folder | None 
     inception = _inception(config.quality, dataset, classifier, device)
     names = dataset.class_names if classifier else None
     vectors = config.quality is not None and dataset.images is None
-    return Scorer(dataset, config.reward.build(dataset, names), classifier, inception, vectors)
+    first, *others = [reward.build(dataset, names) for reward in config.rewards]
+    return Scorer(dataset, first, classifier, inception, vectors, tuple(others))
 
 
 def _inception(

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from luceloop.core.measures.metrics import PoolStatistics
 from luceloop.core.measures.quality import ShardFeatures
+from luceloop.core.pickers.opinions import UserStatistics
 from luceloop.core.pool.curation import WeightedDraws
 
 
@@ -65,7 +66,8 @@ class ShardResult:
 
     statistics: PoolStatistics
     kept: Tensor
-    """Winners `(R, G, ...)`; at K=∞ the samples that any row drew."""
+    """Winners `(R, G, ...)`; at K=∞ the samples that any row drew; all samples where code of the
+    user's own is to choose."""
     kept_reward: Tensor
     """Their base rewards `(R, G)`."""
     draws: WeightedDraws | None
@@ -73,10 +75,15 @@ class ShardResult:
     preview: Tensor
     """First samples of the shard, for figures `(R, P, ...)`."""
     reward: Tensor | None
-    """At t=0: base rewards of all samples `(R, B)`, NaN beyond a row's pool."""
+    """At t=0: base rewards of all samples `(R, B)`, or of J rewards `(R, B, J)` where users have
+    several; NaN beyond a row's pool."""
     features: ShardFeatures | None
     """Where quality is measured."""
     shown: Tensor
     """First samples of the shard, for metrics of the user's own `(R, N, ...)`."""
     seconds: dict[str, float]
     """Time spent by stage."""
+    users: UserStatistics | None = None
+    """Where pickers are of several kinds."""
+    who: Tensor | None = None
+    """Where they chose among K: the picker of each winner, int64 `(R, G)`."""

@@ -82,20 +82,32 @@ BOUNDS = {
 
 
 def applicable(
-    lam: float, k: float, supremum: float | None, synthetic: Synthetic = "replace"
+    lam: float,
+    k: float,
+    supremum: float | None,
+    synthetic: Synthetic = "replace",
+    *,
+    alike: bool = True,
 ) -> list[str]:
     """Names of the bounds whose conditions a point meets where p_0 = p_ref.
 
-    Theorem 2.4 needs a share of real data that does not go to 0, as it does where kept sets
-    accumulate. What else the theorems' proofs use holds for averages of kept laws, too.
+    Args:
+        lam: λ.
+        k: K.
+        supremum: r*; None where it, or that of e^{βr} for a β below 0, is not known.
+        synthetic: which kept sets a retraining is given. Theorem 2.4 needs a share of real data
+            that does not go to 0, as it does where kept sets accumulate. What else the theorems'
+            proofs use holds for averages of kept laws, too.
+        alike: whether all pickers are of one kind. Theorem 2.4 asks for no more than H ≤ K, which
+            holds for whoever chooses; the others need one preference that all choices follow.
     """
     if supremum is None:
         return []
     if math.isinf(lam):
-        return ["lemma_2_2"]
+        return ["lemma_2_2"] if alike else []
     held = largest_ratio(lam, k) and (synthetic != "accumulate" or lam == 0)
     mixing = ["theorem_2_4", "theorem_2_4_sup"] if held else []
-    return ["theorem_2_3", *mixing]
+    return ["theorem_2_3", *mixing] if alike else mixing
 
 
 def is_identity(beta: float, lam: float, k: float) -> bool:
@@ -116,6 +128,7 @@ class Bounds:
         lam: λ.
         k: K.
         synthetic: which kept sets a retraining is given.
+        alike: whether all pickers are of one kind.
     """
 
     def __init__(
@@ -125,17 +138,21 @@ class Bounds:
         lam: float,
         k: float,
         synthetic: Synthetic = "replace",
+        *,
+        alike: bool = True,
     ) -> None:
-        names = applicable(lam, k, law.supremum, synthetic)
+        supremum = None if beta < 0 else law.supremum
+        names = applicable(lam, k, supremum, synthetic, alike=alike)
         if not law.starts_at_reference:
             names = [name for name in names if name == "lemma_2_2"]
         self._k, self.names, self._replaces = k, names, synthetic == "replace"
         self._fixed: dict[str, float] = {}
-        if "theorem_2_3" in names:
+        if {"theorem_2_3", "theorem_2_4"} & set(names):
             weight = law.exp_reward(beta)
             mean = float(law.reference @ weight)
             variance = float(law.reference @ (weight - mean) ** 2)
-            self._fixed["theorem_2_3"] = theorem_2_3(mean, variance, lam, k)
+            if "theorem_2_3" in names:
+                self._fixed["theorem_2_3"] = theorem_2_3(mean, variance, lam, k)
             ratio, divergence = largest_ratio(lam, k), theorem_2_4(lam, k)
             if "theorem_2_4" in names and ratio is not None and divergence is not None:
                 self._fixed["theorem_2_4"] = divergence
@@ -164,7 +181,8 @@ class Margins:
         self, law: RewardLaw, rows: Rows, k: float, synthetic: Synthetic = "replace"
     ) -> None:
         points = list(zip(rows.beta.tolist(), rows.lam.tolist(), strict=True))
-        bounds = {point: Bounds(law, *point, k, synthetic) for point in set(points)}
+        alike = rows.pickers is None
+        bounds = {point: Bounds(law, *point, k, synthetic, alike=alike) for point in set(points)}
         self._bounds = [bounds[point] for point in points]
 
     def after(

@@ -105,6 +105,7 @@ def simulate(
     Raises:
         ConfigError: if sizes do not fit each other, or are too large to simulate.
     """
+    law = law.seen_by(point)
     metrics = resample(law, point, replicates, seed)
     real = point.real_size or data_size(law, point)
     at = f"m={point.kept_size}" if point.kept_size else f"n={real}"
@@ -114,9 +115,9 @@ def simulate(
 
 def _margins(law: RewardLaw, point: PointConfig, metrics: Mapping[str, Array]) -> dict[str, Array]:
     """How far each replicate stays on the right side of the bounds `(R, T+1)`, as loops do it."""
-    synthetic = point.training.synthetic
+    synthetic, alike = point.training.synthetic, len(point.pickers) == 1
     start = replace(law, initial=law.reference)
-    bounds = Bounds(start, point.beta, point.lam, point.k, synthetic)
+    bounds = Bounds(start, point.beta, point.lam, point.k, synthetic, alike=alike)
     if not bounds.names:
         return {}
     mean, variance = (metrics[f"exp_reward_{moment}"][:, :-1] for moment in ("mean", "var"))

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from luceloop.core.config.point import PointConfig
 from luceloop.core.theory.reduction import merge_levels, sum_at
 from luceloop.core.theory.selection import Array, log_weights
 
@@ -53,6 +54,11 @@ class RewardLaw:
     """Whether the real data is these very samples, of which seeds draw without replacement."""
     size: int | None = None
     """Real samples that each seed draws, where only the user's code tells."""
+    others: Array | None = None
+    """Further rewards of each level `(L, J-1)`, where users like different things: levels are then
+    ascending in the first reward, not strictly."""
+    other_suprema: tuple[float | None, ...] = ()
+    """r* of those."""
 
     @classmethod
     def of(
@@ -67,46 +73,63 @@ class RewardLaw:
         """The law of equally likely real samples, with p_0 = p_ref.
 
         Args:
-            reward: of each sample `(N,)`.
+            reward: of each sample `(N,)`, or several rewards `(N, J)`.
             classes: of each sample `(N,)`, if the data has classes.
             n_classes: C.
             supremum: r*, if known.
             finite: whether seeds draw from these very samples, without replacement.
         """
-        level, index, count = np.unique(reward, return_inverse=True, return_counts=True)
+        level, index, count = _distinct(reward)
         shares = csr_array((len(level), n_classes))
         if classes is not None:
             each = np.full(len(reward), 1 / len(reward))
             shares = csr_array((each, (index, classes)), shape=shares.shape)
         weights = count / len(reward)
+        several = level.ndim > 1
         return cls(
-            level,
+            level[:, 0] if several else level,
             weights,
             weights,
             shares,
             supremum,
-            _edges(level, weights),
+            _edges(*_first(level, weights)),
             samples=len(reward),
             initial_samples=len(reward),
             finite=finite,
+            others=level[:, 1:] if several else None,
         )
 
     def starting_from(self, reward: Array) -> RewardLaw:
-        """The same real data, p_0 being the law of these rewards `(N,)`."""
-        level, count = np.unique(reward, return_counts=True)
-        union = np.union1d(self.reward, level)
+        """The same real data, p_0 being the law of these rewards `(N,)`, or of several `(N, J)`."""
+        level, _, count = _distinct(reward)
+        union, index, _ = _distinct(np.concatenate([self.rewards, level]))
         reference, initial = np.zeros(len(union)), np.zeros(len(union))
-        reference[np.searchsorted(union, self.reward)] = self.reference
-        initial[np.searchsorted(union, level)] = count / len(reward)
+        reference[index[: len(self.reward)]] = self.reference
+        initial[index[len(self.reward) :]] = count / len(reward)
         nothing = csr_array((len(union), 0))
+        several = union.ndim > 1
         return replace(
             self,
-            reward=union,
+            reward=union[:, 0] if several else union,
+            others=union[:, 1:] if several else None,
             reference=reference,
             initial=initial,
             sparse_classes=nothing,
             initial_samples=len(reward),
         )
+
+    @property
+    def rewards(self) -> Array:
+        """The reward of each level `(L,)`, or several rewards `(L, J)`."""
+        if self.others is None:
+            return self.reward
+        return np.column_stack([self.reward, self.others])
+
+    @property
+    def suprema(self) -> tuple[float | None, ...]:
+        """r* of every reward, if known."""
+        others = 0 if self.others is None else self.others.shape[1]
+        return (self.supremum, *(self.other_suprema or (None,) * others))
 
     @property
     def classes(self) -> Array:
@@ -140,15 +163,31 @@ class RewardLaw:
         """Shares of the reward bins under p_ref `(Q,)`."""
         return self.reference @ self.bins
 
-    def reduced(self, beta: float, iterations: int) -> RewardLaw:
+    def suited_to(self, point: PointConfig) -> RewardLaw:
+        """The law as a point's curves need it: reduced to the levels that matter to its pickers."""
+        law = self.seen_by(point)
+        if len(point.pickers) == 1 and point.beta >= 0:
+            return law.reduced(point.beta, point.iterations)
+        strongest = max(abs(picker.beta) for picker in point.pickers)
+        return law.reduced(strongest, point.iterations, both_ends=True)
+
+    def seen_by(self, point: PointConfig) -> RewardLaw:
+        """The law of what a point's pickers like: r* is of no use where β is below 0."""
+        return self if point.beta >= 0 else replace(self, supremum=None)
+
+    def reduced(self, beta: float, iterations: int, *, both_ends: bool = False) -> RewardLaw:
         """A law of far fewer levels that gives the same curves for this β and so many iterations.
 
         Levels close in βr become the two that have the same mass and first three moments (their
-        Gauss rule). Near the top, where laws concentrate as iterations pass, levels stay apart.
+        Gauss rule). Near the top, where laws concentrate as iterations pass, levels stay apart;
+        and near the bottom, where they may go `both_ends`, as some pickers have a β below 0.
         Curves move by less than 1e-5 of the reward's range, shares of classes by less than 2e-4.
+        A law of several rewards stays as it is.
         """
-        if len(self.reward) <= EXACT_LEVELS:
+        if len(self.reward) <= EXACT_LEVELS or self.others is not None:
             return self
+        if both_ends:
+            return self._merged(self._bins_from_both_ends(beta, 0.3 / max(iterations, 1)))
         fine = beta * (self.reward[-1] - self.reward[0]) < FINE * WIDTH / 4
         law = self._fine if fine and len(self.reward) > FINE else self
         level = log_weights(law.reward, beta)
@@ -175,24 +214,69 @@ class RewardLaw:
             self, reward=level, reference=reference, initial=initial, sparse_classes=classes
         )
 
+    def _bins_from_both_ends(self, beta: float, narrowest: float) -> NDArray[np.int64]:
+        """The same as `_bins`, seen from the top by the upper half of levels, else from below."""
+        down = self._numbers(log_weights(self.reward, beta), self._weights, narrowest, FAR)
+        mirrored = log_weights(-self.reward[::-1], beta)
+        up = self._numbers(mirrored, self._weights[::-1], narrowest, FAR)[::-1]
+        upper = self.reward > (self.reward[0] + self.reward[-1]) / 2
+        return self._cut(np.where(upper, down, -up), np.append(False, np.diff(upper)))
+
     def _bins(self, level: Array, narrowest: float, farthest: float) -> NDArray[np.int64]:
         """Ascending numbers of the bins of levels `(L,)` that end at 0; none crosses an edge.
 
         At the top a bin is as wide as `narrowest`; beyond `farthest`, bins have equal mass.
         """
+        return self._cut(self._numbers(level, self._weights, narrowest, farthest))
+
+    @property
+    def _weights(self) -> Array:
+        return (self.initial + self.reference) / 2
+
+    def _numbers(self, level: Array, weights: Array, narrowest: float, farthest: float) -> Array:
+        """Numbers of bins, different ones in neighbouring bins; see `_bins`."""
         narrowest = min(narrowest, WIDTH)
         turn = NARROWING * (WIDTH - narrowest)
         far = -level > farthest
         distance = np.minimum(-level, farthest)
         near = NARROWING * np.log1p(np.minimum(distance, turn) / (NARROWING * narrowest))
-        number = np.ceil(near + np.maximum(distance - turn, 0) / WIDTH)
-        weights = (self.initial + self.reference) / 2
+        number: Array = np.ceil(near + np.maximum(distance - turn, 0) / WIDTH)
         above = weights[::-1].cumsum()[::-1]
         number[far] = -1 - np.floor(FAR_BINS * (1 - above[far]))
         number[far] += np.floor(TOP_BINS * np.log(above[far]))
+        return number
+
+    def _cut(self, number: Array, also: NDArray[np.bool_] | None = None) -> NDArray[np.int64]:
+        """Bins that begin where numbers change, at edges, and where `also` says."""
         edge = np.searchsorted(self.edges, self.reward)
         changes = (np.diff(number) != 0) | (np.diff(edge) != 0)
+        if also is not None:
+            changes |= also[1:]
         return np.concatenate([[0], changes.cumsum()])
+
+
+def _distinct(reward: Array) -> tuple[Array, NDArray[np.intp], NDArray[np.intp]]:
+    """Different rewards in ascending order, where each is among them, and how often they come.
+
+    Args:
+        reward: `(N,)`, or several rewards `(N, J)`, of which the first decides first.
+    """
+    if reward.ndim == 1:
+        return np.unique(reward, return_inverse=True, return_counts=True)
+    order = np.lexsort(reward.T[::-1])
+    ordered = reward[order]
+    begins = np.append(True, (ordered[1:] != ordered[:-1]).any(1))
+    index = np.empty(len(reward), np.intp)
+    index[order] = begins.cumsum() - 1
+    return ordered[begins], index, np.bincount(index)
+
+
+def _first(level: Array, weights: Array) -> tuple[Array, Array]:
+    """The levels and weights of the first reward alone."""
+    if level.ndim == 1:
+        return level, weights
+    begins = np.flatnonzero(np.append(True, np.diff(level[:, 0]) != 0))
+    return level[begins, 0], np.add.reduceat(weights, begins)
 
 
 def _edges(level: Array, weights: Array) -> Array:

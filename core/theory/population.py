@@ -22,11 +22,14 @@ import numpy as np
 from scipy.optimize import brentq
 
 from luceloop.core.config.parts import Synthetic
-from luceloop.core.theory.selection import Array, highest_present, log_weights, selection
+from luceloop.core.theory.mixture import Taste, curation
+from luceloop.core.theory.selection import Array, highest_present, log_weights
 
 TOLERANCE, MOST_STEPS = 1e-8, 3000
 """Of limits that are found by iterating the map: total variation that may be left, and retrainings
 after which they count as not found."""
+JOINT_STEPS = 200
+"""The same where levels are joint ones of several rewards, of which there are many more."""
 ROUNDING = 1e-14
 """Total variation of a step that is rounding alone."""
 
@@ -35,7 +38,7 @@ def population(
     reward: Array,
     initial: Array,
     reference: Array,
-    beta: float,
+    beta: Taste,
     lam: Array,
     k: Array,
     synthetic: Synthetic = "replace",
@@ -43,10 +46,10 @@ def population(
     """Iterate the population map without end.
 
     Args:
-        reward: levels `(L,)`, strictly ascending.
+        reward: levels `(L,)`, ascending, or joint levels of several rewards `(L, J)`.
         initial: p_0 `(L,)`.
         reference: p_ref `(L,)`.
-        beta: from 0 to ∞.
+        beta: of any sign, or pickers of several kinds.
         lam: each point's λ `(P,)`, from 0 to ∞.
         k: each point's K `(P,)`.
         synthetic: which kept sets a retraining is given.
@@ -54,7 +57,7 @@ def population(
     Yields:
         For t = 0, 1, ...: p_t `(L, P)` and the law of what is kept of it, p_t · H_K[p_t] `(L, P)`.
     """
-    density, share = selection(reward, beta, k), synthetic_share(lam)
+    density, share = curation(reward, beta, k), synthetic_share(lam)
     law = np.repeat(initial[:, None], len(k), 1)
     given = np.zeros_like(law)
     for sets in itertools.count(1):
@@ -68,27 +71,27 @@ def population(
 
 
 def converge(
-    reward: Array, start: Array, reference: Array, beta: float, lam: Array, k: Array
+    reward: Array, start: Array, reference: Array, beta: Taste, lam: Array, k: Array
 ) -> Array:
     """Iterate the population map until its law stands still.
 
     The distance that is left is estimated from the last two steps, as of a geometric series.
 
     Args:
-        reward: levels `(L,)`, strictly ascending.
+        reward: levels `(L,)`, ascending, or joint levels of several rewards `(L, J)`.
         start: where to begin `(L, P)`.
         reference: p_ref `(L,)`.
-        beta: from 0 to ∞.
-        lam: each point's λ `(P,)`, finite.
+        beta: of any sign, or pickers of several kinds.
+        lam: each point's λ `(P,)`.
         k: each point's K `(P,)`.
 
     Returns:
-        The limits `(L, P)`, right to `TOLERANCE` in total variation; NaN where `MOST_STEPS` are not
-        enough.
+        The limits `(L, P)`, right to `TOLERANCE` in total variation; NaN where `MOST_STEPS`, or
+        `JOINT_STEPS`, are not enough.
     """
-    density, synthetic = selection(reward, beta, k), synthetic_share(lam)
+    density, synthetic = curation(reward, beta, k), synthetic_share(lam)
     law, last = start, np.full(len(k), math.nan)
-    for _ in range(MOST_STEPS):
+    for _ in range(MOST_STEPS if reward.ndim == 1 else JOINT_STEPS):
         kept = law * density(law)
         new = (1 - synthetic) * reference[:, None] + synthetic * (kept / kept.sum(0))
         step = np.abs(new - law).sum(0) / 2
@@ -111,7 +114,7 @@ def limit(
     reward: Array,
     initial: Array,
     reference: Array,
-    beta: float,
+    beta: Taste,
     lam: float,
     k: float,
     synthetic: Synthetic = "replace",
@@ -121,20 +124,26 @@ def limit(
     Without real data it is p_0 on its highest level (Theorem 2.1), and so it is where all kept sets
     outnumber the real one; at K=∞, `fixed_point`, unless p_0 has levels above all real ones, which
     may persist. Samples of all kept sets lead where the last set does, but at a rate of 1/t.
+    Pickers of several kinds have limits that are not known, unless nobody chooses.
     """
-    indifferent = k == 1 or beta == 0
+    one = beta if isinstance(beta, int | float) else None
+    if one is not None and one < 0:
+        turned = -reward[::-1], initial[::-1], reference[::-1]
+        end = limit(*turned, -one, lam, k, synthetic)
+        return None if end is None else end[::-1]
     if lam == 0:
         return reference
-    if math.isinf(lam):
-        return initial if indifferent else _on_top(initial)
-    if synthetic == "accumulate":
-        mixed = (reference + lam * initial) / (1 + lam)  # p_1, which no picker changes
-        return mixed if indifferent else _on_top(mixed)
-    if indifferent:
-        return reference
+    mixed = initial if math.isinf(lam) else (reference + lam * initial) / (1 + lam)  # of 2 sets
+    if k == 1 or one == 0:
+        lasts = math.isinf(lam) or synthetic == "accumulate"
+        return mixed if lasts else reference
+    if one is None:
+        return None
+    if math.isinf(lam) or synthetic == "accumulate":
+        return _on_top(mixed)
     above = initial[np.flatnonzero(reference)[-1] + 1 :].any()
     if math.isinf(k) and not above:
-        return fixed_point(reward, reference, beta, lam)
+        return fixed_point(reward, reference, one, lam)
     return None
 
 

@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,7 +34,7 @@ class RealRewards:
     """The rewards of real samples that stand for the law, as they were scored."""
 
     reward: NDArray[np.floating]
-    """Of each sample `(N,)`."""
+    """Of each sample `(N,)`, or several rewards `(N, J)` where users like different things."""
     classes: NDArray[np.int64] | None
     """Of each sample `(N,)`; None where there are none."""
     n_classes: int
@@ -42,13 +44,15 @@ class RealRewards:
     """Whether the real data is these very samples."""
     size: int | None = None
     """Real samples that each seed draws, where only the user's code tells."""
+    other_suprema: tuple[float | None, ...] = ()
+    """r* of all rewards but the first."""
 
     @functools.cached_property
     def law(self) -> RewardLaw:
         """Their law, with p_0 = p_ref."""
         reward = self.reward.astype(np.float64)
         law = RewardLaw.of(reward, self.classes, self.n_classes, self.supremum, finite=self.finite)
-        return replace(law, size=self.size)
+        return replace(law, size=self.size, other_suprema=self.other_suprema)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The same as named arrays, for a file."""
@@ -61,6 +65,9 @@ class RealRewards:
             found["classes"] = self.classes.astype(smallest)
         if self.supremum is not None:
             found["supremum"] = np.array(self.supremum)
+        if self.other_suprema:
+            known = [math.nan if r is None else r for r in self.other_suprema]
+            found["other_suprema"] = np.array(known)
         return found
 
     @classmethod
@@ -69,7 +76,9 @@ class RealRewards:
         classes = arrays["classes"].astype(np.int64) if "classes" in arrays else None
         supremum = float(arrays["supremum"]) if "supremum" in arrays else None
         size = int(arrays["size"]) if "size" in arrays else None
-        rest = int(arrays["n_classes"]), supremum, bool(arrays["finite"]), size
+        known = arrays["other_suprema"].tolist() if "other_suprema" in arrays else []
+        others = tuple(None if math.isnan(r) else r for r in known)
+        rest = int(arrays["n_classes"]), supremum, bool(arrays["finite"]), size, others
         return cls(arrays["reward"], classes, *rest)
 
 
@@ -94,13 +103,16 @@ def real_rewards(
 
 def is_recorded(config: PointConfig) -> bool:
     """Whether a sweep records its real rewards: a classifier or the user's code tells them."""
-    code = named_code(config.data) | named_code(config.reward)
-    return config.classifier is not None or bool(code)
+    code = any(named_code(part) for part in (config.data, *config.rewards))
+    return config.classifier is not None or code
 
 
 def law_key(config: PointConfig) -> str:
     """What determines a configuration's law: points with the same key share it."""
-    determining = {"data": config.data.law_identity(), "reward": config.reward.model_dump()}
+    first, *others = [reward.model_dump() for reward in config.rewards]
+    determining: dict[str, Any] = {"data": config.data.law_identity(), "reward": first}
+    if others:
+        determining["others"] = others
     if config.classifier is not None:
         determining["classifier"] = config.classifier.model_dump()
     return json.dumps(determining, sort_keys=True)
@@ -120,10 +132,15 @@ def _real_rewards(wanted: _Wanted, device: str, cache: Folder | None) -> RealRew
     config = wanted.config.model_copy(update={"quality": None})
     scorer = build_scorer(config, device, cache)
     rewards, classes = [], []
-    for chunk in scorer.dataset.law_samples(config.reward.is_cheap):
+    # A law of several rewards is not reduced, so it has fewer samples.
+    cheap = config.rewards[0].is_cheap and len(config.rewards) == 1
+    for chunk in scorer.dataset.law_samples(cheap):
         scores = scorer(chunk.to(device))
-        exact = scores.reward.dtype == torch.float64
-        rewards.append(scores.reward.cpu() if exact else scores.reward.float().cpu())
+        found = scores.reward
+        if scores.others is not None:
+            found = torch.cat([found[:, None], scores.others], 1)
+        exact = found.dtype == torch.float64
+        rewards.append(found.cpu() if exact else found.float().cpu())
         if scores.classes is not None:
             classes.append(scores.classes.cpu())
     return RealRewards(
@@ -133,4 +150,5 @@ def _real_rewards(wanted: _Wanted, device: str, cache: Folder | None) -> RealRew
         scorer.supremum,
         finite=scorer.dataset.finite,
         size=scorer.dataset.size if named_code(config.data) else None,
+        other_suprema=scorer.suprema[1:],
     )

@@ -21,6 +21,7 @@ from luceloop.core.errors import ConfigError
 from luceloop.core.pool.rows import Sizes, training_sizes
 from luceloop.core.theory.law import RewardLaw
 from luceloop.core.theory.law_metrics import law_metrics
+from luceloop.core.theory.opinions import Opinions
 from luceloop.core.theory.selection import Array
 
 Index = NDArray[np.intp]
@@ -85,6 +86,8 @@ class _Cells:
 
     reward: Array
     """`(C,)`."""
+    rewards: Array
+    """The same, or all rewards where there are several `(C, J)`."""
     code: NDArray[np.intp]
     """Number of the reward bin and class `(C,)`, bin by bin."""
     real: NDArray[np.int32]
@@ -108,7 +111,7 @@ class _Cells:
         bins = np.searchsorted(law.edges, reward)
         real = _samples(reference, law.samples)
         start = real if law.starts_at_reference else _samples(initial, law.initial_samples)
-        return cls(reward, bins * max(n_classes, 1) + label, real, start)
+        return cls(reward, law.rewards[level], bins * max(n_classes, 1) + label, real, start)
 
 
 def _samples(weights: Array, count: int) -> NDArray[np.int32]:
@@ -124,8 +127,8 @@ class _Process:
         self._data_size = data_size(law, point)
         self._sizes = _checked(point, self._data_size)
         self._cells = _Cells.of(law)
-        self._measure = _Measure(law, self._cells, point.beta)
-        self._choice = _Choice(self._cells.reward, point)
+        self._measure = _Measure(law, self._cells, point)
+        self._choices = _Choices(self._cells.rewards, point)
 
     @property
     def largest(self) -> int:
@@ -146,7 +149,8 @@ class _Process:
             pool += np.arange(rows)[:, None] * training.shape[1]
             metrics, count = self._measure.of(training, pool)
             if sizes.kept and t < self._point.iterations:
-                kept = self._choice.of(random, training, pool, count, sizes.kept)
+                kept, who = self._choices.of(random, training, pool, count, sizes.kept)
+                metrics |= who
                 metrics["kept_reward_mean"] = self._cells.reward[kept].mean(1)
             else:
                 kept = training[:, :0]
@@ -199,13 +203,16 @@ def _stack(found: list[dict[str, Array]]) -> dict[str, Array]:
 class _Measure:
     """The metrics of pools, from how often each training sample is in them."""
 
-    def __init__(self, law: RewardLaw, cells: _Cells, beta: float) -> None:
+    def __init__(self, law: RewardLaw, cells: _Cells, point: PointConfig) -> None:
         self._law, self._cells, self._centre = law, cells, law.mean
         self._bins, self._classes = len(law.edges) + 1, law.sparse_classes.shape[1]
         self._reward = cells.reward - self._centre
         self._weight: Array | None = None
         if law.supremum is not None:
-            self._weight = law.exp_reward(beta)[np.searchsorted(law.reward, cells.reward)]
+            levels = np.searchsorted(law.reward, cells.reward)
+            self._weight = law.exp_reward(point.beta)[levels]
+        several = len(point.pickers) > 1
+        self._opinions = Opinions(cells.rewards, law.suprema, point) if several else None
 
     def of(self, training: NDArray[np.int32], pool: Index) -> tuple[dict[str, Array], Array]:
         """Metrics of pools by name `(R,)`, and how often they have each training sample `(R, N)`.
@@ -228,7 +235,17 @@ class _Measure:
         present = count > 0
         metrics["reward_min"] = self._cells.reward[np.where(present, training, 2**31 - 1).min(1)]
         metrics["reward_max"] = self._cells.reward[np.where(present, training, -1).max(1)]
+        if self._opinions is not None:
+            metrics |= self._opinions.of(self._cell_shares(training, count))
         return metrics, count
+
+    def _cell_shares(self, training: NDArray[np.int32], count: Array) -> Array:
+        """Share of each cell in each pool `(C, R)`."""
+        cells, rows = len(self._cells.reward), len(training)
+        place = training + cells * np.arange(rows)[:, None]
+        summed = np.bincount(place.ravel(), count.ravel(), minlength=cells * rows)
+        shares: Array = summed.reshape(rows, cells) / count.sum(1, keepdims=True)
+        return shares.T
 
     def _shares(self, training: NDArray[np.int32], count: Array) -> Array:
         """Samples of the pool by bin and class `(R, Q, classes)`."""
@@ -246,14 +263,58 @@ def _moments(count: Array, values: Array) -> tuple[Array, Array]:
     return weighted.sum(1), np.einsum("rn,rn->r", weighted, values)
 
 
-class _Choice:
-    """Luce's choice of the kept samples (`core.pool.curation`)."""
+class _Choices:
+    """The choices of the kept samples, each made by a picker who is drawn by the shares."""
 
-    def __init__(self, reward: Array, point: PointConfig) -> None:
-        self._reward, self._beta, self._k = reward, point.beta, point.k
+    def __init__(self, rewards: Array, point: PointConfig) -> None:
+        columns, self._pickers = rewards.reshape(len(rewards), -1), point.pickers
+        self._each = [
+            _Choice(columns[:, picker.reward], picker.beta, point.k) for picker in self._pickers
+        ]
+        self._upto = np.cumsum([picker.share for picker in self._pickers])
+
+    def of(
+        self,
+        random: np.random.Generator,
+        training: NDArray[np.int32],
+        pool: Index,
+        count: Array,
+        kept: int,
+    ) -> tuple[NDArray[np.int32], dict[str, Array]]:
+        """Cells of the kept samples `(R, M)`, and the metrics of who chose them, each `(R,)`.
+
+        Arguments are those of `_Choice.of`.
+        """
+        each = [choice.of(random, training, pool, count, kept) for choice in self._each]
+        if len(each) == 1:
+            return each[0], {}
+        point = random.random((len(training), kept)) * self._upto[-1]
+        who = np.searchsorted(self._upto, point, side="right").clip(max=len(each) - 1)
+        chosen = np.take_along_axis(np.stack(each), who[None], 0)[0]
+        return chosen, self._shares(who)
+
+    def _shares(self, who: NDArray[np.intp]) -> dict[str, Array]:
+        """Shares of the choices by user, and of those in error."""
+        share = [(who == p).mean(1) for p in range(len(self._pickers))]
+        found = dict[str, Array]()
+        users = {picker.user for picker in self._pickers}
+        for picker, own in zip(self._pickers, share, strict=True):
+            names = [f"choice_share/{picker.user}"] if len(users) > 1 else []
+            for name in names + (["flip_share"] if picker.errs else []):
+                found[name] = found.get(name, 0.0) + own
+        return found
+
+
+class _Choice:
+    """Luce's choice of one picker (`core.pool.curation`)."""
+
+    def __init__(self, reward: Array, beta: float, k: float) -> None:
+        """Take the rewards of cells `(C,)`; with a β below 0, the opposite is liked."""
+        self._reward, self._beta, self._k = reward if beta >= 0 else -reward, abs(beta), k
+        self._lowest = int(self._reward.argmin())
         self._weight: Array | None = None
-        if point.beta * float(np.ptp(reward)) < WIDEST:
-            self._weight = np.exp(point.beta * (reward - reward[-1]))
+        if self._beta * float(np.ptp(reward)) < WIDEST:
+            self._weight = np.exp(self._beta * (self._reward - self._reward.max()))
 
     def of(
         self,
@@ -293,7 +354,7 @@ class _Choice:
         self, random: np.random.Generator, training: NDArray[np.int32], count: Array, kept: int
     ) -> NDArray[np.int32]:
         """Draws from the whole pool with weights e^{βr}."""
-        lowest = np.where(count > 0, training, 0)  # of samples that are not in the pool
+        lowest = np.where(count > 0, training, self._lowest)  # of samples that are not in the pool
         upto = (count * self._weights(lowest)).cumsum(1)
         chosen = np.empty((len(training), kept), np.int32)
         for row, total in enumerate(upto):

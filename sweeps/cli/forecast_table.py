@@ -45,7 +45,7 @@ def bound_table(names: Mapping[int, str], forecasts: Mapping[int, Forecast]) -> 
     for index, found in forecasts.items():
         cells = []
         for metric in metrics:
-            cells.append(f"{found.curves[metric][-1]:.4g}")
+            cells.append(f"{found.curves[metric][-1]:.4g}" if metric in found.curves else "")
             mine = [name for name in bounded if BOUNDS[name].metric == metric]
             cells += [f"{found.bounds[n][-1]:.4g}" if n in found.bounds else "" for n in mine]
         table.add_row(names[index], *cells)

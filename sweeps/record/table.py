@@ -42,7 +42,7 @@ def _rows(
     own = recorded_config(config, point)
     flat = own.flat()
     cells = (read_param(spelled(flat.get(key, ""))) for key in further)
-    leading = (sweep, point.index, float(own.beta), float(own.lam), own.k, *cells)
+    leading = (sweep, point.index, float(own.curation.beta), float(own.lam), own.k, *cells)
     for iteration, metrics in point.rows.items():
         for metric, values in metrics.items():
             for seed, value in zip(own.seeds, values, strict=True):

@@ -74,8 +74,9 @@ def _answers(
     names = {index: point_name(each.flat(), searched) for index, each in configs.items()}
     curves, expected = by_point_and_metric(_curves(ledger)), dict[int, Forecast]()
     if any(claim.against == "forecast" for claim in config.claims):
-        laws = [read_law(folder.real_rewards(index)) for index in ended]
-        expected = dict(zip(ended, forecast(list(ended.values()), laws, folder.cache), strict=True))
+        known = {index: c for index, c in ended.items() if not c.curation.is_custom}
+        laws = [read_law(folder.real_rewards(index)) for index in known]
+        expected = dict(zip(known, forecast(list(known.values()), laws, folder.cache), strict=True))
 
     def measure(index: int, metric: str, at: Iteration) -> BySeed:
         return values_at(curves, index, metric, at)

@@ -15,6 +15,7 @@ from luceloop.core.config.sweep import SweepConfig
 from luceloop.core.errors import ConfigError
 from luceloop.core.loop.loop import Loop
 from luceloop.core.measures.metrics import IMAGE_QUALITY, VECTOR_QUALITY, metric_names
+from luceloop.core.pickers.opinions import user_metric_names
 from luceloop.core.theory.bounds import applicable
 from luceloop.sweeps.costs.budget import check_budget
 from luceloop.sweeps.run.resources import allocate_for, check_fits
@@ -98,16 +99,21 @@ def _check_claims(config: SweepConfig, names: set[str]) -> None:
 
 def measured_names(loop: Loop) -> set[str]:
     """The metrics that a loop puts on record, but for how long its stages took."""
-    config, supremum = loop.config, loop.scorer.supremum
+    config = loop.config
+    supremum = None if config.beta < 0 else loop.scorer.supremum
     quality: tuple[str, ...] = ()
     if config.quality is not None:
         quality = VECTOR_QUALITY if loop.dataset.images is None else IMAGE_QUALITY
     names = set(metric_names(loop.scorer.n_classes, supremum, quality))
     names |= set(loop.own_metrics.names())
-    if config.iterations:
-        bounds = applicable(config.lam, config.k, supremum, config.training.synthetic)
+    alike = len(config.pickers) == 1
+    if config.iterations and not config.curation.is_custom:
+        synthetic = config.training.synthetic
+        bounds = applicable(config.lam, config.k, supremum, synthetic, alike=alike)
         names |= {f"margin/{name}" for name in bounds}
-    if not (config.iterations and int(loop.rows.kept.max())):
+    curates = bool(config.iterations and int(loop.rows.kept.max()))
+    names |= set(user_metric_names(config, loop.scorer.suprema, curates=curates))
+    if not curates:
         names.discard("kept_reward_mean")
     if not config.learner.has_loss:
         names.discard("loss")

@@ -83,6 +83,7 @@ def forecast_gaps(config: SweepConfig, ledger: Ledger, folder: SweepFolder) -> d
     """
     configs = {p.index: at_point(config, p.values) for p in list(ledger.points.values())}
     ended = {i: c for i, c in configs.items() if ledger.points[i].last == c.iterations}
+    ended = {i: c for i, c in ended.items() if not c.curation.is_custom}  # of which is no theory
     laws = [read_law(folder.real_rewards(index)) for index in ended]
     every = forecast(
         list(ended.values()),

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from luceloop.core.config.dependencies import dependencies
+from luceloop.core.config.parts import UNUSED
 from luceloop.core.config.point import PointConfig
 from luceloop.core.config.sweep import SweepConfig
 from luceloop.core.errors import ConfigError, StorageError, one_line
@@ -232,6 +233,8 @@ def row_key(point: PointConfig, device: str) -> str:
     """Equal for points whose rows of one seed and iteration are the same."""
     apart = {"seeds", "iterations", "resources", "keep"}
     plain = point.model_dump(mode="json", exclude=apart)
+    used = {k: v for k, v in plain["curation"].items() if k not in UNUSED or v != UNUSED[k]}
+    plain["curation"] = used
     return fingerprint(plain | {"threads": point.resources.threads, "device": device})
 
 

@@ -131,7 +131,7 @@ class Trials:
 
     def _supremum(self, values: Mapping[str, Any]) -> float | None:
         """r* of a point, if known."""
-        return at_point(self._config, values).reward.least_upper_bound()
+        return at_point(self._config, values).rewards[0].least_upper_bound()
 
     def _assign(self, points: Sequence[Point]) -> TrialSetup:
         """What the trial of some points is given."""

@@ -18,6 +18,7 @@ from luceloop.core.config.point import PointConfig
 from luceloop.core.config.search import MOST_POINTS, Dimension, SearchConfig
 from luceloop.core.config.sweep import SweepConfig
 from luceloop.core.errors import ConfigError
+from luceloop.core.pickers.opinions import COLLECTIVE
 from luceloop.sweeps.record.ledger import Ledger, Point
 from luceloop.sweeps.search import objective
 
@@ -162,7 +163,7 @@ def check_objectives(config: SweepConfig, single_seed: bool) -> None:
                 wanted.over_seeds,
                 "needs at least two seeds",
             )
-        if "curation.beta" in config.search.space and _depends_on_beta(wanted.metric):
+        if _searches_beta(config.search) and _depends_on_beta(wanted.metric):
             raise ConfigError(
                 "search.objective.metric",
                 wanted.metric,
@@ -178,7 +179,13 @@ def check_objectives(config: SweepConfig, single_seed: bool) -> None:
 
 def _depends_on_beta(metric: str) -> bool:
     """Whether a metric is in units of e^{βr*}: points with different β cannot be compared by it."""
-    return metric.startswith(("exp_reward_", "margin/"))
+    return metric.startswith(("exp_reward_", "margin/", COLLECTIVE))
+
+
+def _searches_beta(search: SearchConfig) -> bool:
+    """Whether points differ in any user's β."""
+    parts = [key.split(".") for key in search.space]
+    return any(each[0] == "curation" and each[-1] == "beta" for each in parts)
 
 
 def planned_points(config: SweepConfig) -> list[PointConfig]:

@@ -46,7 +46,8 @@ def story(config: SweepConfig) -> list[str]:
     metrics += ["reward_mean", "class_entropy"]
     if config.point.quality is not None:
         metrics.append("recall" if config.point.classifier else "width_ratio")
-    if "curation.beta" not in config.search.space:  # else every β has a unit of its own
+    of_beta = [key for key in config.search.space if key.endswith("beta")]
+    if not of_beta and config.point.beta >= 0:  # else every β has a unit of its own, or none
         metrics.append("exp_reward_mean")
     return list(dict.fromkeys(metrics))[:MOST_CHARTS]
 

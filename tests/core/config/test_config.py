@@ -10,7 +10,8 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from luceloop.core.config.parsing import at_point, override, parse_config
+from luceloop.core.config.naming import point_name
+from luceloop.core.config.parsing import at_point, override, parse_config, values_of
 from luceloop.core.config.point import PointConfig
 from luceloop.core.config.sweep import SweepConfig
 from luceloop.core.errors import ConfigError
@@ -41,11 +42,9 @@ def _refusal(*assignments: str, **keys: Any) -> ConfigError:
 
 BAD_VALUES = [
     # assignment, offending key, value, a word of what is allowed
-    ("beta=-1", "curation.beta", -1, "0"),
-    ("beta=nan", "curation.beta", "nan", "0"),
-    ("beta=.nan", "curation.beta", math.nan, "0"),
+    ("beta=nan", "curation.beta", "nan", "-inf to inf"),
+    ("beta=.nan", "curation.beta", math.nan, "-inf to inf"),
     ("beta=much", "curation.beta", "much", "number"),
-    ("curation.beta=-0.5", "curation.beta", -0.5, "0"),
     ("k=0", "curation.k", 0, "whole number from 1, or inf"),
     ("k=-2", "curation.k", -2, "whole number from 1, or inf"),
     ("k=2.5", "curation.k", 2.5, "whole number from 1, or inf"),
@@ -440,3 +439,98 @@ def test_a_key_set_on_the_command_line_is_no_longer_searched(search):
     config = parse_config(override(given, ["learner.lr=0.5"]))
     assert list(config.search.space) == ["curation.beta"]
     assert config.point.flat()["learner.lr"] == 0.5
+
+
+# --- users
+
+
+def _with_users(*users: dict[str, Any], **curation: Any) -> Any:
+    return _parse(curation={"users": list(users)} | curation)
+
+
+def _refused_users(*users: dict[str, Any], **curation: Any) -> ConfigError:
+    return _refusal(curation={"users": list(users)} | curation)
+
+
+@pytest.mark.parametrize(
+    ("weights", "shares"),
+    [
+        ([1, 3], [0.25, 0.75]),
+        ([None, None], [0.5, 0.5]),
+        ([0.7, None], [0.7, 0.3]),
+        ([0.4, None, None], [0.4, 0.3, 0.3]),
+        ([0, 2], [0, 1]),
+        ([1, None], [1, 0]),
+    ],
+    ids=str,
+)
+def test_weights_make_shares_and_users_without_one_get_the_rest(weights, shares):
+    users = _with_users(*({} if weight is None else {"weight": weight} for weight in weights)).users
+    assert [user.share for user in users] == pytest.approx(shares)
+
+
+def test_users_have_what_they_do_not_say_from_the_point():
+    point = _with_users({"beta": -2}, {"flip": 0.5, "reward": {"mode": 4}}, beta=10, flip=0.1)
+    assert [(user.beta, user.flip) for user in point.users] == [(-2, 0.1), (10, 0.5)]
+    assert [reward.model_dump()["mode"] for reward in point.rewards] == [0, 4]
+    pickers = [(each.user, each.beta, each.reward, each.errs) for each in point.pickers]
+    assert pickers == [(0, -2, 0, False), (0, 2, 0, True), (1, 10, 1, False), (1, -10, 1, True)]
+    assert sum(each.share for each in point.pickers) == pytest.approx(1)
+
+
+BAD_USERS = [
+    ([{"wieght": 1}], "curation.users.0.wieght", "did you mean weight?"),
+    ([{}, {"reward": {"name": "mode_distnace"}}], "curation.users.1.reward.name", "mode_distance"),
+    ([{"reward": {"name": "mode_distance", "mod": 1}}], "curation.users.0.reward.mod", "mode?"),
+    ([{"weight": 0}], "curation.users.0.weight", "above 0"),
+    ([{"weight": 0.8}, {"weight": 0.3}, {}], "curation.users.0.weight", "at most 1"),
+    ([{"beta": math.nan}], "curation.users.0.beta", "-inf to inf"),
+    ([{"flip": 1.5}], "curation.users.0.flip", "less than or equal to 1"),
+    ([], "curation.users", "at least 1"),
+]
+
+
+@pytest.mark.parametrize(("users", "key", "complaint"), BAD_USERS, ids=str)
+def test_a_bad_user_is_named_by_number(users, key, complaint):
+    error = _refused_users(*users)
+    assert error.key == key and complaint in error.allowed
+
+
+def test_choices_of_ones_own_take_no_users_and_ours_no_arguments():
+    assert "drop users" in _refused_users({}, kind="mine:top").allowed
+    assert "drop flip" in _refusal(curation={"kind": "mine:top", "flip": 0.1}).allowed
+    assert "takes no args" in _refusal(curation={"args": {"a": 1}}).allowed
+    assert "package.module:attribute" in _refusal(curation={"kind": "luze"}).allowed
+
+
+def test_dotted_keys_reach_into_users():
+    curation = {"users": [{"weight": 0.7}, {"reward": {"mode": 4}}]}
+    keys = ["curation.users.0.weight", "curation.users.1.beta", "curation.users.1.reward.mode"]
+    config = _sweep(*(f"search.{key}.grid=[1, 2]" for key in keys[1:]), curation=curation)
+    assert list(config.search.space) == keys[1:]
+    point = at_point(config, {keys[0]: 0.5, keys[1]: -3, keys[2]: 2})
+    assert [user.share for user in point.users] == [0.5, 0.5]
+    assert values_of(point, keys) == {keys[0]: 0.5, keys[1]: -3.0, keys[2]: 2}
+    assert point.flat()[keys[1]] == -3.0 and config.point.flat()[keys[1]] is None
+    assert at_point(_sweep(), point.flat()) == point
+    assert at_point(config, {keys[2]: 2}).users[0] == config.point.users[0]
+    overridden = _parse("curation.users.1.beta=7", curation=curation)
+    assert overridden.users[1].beta == 7
+
+
+def test_a_user_that_there_is_not_is_refused():
+    with pytest.raises(ConfigError) as error:
+        at_point(_sweep(curation={"users": [{}]}), {"curation.users.3.beta": 1})
+    assert error.value.key == "curation.users.3" and "none of the 1" in error.value.allowed
+
+
+def test_another_reward_of_a_user_drops_the_old_ones_settings():
+    curation = {"users": [{"reward": {"name": "mode_distance", "mode": 3}}]}
+    point = _parse("curation.users.0.reward.name=max_confidence", curation=curation)
+    assert point.rewards[0].model_dump() == {"name": "max_confidence"}
+
+
+def test_points_are_not_named_by_a_beta_that_no_user_has():
+    flat = _with_users({"beta": 3}, {"beta": 4}).flat()
+    assert point_name(flat, ["curation.users.0.beta"]) == "λ=inf K=2 curation.users.0.beta=3"
+    assert point_name(_with_users({"beta": 3}, {}).flat(), []).startswith("β=1 ")

@@ -93,6 +93,11 @@ def test_the_documentation_names_every_key():
     keys |= set(read_config("digits", ["classifier.name=vgg11_bn"]).point.flat())
     keys |= set(read_config("digits", ["reward.name=label_set", "reward.labels=[1]"]).point.flat())
     keys -= {f"{part}.name" for part in ("data", "learner", "classifier", "reward")}  # headings
+    users = read_config("pluralism", []).point.flat()
+    keys |= {key for key in users if key.startswith("curation.users.0.")}
+    keys -= {key for key in keys if ".0.reward." in key}  # as those of reward
+    keys |= {"curation.users.0.reward", "curation.flip", "curation.args"}
+    keys = {key.replace("curation.users.0", "curation.users.<i>") for key in keys}
     keys |= {"name", "description"} | {f"budget.{key}" for key in BudgetConfig.model_fields}
     keys -= {"classifier", "quality"}
     own = read_config("demo", ["metrics.own=m:f"]).point.flat()

@@ -176,7 +176,7 @@ def test_no_search_is_a_single_point():
 
 
 def test_invalid_values_anywhere_in_the_space_are_refused():
-    for space in ({"beta": {"grid": [1, -1]}}, {"k": {"choice": [2, 0]}, "trials": 2}):
+    for space in ({"lam": {"grid": [1, -1]}}, {"k": {"choice": [2, 0]}, "trials": 2}):
         sampler = {"sampler": "random"} if "trials" in space else {}
         with pytest.raises(ConfigError):
             check_space(config(**space, **sampler))

@@ -1,0 +1,1 @@
+"""Pickers: who makes the choices, what each kind of users thinks of a pool, choices of your own."""
