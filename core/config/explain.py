@@ -47,7 +47,8 @@ def explained(error: ValidationError, model: type[BaseModel]) -> ConfigError:
         del place[0]
     path, value, kind = _as_written(place), first["input"], first["type"]
     path = [part for part in path if not part.startswith(("literal[", "function-", "constrained"))]
-    if place[:1] == ["notify"]:  # addresses hold tokens
+    mistyped = kind == "extra_forbidden" and isinstance(value, str) and "://" in value
+    if place[:1] == ["notify"] or mistyped:  # addresses hold tokens
         value = HIDDEN
     if kind == "extra_forbidden":
         return ConfigError(".".join(path), value, _unknown_key(place, path, model))

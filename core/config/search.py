@@ -16,7 +16,7 @@ SHORT_KEYS = {"beta": "curation.beta", "k": "curation.k"}
 MOST_POINTS = 100_000
 """Points of a sweep; each is a trial, and a run of the tracking store."""
 
-NOT_SEARCHED = ("search", "seeds", "name", "description", "resources", "budget")
+NOT_SEARCHED = ("search", "seeds", "name", "description", "resources", "budget", "notify")
 """Keys that are the same for every point."""
 
 

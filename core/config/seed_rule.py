@@ -15,6 +15,9 @@ from pydantic import Discriminator, Field, Tag, model_validator
 from luceloop.core.config.claims import Iteration
 from luceloop.core.fields import Finite, Strict
 
+MOST_LOOKS = 100
+"""The most times that it is looked whether seeds suffice."""
+
 
 class WidthGoal(Strict):
     """How narrow the confidence interval of a metric's mean has to be, at every point."""
@@ -62,12 +65,18 @@ class SeedRule(Strict):
     def _room(self) -> SeedRule:
         if self.most <= self.start:
             raise ValueError(f"most={self.most}: must be above start={self.start}")
+        if len(list(itertools.islice(self._looks(), MOST_LOOKS + 1))) > MOST_LOOKS:
+            raise ValueError(f"growth={self.growth}: makes more than {MOST_LOOKS} looks")
         return self
 
     @property
     def counts(self) -> tuple[int, ...]:
         """The numbers of seeds at which it is looked whether more are needed, and the most."""
-        return (*itertools.takewhile(lambda count: count < self.most, self._grown()), self.most)
+        return tuple(self._looks())
+
+    def _looks(self) -> Iterator[int]:
+        yield from itertools.takewhile(lambda count: count < self.most, self._grown())
+        yield self.most
 
     def _grown(self) -> Iterator[int]:
         count = self.start

@@ -42,12 +42,12 @@ def density_of(law: RewardLaw, point: PointConfig) -> Density:
     law = law.suited_to(point)
     lam, k = np.array([point.lam]), np.array([float(point.k)])
     synthetic = point.training.synthetic
-    levels = law.reward, law.reference, law.reference, point.taste, lam, k
+    levels = law.rewards, law.reference, law.reference, point.taste, lam, k
     last, _ = next(itertools.islice(population(*levels, synthetic), point.iterations, None))
     end = limit(*levels[:4], point.lam, float(point.k), synthetic)
     if end is None:
-        end = converge(law.reward, last, law.reference, point.taste, lam, k)[:, 0]
-    if np.isinf(point.lam):
+        end = converge(law.rewards, last, law.reference, point.taste, lam, k)[:, 0]
+    if np.isinf(point.lam) or synthetic == "accumulate":
         end = np.full_like(law.reference, np.nan)
     return Density(law.reward, last[:, 0] / law.reference, end / law.reference)
 

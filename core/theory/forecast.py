@@ -147,13 +147,16 @@ def _forecast(law: RewardLaw, points: Sequence[PointConfig], limits: bool) -> li
 def _limits(
     law: RewardLaw, points: Sequence[PointConfig], last: Array | None
 ) -> list[Array | None]:
-    """The limit of each point's p_t `(L,)`: by a formula, or going on from `last` `(L, P)`."""
+    """The limit of each point's p_t `(L,)`: by a formula, or going on from `last` `(L, P)`.
+
+    Where kept sets accumulate, going on would take too many retrainings: the limit is left out.
+    """
     given = law.reward, law.initial, law.reference
     found = [
         limit(*given, point.taste, point.lam, point.k, point.training.synthetic) for point in points
     ]
     unknown = [i for i, end in enumerate(found) if end is None]
-    if last is None or not unknown:
+    if last is None or not unknown or points[0].training.synthetic == "accumulate":
         return found
     lam = np.array([points[i].lam for i in unknown])
     k = np.array([float(points[i].k) for i in unknown])

@@ -75,7 +75,9 @@ def submit(
 
     This folder's files travel along: code that CONFIG names, and files beneath it.
     """
-    if config is not None and (extends is not None or (resume and config.startswith("budget."))):
+    if config is not None and (
+        extends is not None or (resume and config.startswith(("budget.", "budget=")))
+    ):
         overrides = (config, *overrides)  # it is the first KEY=VALUE
         config = None
     if sum(each is not None for each in (config, resume, extends)) != 1:

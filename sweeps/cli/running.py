@@ -107,7 +107,7 @@ def resume(
     run(folder, output, figures=figures, accept=accept, limits=_limits(folder, limits))
 
 
-def _limits(folder: SweepFolder, given: list[str]) -> BudgetConfig | None:
+def _limits(folder: SweepFolder, given: list[str]) -> BudgetConfig:
     """The budget of a sweep with other limits, which are checked."""
     for assignment in given:
         key, _, value = assignment.partition("=")
@@ -116,7 +116,7 @@ def _limits(folder: SweepFolder, given: list[str]) -> BudgetConfig | None:
             raise ConfigError(key, value, allowed)
     config = parse_config(override(plain_config(folder.config()), given))
     check_budget(config, check_space(config))
-    return config.budget
+    return config.budget or BudgetConfig()  # `budget=null` lifts all limits
 
 
 def run(

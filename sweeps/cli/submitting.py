@@ -62,11 +62,11 @@ class Wanted:
 
     def command(self, sweep: str, identity: str) -> list[str]:
         """What the job runs: `sweep` is what it goes on with, `identity` what it makes."""
+        # An address is handed over in a file: Ray shows this.
+        shown = [each for each in self.overrides if each.partition("=")[0] != "notify"]
         if self.resume is not None:
-            return ["resume", sweep, *self.overrides]
+            return ["resume", sweep, *shown]
         if self.extends is not None:
-            # An address is handed over in a file: Ray shows this.
-            shown = [each for each in self.overrides if each.partition("=")[0] != "notify"]
             return ["extend", sweep, *shown, "--id", identity, "--keep-files"]
         return ["run", str(Path("..") / CONFIG), "--id", identity]  # seen from the user's folder
 

@@ -21,7 +21,7 @@ import yaml
 import luceloop
 from luceloop.core.config.parsing import override, plain_config, set_dotted
 from luceloop.core.config.sweep import SweepConfig
-from luceloop.core.config.webhooks import VARIABLE
+from luceloop.core.config.webhooks import VARIABLE, default_address
 from luceloop.core.errors import ConfigError
 from luceloop.core.fields import strings
 from luceloop.core.io.places import is_url
@@ -130,6 +130,8 @@ def _write_config(file: Path, config: SweepConfig, here: Path) -> list[Path]:
 
 def _write_environment(path: Path) -> None:
     values = {name: os.environ[name] for name in TRAVELLING if os.environ.get(name)}
+    if VARIABLE in values:  # which may name a file of this machine
+        values[VARIABLE] = default_address()
     store = values.get("MLFLOW_TRACKING_URI", "")
     if store.startswith(("sqlite:", "file:", "/", ".")):
         allowed = "must be a server's address or unset: a cluster cannot open this machine's files"

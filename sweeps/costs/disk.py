@@ -93,7 +93,8 @@ def estimate_disk(
         sizes, seeds, rows = sizes_of(point), len(point.seeds), point.iterations + 1
         shown = rows * min(point.sampling.preview, sizes.pool) * sample + sizes.pool * NUMBER
         previews += round(2 * COMPRESSED * seeds * shown)
-        state = seeds * (own + sizes.kept * sample)
+        sets = 1 if point.training.synthetic == "replace" else max(1, point.iterations)
+        state = seeds * (own + sets * sizes.kept * sample)
         largest = max(largest, state)
         states += state if point.keep == "last" and point.iterations else 0
         values += rows * metrics * seeds

@@ -18,6 +18,7 @@ from luceloop.core.device import make_repeatable
 from luceloop.core.learners.base import Fitted, TrainingSet
 from luceloop.core.learners.ddpm import DDPMConfig
 from luceloop.core.learners.empirical import EmpiricalConfig
+from luceloop.core.learners.gaussian import GaussianConfig
 from luceloop.core.learners.otcfm import OTCFMConfig
 from luceloop.core.learners.regression.config import RegressionConfig
 from luceloop.core.learners.regression.regression import Regression
@@ -38,7 +39,7 @@ PATIENCE = 3.0
 DOPRI5 = 100
 """Network evaluations that are assumed of dopri5, which takes as many as it needs."""
 PER_ITERATION = 0.15
-"""Seconds that a report of a trial takes beside its rows, checkpoint included, as measured."""
+"""Seconds that a report of a trial takes beside its rows, checkpoint included: a guess."""
 
 
 def measure(point: PointConfig, device: str) -> tuple[Pace, str] | None:
@@ -56,7 +57,7 @@ def measure(point: PointConfig, device: str) -> tuple[Pace, str] | None:
         LoopError: if losses or samples become NaN or infinite at once.
     """
     make_repeatable(point.resources.threads)
-    if isinstance(point.learner, EmpiricalConfig):
+    if isinstance(point.learner, EmpiricalConfig | GaussianConfig):
         return _measure_small(_shortened(point, device), device, 1)
     if not isinstance(point.learner, RegressionConfig):
         return None

@@ -74,6 +74,10 @@ def cost_key(point: PointConfig, device: str) -> str:
     small = isinstance(point.learner, RegressionConfig)  # a step takes a batch, whatever the rest
     same |= {"data": {key: value for key, value in plain["data"].items() if key != "size"}}
     same |= {"reward": point.reward.name, "k": point.k, "pool": sizes.pool}
+    rewards = [user.reward.name for user in point.users]
+    same |= {"users": rewards, "pickers": len(point.pickers), "kind": point.curation.kind}
+    if point.training.synthetic == "accumulate" and not small:
+        same |= {"iterations": point.iterations}  # the last fits are the longest
     same |= {"trained_on": None if small else sizes.real + sizes.kept}
     seeds = len(point.seeds) if "cuda" in device else None  # there, many take as long as one
     return fingerprint(same | {"threads": point.resources.threads, "device": device, "n": seeds})

@@ -1,7 +1,8 @@
 """What a row costs by its configuration alone: samples generated, and the pickers' work.
 
 A row is a point's iteration of one seed. A choice keeps one of K candidates, which takes K-1
-comparisons; at K=∞, a limit, it takes infinitely many. The last pool is not curated.
+comparisons; at K=∞, a limit, it takes infinitely many. Code of the user's own compares in its own
+way, which is not counted. The last pool is not curated.
 """
 
 from __future__ import annotations
@@ -48,7 +49,8 @@ def row_counts(point: PointConfig, iteration: int) -> RowCounts:
     """
     sizes = sizes_of(point)
     choices = sizes.kept if iteration < point.iterations else 0
-    return RowCounts(sizes.pool, choices, choices * (point.k - 1) if choices else 0.0)
+    compared = choices and not point.curation.is_custom
+    return RowCounts(sizes.pool, choices, choices * (point.k - 1) if compared else 0.0)
 
 
 @dataclass(frozen=True)

@@ -82,7 +82,7 @@ class Notifier:
         self._catches_up = known is None and bool(ledger.events)
         self._verdicts: Sequence[Verdict] = ()
         self._next_answers = self._started = 0.0
-        self._seen_ended = -1
+        self._ended, self._seen_ended = 0, -1
         self._ending: Ending | None = None
         self._closing, self._given_up = threading.Event(), threading.Event()
         self._troubled = self._warned = self._answering = False
@@ -131,14 +131,15 @@ class Notifier:
         count = len(self._ledger.events)
         for event in self._ledger.events[self._told.events : count]:
             self._told.events += 1
-            if isinstance(event, PointEnded) and event.status in ("failed", "lost"):
-                self._tell_failure(event)
-        ended = sum(point.status is not None for point in list(self._ledger.points.values()))
+            if isinstance(event, PointEnded):
+                self._ended += 1
+                if event.status in ("failed", "lost"):
+                    self._tell_failure(event)
         at_end = ending is not None and ending.status in ("done", "failed")
-        if self._watches and ended != self._seen_ended:
-            if at_end or (ending is None and time.monotonic() >= self._next_answers):
-                self._seen_ended = ended
-                self._tell_claims()
+        waits = self._ended != self._seen_ended and time.monotonic() >= self._next_answers
+        if self._watches and (at_end or (ending is None and waits)):
+            self._seen_ended = self._ended
+            self._tell_claims()
 
     def _tell_failure(self, event: PointEnded) -> None:
         self._told.failures += 1
@@ -156,7 +157,7 @@ class Notifier:
         """Answer the claims, and tell which are decided now and were not."""
         began, self._answering = time.monotonic(), True
         try:
-            self._verdicts = self._answer()
+            self._verdicts = self._answer() or self._verdicts
         except (ConfigError, LoopError) as error:
             logger.warning("claims are not told of: %s", one_line(error))
             self._watches = False

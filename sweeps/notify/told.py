@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from luceloop.core.io.files import write_atomically
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -26,5 +29,11 @@ class Told:
 
 
 def read_told(file: Path) -> Told | None:
-    """What is on record; None if nobody has been told anything."""
-    return Told(**json.loads(file.read_text())) if file.exists() else None
+    """What is on record; None if nobody has been told anything, or it cannot be read."""
+    if not file.exists():
+        return None
+    try:
+        return Told(**json.loads(file.read_text()))
+    except (ValueError, TypeError) as error:
+        logger.warning("%s is damaged; what is told from now on is new: %s", file, error)
+        return None

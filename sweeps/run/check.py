@@ -10,6 +10,7 @@ import torch
 
 from luceloop.core.config.claims import ClaimConfig, Target
 from luceloop.core.config.parsing import with_values
+from luceloop.core.config.point import PointConfig
 from luceloop.core.config.seed_rule import WidthGoal
 from luceloop.core.config.sweep import SweepConfig
 from luceloop.core.errors import ConfigError
@@ -70,6 +71,21 @@ def _check_seed_rule(config: SweepConfig, names: set[str]) -> None:
     if isinstance(goal.at, int) and goal.at > config.point.iterations:
         allowed = f"must be at most iterations={config.point.iterations}"
         raise ConfigError("seeds.until.at", goal.at, allowed)
+    if isinstance(goal.at, int) and not is_measured_at(config.point, goal.metric, goal.at):
+        allowed = f"must be an iteration at which {goal.metric} is measured, or last"
+        raise ConfigError("seeds.until.at", goal.at, allowed)
+
+
+def is_measured_at(point: PointConfig, metric: str, iteration: int) -> bool:
+    """Whether a point that has a metric at all has it at an iteration."""
+    last = iteration == point.iterations
+    if metric.startswith("margin/"):  # which compare an iteration with the one before
+        return iteration > 0
+    if metric.startswith(("kept_reward_mean", "choice_share", "flip_share")):
+        return not last  # the last pool is not curated
+    if point.quality is not None and metric in {*VECTOR_QUALITY, *IMAGE_QUALITY}:
+        return last or iteration % point.quality.every == 0
+    return True
 
 
 def _check_claims(config: SweepConfig, names: set[str]) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 
 from rich.console import Console
 
+from luceloop.analysis.statistics.claims import Verdict
 from luceloop.core.config.budget import BudgetConfig
 from luceloop.core.config.sweep import SweepConfig
 from luceloop.core.config.webhooks import hidden_in
@@ -34,7 +35,7 @@ from luceloop.sweeps.record.holding import held
 from luceloop.sweeps.record.ledger import Ledger, Point
 from luceloop.sweeps.record.mirror import Mirror, mirrored
 from luceloop.sweeps.record.provenance import PACKAGES, versions
-from luceloop.sweeps.run.answers import lasting_answers
+from luceloop.sweeps.run.answers import answers, lasting_answers
 from luceloop.sweeps.run.foreseen import Foresight, TimeTold
 from luceloop.sweeps.run.progress import Progress, build_progress, duration
 from luceloop.sweeps.run.reuse import Plan
@@ -118,7 +119,7 @@ def run_sweep(
 def _told(folder: SweepFolder, ledger: Ledger) -> Iterator[list[Ending]]:
     """Tell the sweep's address of it; how it ended is put into the list that is yielded."""
     config, endings = folder.config(), list[Ending]()
-    notifier = Notifier(folder, config, ledger, lambda: lasting_answers(config, folder))
+    notifier = Notifier(folder, config, ledger, lambda: _claims_so_far(config, folder))
     notifier.start()
     try:
         yield endings
@@ -131,6 +132,16 @@ def _told(folder: SweepFolder, ledger: Ledger) -> Iterator[list[Ending]]:
         raise
     finally:
         notifier.close(endings[-1])
+
+
+def _claims_so_far(config: SweepConfig, folder: SweepFolder) -> list[Verdict]:
+    """Answers that stay so; where seeds are added by a rule, there are none before the end."""
+    if config.seed_rule is None:
+        return lasting_answers(config, folder)
+    ledger = Ledger(folder.ledger, writable=False)
+    if _count_unfinished(config, ledger, folder):
+        return []
+    return answers(config, ledger, folder)
 
 
 def _ending(outcome: Outcome) -> Ending:

@@ -267,6 +267,8 @@ class TimeTold:
 
     def left(self) -> float | None:
         """Seconds to the end, by the rows on record; None where they do not tell all."""
+        if any(point.batches for point in list(self._ledger.points.values())):
+            return None
         try:
             paces = pace_of(self._ledger, self._config, self._places)
         except ConfigError:

@@ -150,7 +150,8 @@ def _appended(path: Path, name: str, before: int, rows: np.ndarray | None) -> np
     if not path.exists():
         return None
     with np.load(path) as found:
-        return np.concatenate([found[name][:before], rows])
+        earlier = found[name][:before]
+    return np.concatenate([earlier, rows]) if len(earlier) == before else None
 
 
 def _save(path: Path, **arrays: np.ndarray | None) -> None:

@@ -204,7 +204,7 @@ class Reuse:
             kept = {}
             logger.warning("no state of %s is taken: %s", other.id, error)
         for point in Ledger(other.ledger, writable=False).points.values():
-            if point.status == "done":
+            if point.status == "done" or point.batches:  # rows are of seeds that are whole
                 own = recorded_config(config, point)
                 states = _states(kept, point, config.point.seeds)
                 yield row_key(own, point.device or "cpu"), Source(other, point, own, states)

@@ -77,7 +77,7 @@ def _needy(
     level = level_of(rule)
     if isinstance(rule.until, WidthGoal):
         goal = rule.until
-        return [p.index for p in done if half_width(goal, p, level) > goal.half_width]
+        return [p.index for p in done if not half_width(goal, p, level) <= goal.half_width]
     if rule.until == "claims":
         return _undecided(config, ledger, folder)
     return contenders(config.search.objective[0], done, level)
@@ -92,8 +92,8 @@ def half_width(goal: WidthGoal, point: Point, level: float) -> float:
     rows = {t: row for t, row in point.rows.items() if goal.metric in row}
     at = max(rows, default=-1) if goal.at == "last" else goal.at
     if at not in rows:
-        known = ", ".join(sorted(point.rows[point.last]))
-        raise ConfigError("seeds.until.metric", goal.metric, f"must be one of {known}")
+        allowed = "must be a metric that every point has at that iteration"
+        raise ConfigError("seeds.until.metric", goal.metric, allowed)
     row = rows[at]
     ends = metric_range(goal.metric, count_classes(row), point.supremum)
     found = over_seeds(row[goal.metric], *ends, level)

@@ -80,6 +80,8 @@ class StudyJournal:
 
     def _add_ended(self, points: Iterable[Point]) -> None:
         for point in points:
+            if point.batches:  # it has the results of the first seeds, by which points are chosen
+                continue
             if point.status is not None and (point.index, point.status) not in self._seen:
                 self._add(point, STATES[point.status])
                 self._seen.add((point.index, point.status))

@@ -109,6 +109,8 @@ class PointSearcher(Searcher):
             if any(i not in ledger.points or ledger.points[i].status is None for i in before):
                 break
             values = self._suggestions.get(self._index)
+            if self._index in ledger.points:  # whose further seeds a sampler did not know of
+                values = ledger.points[self._index].values
             self._waiting[self._index] = self._key(values), values
             self._index += 1
         if not self._waiting:

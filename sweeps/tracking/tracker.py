@@ -215,9 +215,8 @@ class Tracker:
         self, experiment: Experiment, run: str, event: IterationDone
     ) -> Iterable[tuple[str, list[Metric]]]:
         point, row = self._point(event.point), event.metrics
-        if (
-            self._ledger.points[event.point].grown is None
-        ):  # else they come when its seeds are whole
+        if not event.seeds and self._ledger.points[event.point].grown is None:
+            # Else aggregates come when a batch of further seeds is whole.
             yield run, _metrics(self._aggregates(event.point, row), event.iteration, event.time)
         for position, seed in enumerate(event.seeds or self._identity.config.point.seeds):
             values = {name: per_seed[position] for name, per_seed in row.items()}

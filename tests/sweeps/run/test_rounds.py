@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from pathlib import Path
 
@@ -12,13 +13,15 @@ import pytest
 from luceloop.analysis.reading import labels
 from luceloop.analysis.reading.curves import load_table
 from luceloop.analysis.reading.store import find_runs
-from luceloop.analysis.statistics.looks import level_of
+from luceloop.analysis.statistics.looks import level_of, level_of_looks
+from luceloop.core.config.parsing import parse_config
 from luceloop.core.config.search import ObjectiveConfig
 from luceloop.core.config.seed_rule import WidthGoal
 from luceloop.sweeps.record.folders import Output, SweepFolder
 from luceloop.sweeps.record.ledger import Ledger, Point
 from luceloop.sweeps.record.table import recorded_table
 from luceloop.sweeps.run.rounds import contenders, half_width
+from luceloop.sweeps.tracking.delivery import build_tracker
 from tests.processes import luceloop
 from tests.support import QUICK, Cli, curves, run_main
 from tests.sweeps.run.test_kills import Killer
@@ -144,8 +147,6 @@ def test_a_race_goes_on_with_the_best_points_alone(output, cli: Cli):
 
 
 def test_an_extension_takes_all_batches(narrow, fresh, tmp_path, cli: Cli):
-    import shutil
-
     output = shutil.copytree(narrow, tmp_path / "copy")
     ran = cli("extend", "latest", f"seeds={MOST}", QUICK, "--output", str(output))
     assert ran.code == 0, ran.out + ran.err
@@ -238,8 +239,6 @@ def test_a_race_drops_the_best_point_at_most_5_percent_of_the_time():
     """The worst case: all points are equal, so that dropping any is wrong for one that is best."""
     wanted, random, wrong, races = ObjectiveConfig(), np.random.default_rng(1), 0, 400
     counts = (4, 6, 9)
-    from luceloop.analysis.statistics.looks import level_of_looks
-
     level = level_of_looks(counts)
     for _ in range(races):
         values = random.standard_normal((3, counts[-1]))
@@ -277,6 +276,45 @@ def test_a_batch_counts_when_it_is_whole(tmp_path):
         point = read.points[0]
         assert point.rows[1] == {"reward_mean": [1.0, 2.0, 3.0, 4.0]}
         assert point.added == (2, 3) and not point.batch
+
+
+def test_a_batch_that_runs_changes_no_curve_of_its_point(tmp_path):
+    """Else its few seeds would stand for all of them until the batch is whole."""
+    config = parse_config(
+        {"name": "x", "data": {"name": "eight_gaussians"}, "iterations": 1}
+        | {"seeds": {"start": 3, "until": {"half_width": 1}, "most": 9}}
+    )
+    output = Output(tmp_path)
+    folder = output.create_sweep(config, "why")
+    ledger = Ledger(folder.ledger)
+    ledger.begin_point(0, {})
+    for t in range(2):
+        ledger.add_iteration(0, t, {"reward_mean": [0.0, 1.0, 2.0 + t]})
+    ledger.end_point(0, "done")
+    ledger.grow({0: [3, 4]})
+    ledger.add_iteration(0, 0, {"reward_mean": [50.0, 60.0]})
+    ledger.end_point(0, "failed", "training loss is NaN")
+    tracker = build_tracker(output, folder, ledger)
+    for _ in range(9):
+        assert tracker.try_deliver(len(ledger.events)), tracker.error
+    runs = find_runs(output.tracking_uri, folder.id)
+    history = runs.client.get_metric_history(runs.points[0].info.run_id, "reward_mean.mean")
+    assert [(m.step, m.value) for m in history] == [(0, 1.0), (1, 4 / 3)]
+    assert runs.points[0].info.status == "FAILED" and len(runs.seeds) == 5
+
+
+@pytest.mark.parametrize(
+    ("goal", "key"),
+    [
+        ("{metric: kept_reward_mean, at: 3, half_width: 1}", "seeds.until.at=3"),
+        ("{metric: margin/theorem_2_3, at: 0, half_width: 1}", "seeds.until.at=0"),
+        ("{metric: reward_men, half_width: 1}", "seeds.until.metric='reward_men'"),
+        ("{at: 4, half_width: 1}", "seeds.until.at=4"),
+    ],
+)
+def test_a_width_that_no_point_can_have_is_refused_before_anything_runs(goal, key, cli: Cli):
+    ran = cli("validate", "mog", "lam=1", "iterations=3", f"seeds={{until: {goal}, most: 9}}")
+    assert ran.code == 2 and ran.err.count("\n") == 1 and key in ran.err, ran.err
 
 
 def test_a_batch_that_fails_leaves_the_seeds_before_it(tmp_path):
