@@ -45,9 +45,9 @@ def density_of(law: RewardLaw, point: PointConfig) -> Density:
     levels = law.rewards, law.reference, law.reference, point.taste, lam, k
     last, _ = next(itertools.islice(population(*levels, synthetic), point.iterations, None))
     end = limit(*levels[:4], point.lam, float(point.k), synthetic)
-    if end is None:
+    if end is None and synthetic != "accumulate":  # which would take too many retrainings
         end = converge(law.rewards, last, law.reference, point.taste, lam, k)[:, 0]
-    if np.isinf(point.lam) or synthetic == "accumulate":
+    if end is None or np.isinf(point.lam):
         end = np.full_like(law.reference, np.nan)
     return Density(law.reward, last[:, 0] / law.reference, end / law.reference)
 

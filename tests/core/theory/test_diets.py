@@ -316,6 +316,19 @@ def test_the_density_is_that_of_the_diet():
     assert accumulated.limit[0] == 0 and accumulated.limit[-1] > replaced.limit[-1]
 
 
+def test_limits_that_would_take_too_many_retrainings_are_left_out():
+    """Going on as if sets were replaced would end elsewhere than where all of them lead."""
+    plain = {"name": "x", "data": {"name": "eight_gaussians"}, "lam": 1, "iterations": 200}
+    plain |= {"curation": {"beta": 5, "k": 2, "flip": 0.2}}
+    limits = {}
+    for synthetic in ("accumulate", "subsample", "replace"):
+        point = parse_config(plain | {"training": {"synthetic": synthetic}}).point
+        [found] = forecast([point], limits=True)
+        limits[synthetic] = found.limit.get("reward_mean", math.nan)
+    assert math.isnan(limits["accumulate"])
+    assert limits["subsample"] == pytest.approx(limits["replace"])
+
+
 def test_what_all_kept_sets_take_to_simulate_is_counted():
     law = real_law(_point(lam=1))
     few = draws(law, _point(lam=1, iterations=10))

@@ -208,6 +208,20 @@ def test_a_learner_of_the_users_own_is_not_measured(monkeypatch, mine):
     assert found == {} and "own" in why
 
 
+def test_a_normal_law_is_measured_as_any_learner_of_ours():
+    found = measure(read_config("accumulate", ["seeds=2"]).point, "cpu")
+    assert found is not None and found[0].pool > 0
+
+
+def test_kept_sets_that_accumulate_take_as_many_times_the_disk():
+    def states(synthetic: str) -> int:
+        config = read_config("accumulate", [f"training.synthetic={synthetic}", "seeds=2"])
+        return foresee_here(config, Output(Path("nowhere"))).disk.states
+
+    iterations = read_config("accumulate", []).point.iterations
+    assert states("accumulate") == iterations * states("replace") > 0
+
+
 def test_sweeps_that_cannot_be_read_tell_nothing(tmp_path):
     folder = Output(tmp_path).create_sweep(_config(), "why")
     folder.ledger.write_text("no JSON\n")

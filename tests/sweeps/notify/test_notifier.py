@@ -18,6 +18,7 @@ from luceloop.core.config.parsing import parse_config
 from luceloop.core.errors import ConfigError
 from luceloop.sweeps.notify import notifier as module
 from luceloop.sweeps.notify.notifier import MOST_FAILURES, Answer, Ending, Notifier
+from luceloop.sweeps.notify.told import read_told
 from luceloop.sweeps.record.folders import Output, SweepFolder
 from luceloop.sweeps.record.ledger import Ledger
 from tests.sweeps.notify.listener import TOKEN, Listener
@@ -210,3 +211,12 @@ def test_the_end_waits_for_claims_that_take_long_to_answer(folder, listener, mon
     fail(ledger, 0)
     notifier.close(Ending("failed"))
     assert len(listener.of("claim")) == 2 and listener.posted[-1]["event"] == "end"
+
+
+def test_a_damaged_note_of_what_was_told_keeps_no_sweep_from_going_on(tmp_path, caplog):
+    file = tmp_path / "told.json"
+    assert read_told(file) is None
+    for text in ("", '{"events": 3', '{"of_another_version": 1}'):
+        file.write_text(text)
+        assert read_told(file) is None
+        assert "is damaged" in caplog.text

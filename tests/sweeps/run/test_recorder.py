@@ -11,7 +11,7 @@ import pytest
 from luceloop.core.config.parsing import parse_config, parse_point
 from luceloop.sweeps.record.folders import SweepFolder
 from luceloop.sweeps.record.ledger import Ledger, Point
-from luceloop.sweeps.run.recorder import Recorder
+from luceloop.sweeps.run.recorder import Recorder, _appended
 from luceloop.sweeps.search.journal import StudyJournal
 from luceloop.workers.messages import (
     FailureReport,
@@ -49,6 +49,16 @@ def recorder(tmp_path: Path) -> Recorder:
     folder = _folder(tmp_path)
     config = parse_config({"name": "alone", "data": {"name": "eight_gaussians"}})
     return Recorder(folder, ledger, {}, Silent(), StudyJournal(folder.study, folder.id, config))
+
+
+def test_arrays_of_a_batch_never_stand_for_other_seeds(tmp_path):
+    file = tmp_path / "preview.npz"
+    assert _appended(file, "samples", 2, np.ones((1, 3))) is None  # those before are not there
+    np.savez(file, samples=np.zeros((1, 3)))
+    assert _appended(file, "samples", 2, np.ones((1, 3))) is None  # not all of them are
+    np.savez(file, samples=np.zeros((5, 3)))  # a batch that was begun before
+    found = _appended(file, "samples", 2, np.ones((1, 3)))
+    assert found is not None and found[:, 0].tolist() == [0, 0, 1]
 
 
 def _checkpoint(recorder: Recorder, point: int, folder: Path) -> None:
