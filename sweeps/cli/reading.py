@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from luceloop.analysis.reading.curves import write_table
+from luceloop.analysis.statistics.claims import Verdict
 from luceloop.core.config.sweep import SweepConfig
 from luceloop.core.errors import ConfigError, LoopError, one_line
 from luceloop.sweeps.console import console, print_json, print_line
@@ -50,7 +51,19 @@ def list_sweeps(output: Output, *, as_json: bool = False) -> None:
 
 def _listed(found: Sequence[Summary]) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in ("sweep", "name", "points", "seeds", "took", "size", "state", "best", "note"):
+    columns = (
+        "sweep",
+        "name",
+        "points",
+        "seeds",
+        "took",
+        "size",
+        "state",
+        "best",
+        "claims",
+        "note",
+    )
+    for column in columns:
         table.add_column(column, overflow="fold")
     for each in found:
         best = each.best
@@ -63,6 +76,7 @@ def _listed(found: Sequence[Summary]) -> Table:
             in_words(each.size),
             each.state,
             f"{best.point}: {best.value:.4g}" if best else "",
+            each.claims_in_words,
             " ".join([each.note, *(f"#{tag}" for tag in each.tags)]).strip(),
         )
         table.add_row(*map(escape, cells))
@@ -89,17 +103,20 @@ def show_json(folder: SweepFolder) -> None:
     print_json(summarize(folder).plain() | {"points": points})
 
 
-def show(folder: SweepFolder) -> None:
-    """Print a sweep's points, their gaps to the forecast, and remarks."""
+def show(folder: SweepFolder) -> list[Verdict]:
+    """Print a sweep's points, their gaps to the forecast, and remarks.
+
+    Returns:
+        How its claims are answered.
+    """
     config = folder.config()
     ledger = Ledger(folder.ledger, writable=False)
     console.print(f"{config.name}  {folder.id}", style="bold", highlight=False)
-    lines, gaps = remarks(config, ledger), None
+    lines, gaps, verdicts = remarks(config, ledger), None, list[Verdict]()
     try:
         gaps = forecast_gaps(config, ledger, folder)
-        lines += [
-            f"claim: {each.claim.says}  {each.words}" for each in answers(config, ledger, folder)
-        ]
+        verdicts = answers(config, ledger, folder)
+        lines += [f"claim: {each.claim.says}  {each.words}" for each in verdicts]
     except (ConfigError, LoopError) as error:  # the sweep's own code may not be here
         lines.append(f"no forecast: {error}")
     console.print(sweep_table(config, ledger, config.point_count, gaps=gaps))
@@ -108,6 +125,7 @@ def show(folder: SweepFolder) -> None:
         lines.append(f"stopped at its budget: {ledger.stopped}")
     for line in lines:
         print_line(line)
+    return verdicts
 
 
 def _print_costs(config: SweepConfig, ledger: Ledger) -> None:

@@ -28,7 +28,7 @@ from luceloop.sweeps.run.driver import Outcome, run_sweep
 from luceloop.sweeps.run.foreseen import foresee_here
 from luceloop.sweeps.run.progress import duration
 from luceloop.sweeps.run.start import choose_address, create, extension
-from luceloop.sweeps.run.summary import in_words
+from luceloop.sweeps.run.summary import in_words, write_answers
 from luceloop.sweeps.search.space import check_space
 from luceloop.sweeps.tracking import delivery
 from luceloop.sweeps.tracking.delivery import Delivery
@@ -130,7 +130,9 @@ def run(
     """Run what is left of a sweep, show what came of it, and exit by it."""
     outcome = run_sweep(folder, output, console, accept=accept, limits=limits)
     found = finish(outcome.delivery, output, folder, figures=figures, remark=print_remark)
-    show(folder)
+    verdicts = show(folder)
+    if verdicts:
+        write_answers(folder, verdicts)
     delivered = print_missing(found, folder, output)
     if outcome.unfinished and not outcome.stopped:
         print_line(f"go on with: luceloop resume {folder.id}{_where(output)}")

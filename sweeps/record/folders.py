@@ -62,6 +62,11 @@ class SweepFolder:
         return self.path / "environment.json"
 
     @property
+    def answers(self) -> Path:
+        """How its claims were answered when a run of it ended."""
+        return self.path / "answers.json"
+
+    @property
     def note(self) -> Path:
         """What the user has written about the sweep."""
         return self.path / "note.json"

@@ -6,11 +6,13 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from luceloop.analysis.statistics.claims import Verdict
 from luceloop.core.config.sweep import SweepConfig
 from luceloop.core.io.files import write_atomically
 from luceloop.core.io.places import Folder, files_in
@@ -61,6 +63,9 @@ class Summary:
     stopped: str
     """What limit of its budget it has stopped at; empty if it goes on or has ended."""
     best: Best | None
+    claims: Mapping[str, int] | None
+    """How many of its claims are answered how, by what is on record; None where that is not known
+    without asking, which `luceloop show` does."""
     costs: PointCosts | None
     """Of all points so far; None where data that tells sizes is not here."""
     extends: str
@@ -73,6 +78,13 @@ class Summary:
         state = "done" if self.ended == self.points else f"{self.ended} of {self.points} done"
         state += f", {self.failed} failed" if self.failed else ""
         return state + (", stopped at its budget" if self.stopped else "")
+
+    @property
+    def claims_in_words(self) -> str:
+        """How its claims are answered: `4 hold, 1 undecided`; empty where that is not known."""
+        words = {"holds": "hold", "contradicted": "contradicted", "undecided": "undecided"}
+        counts = self.claims or {}
+        return ", ".join(f"{counts[each]} {words[each]}" for each in words if counts.get(each))
 
     def plain(self) -> dict[str, Any]:
         """Plain types for JSON."""
@@ -104,6 +116,7 @@ def summarize(folder: SweepFolder) -> Summary:
         failed=sum(point.status in ("failed", "lost") for point in points),
         stopped=ledger.stopped,
         best=_best(config, points),
+        claims=_read_answers(folder, len(ledger.events)),
         costs=sweep_costs(config, points),
         extends=config.extends,
         note=note.text,
@@ -120,6 +133,21 @@ def _best(config: SweepConfig, points: Sequence[Point]) -> Best | None:
     found = best(ended, key=lambda point: objective.of_point(wanted, point))
     value = objective.of_point(wanted, found)
     return Best(name_of(config, found), wanted.metric, value)
+
+
+def write_answers(folder: SweepFolder, verdicts: Sequence[Verdict]) -> None:
+    """Put on record how claims are answered by what is on record now."""
+    events = len(Ledger(folder.ledger, writable=False).events)
+    counts = dict(Counter(each.answer for each in verdicts))
+    write_atomically(json.dumps({"events": events, "answers": counts}), folder.answers)
+
+
+def _read_answers(folder: SweepFolder, events: int) -> dict[str, int] | None:
+    """The same; None where nobody answered them since the last of so many events."""
+    if not folder.answers.exists():
+        return None
+    plain = json.loads(folder.answers.read_text())
+    return dict(plain["answers"]) if plain["events"] == events else None
 
 
 def read_note(folder: SweepFolder) -> Note:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 from pathlib import Path
@@ -134,6 +135,9 @@ def test_claims_end_the_adding_once_they_are_decided(output, cli: Cli):
     assert ran.code == 0, ran.out + ran.err
     assert "enough is known (claims)" in ran.out and "holds: " in ran.out
     assert max(seeds_of(output).values()) < 40
+    where = ["--output", str(output)]
+    [listed] = json.loads(cli("list", "--json", *where).out)
+    assert listed["claims"] == {"holds": 1} and "1 hold" in cli("list", *where).out
 
 
 def test_a_race_goes_on_with_the_best_points_alone(output, cli: Cli):
