@@ -59,6 +59,8 @@ class RewardLaw:
     ascending in the first reward, not strictly."""
     other_suprema: tuple[float | None, ...] = ()
     """r* of those."""
+    first_supremum: float | None = None
+    """r* of the first reward where `supremum` leaves it out; see `seen_by`."""
 
     @classmethod
     def of(
@@ -129,7 +131,8 @@ class RewardLaw:
     def suprema(self) -> tuple[float | None, ...]:
         """r* of every reward, if known."""
         others = 0 if self.others is None else self.others.shape[1]
-        return (self.supremum, *(self.other_suprema or (None,) * others))
+        first = self.first_supremum if self.supremum is None else self.supremum
+        return (first, *(self.other_suprema or (None,) * others))
 
     @property
     def classes(self) -> Array:
@@ -173,7 +176,9 @@ class RewardLaw:
 
     def seen_by(self, point: PointConfig) -> RewardLaw:
         """The law of what a point's pickers like: r* is of no use where β is below 0."""
-        return self if point.beta >= 0 else replace(self, supremum=None)
+        if point.beta >= 0:
+            return self
+        return replace(self, supremum=None, first_supremum=self.supremum)
 
     def reduced(self, beta: float, iterations: int, *, both_ends: bool = False) -> RewardLaw:
         """A law of far fewer levels that gives the same curves for this β and so many iterations.

@@ -337,3 +337,12 @@ def test_rewards_of_all_users_make_the_law():
     for user, distance in enumerate(far):
         mean = -float(distance.mean())
         assert found.curves[f"reward_mean/{user}"][0] == pytest.approx(mean, abs=1e-6)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_an_adversary_hides_no_metric_of_others_wherever_it_stands(order):
+    users = [{"weight": 0.3, "beta": -5}, {"weight": 0.7, "beta": 5}][::order]
+    curves = _forecast(_point({"users": users}, iterations=2)).curves
+    picky = [user["beta"] for user in users].index(5)
+    found = {name for name in curves if name.startswith("exp_reward_mean/")}
+    assert found == {f"exp_reward_mean/{picky}"}
