@@ -100,7 +100,7 @@ class Trials:
             pack=self._allocation.pack,
             alike=lambda values: pack_key(at_point(self._config, values)),
             device=self._device,
-            grow=self._grow,
+            grow=None if self._config.seed_rule is None else self._grow,
         )
         rule = self._config.seed_rule
         rounds = 1 if rule is None else 1 + len(rule.counts)  # who asks once more is told the end

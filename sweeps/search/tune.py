@@ -33,7 +33,7 @@ class PointSearcher(Searcher):
         pack: the most points of a trial.
         alike: a key of points with these values, equal for those that may share a trial.
         device: what points are computed on, which is put on record.
-        grow: tells, when all points have ended, which get further seeds.
+        grow: tells, when all points have ended, which get further seeds; none ever do if not given.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class PointSearcher(Searcher):
         pack: int = 1,
         alike: Callable[[Mapping[str, Any]], str] = lambda values: "",
         device: str = "",
-        grow: Callable[[], Mapping[int, Sequence[int]]] = dict,
+        grow: Callable[[], Mapping[int, Sequence[int]]] | None = None,
     ) -> None:
         super().__init__()
         self._device, self._grow = device, grow
@@ -79,12 +79,14 @@ class PointSearcher(Searcher):
 
     @property
     def _runs(self) -> bool:
-        """Whether a point is running, after which others may get further seeds."""
-        return any(point.status is None for point in self._ledger.points.values())
+        """Whether a point is running, after whose end others may get further seeds."""
+        return self._grow is not None and any(
+            point.status is None for point in self._ledger.points.values()
+        )
 
     def _take_grown(self) -> list[tuple[int, dict[str, Any]]]:
         """The same of points that get further seeds, once all points have ended."""
-        if self._index < self._suggestions.total or self._runs:
+        if self._grow is None or self._index < self._suggestions.total or self._runs:
             return []
         batches = self._grow()
         self._ledger.grow(batches)
