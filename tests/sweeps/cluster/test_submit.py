@@ -84,6 +84,7 @@ def test_stopped_resumed_and_two_nodes_lost_a_submitted_sweep_equals_a_local_one
     assert f"{sweep}-2: SUCCEEDED" in cli("status", sweep).out
     told = json.loads(cli("status", sweep, "--json").out)
     assert told.pop("started") < told.pop("ended")
+    assert told.pop("says").startswith("compare the points in MLflow")
     expected = {"sweep": sweep, "name": "mog", "job": f"{sweep}-2", "status": "SUCCEEDED"}
     assert told == expected | {"exit_code": 0}
     assert cli("logs", "-f", sweep).out in resumed.out
