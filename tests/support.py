@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from luceloop.analysis.reading.curves import load_table
-from luceloop.sweeps.record.folders import Output
+from luceloop.sweeps.record.folders import Output, SweepFolder
 
 SMALL = ["data.size=300", "learner.steps=40", "learner.batch_size=64", "sampling.shard_size=200"]
 """Overrides that make a sweep with the real learner take seconds."""
@@ -63,6 +63,19 @@ def run_main(*arguments: str) -> int:
         with pytest.raises(SystemExit) as exit_:
             main()
     return int(exit_.value.code or 0)
+
+
+def swept(folder: Path, *arguments: str) -> Path:
+    """A folder in which `luceloop ARGUMENTS` has run a sweep, for a module's tests to share."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        assert run_main(*arguments, "--output", str(folder)) == 0
+    return folder
+
+
+def latest(output: Path) -> SweepFolder:
+    """The newest sweep of an output folder."""
+    return Output(output).find("latest")
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Mapping
-from typing import Any
-
-from ray.tune.experiment import Trial
-from ray.tune.schedulers import FIFOScheduler
-from ray.tune.search import Searcher
+from collections.abc import Iterable
 
 from luceloop.core.config.budget import BudgetConfig
 from luceloop.core.config.point import PointConfig
@@ -24,8 +19,7 @@ from luceloop.sweeps.costs.sizes import row_counts
 from luceloop.sweeps.costs.table import count
 from luceloop.sweeps.record.events import IterationDone
 from luceloop.sweeps.record.ledger import Ledger
-from luceloop.sweeps.search.tune import EarlyStop, PointSearcher
-from luceloop.workers.messages import IterationReport, unpack_reports
+from luceloop.workers.messages import IterationReport
 
 HOUR = 3600.0
 
@@ -112,48 +106,3 @@ def check_budget(config: SweepConfig, reached: Iterable[PointConfig]) -> None:
     if limit is not None and any(math.isinf(row_counts(p, 0).comparisons) for p in reached):
         allowed = "limits nothing at k=inf, where a choice takes infinitely many comparisons"
         raise ConfigError("budget.comparisons", limit, allowed)
-
-
-class BudgetSearcher(PointSearcher):
-    """Hands out points until the budget is reached; then there are no more.
-
-    Args:
-        budget: of the sweep's run.
-        args: what `PointSearcher` takes.
-        kwargs: the same.
-    """
-
-    def __init__(self, budget: Budget, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._budget = budget
-
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """The next trial's configuration, None to wait, or FINISHED."""
-        if self._budget.is_reached():
-            return str(Searcher.FINISHED)
-        return super().suggest(trial_id)
-
-
-class BudgetStop(EarlyStop):
-    """The Tune scheduler that stops every trial at its next report once the budget is reached.
-
-    Args:
-        budget: of the sweep's run.
-        args: what `EarlyStop` takes.
-        kwargs: the same.
-    """
-
-    def __init__(self, budget: Budget, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._budget = budget
-
-    def on_trial_result(self, tune_controller: Any, trial: Any, result: Mapping[str, Any]) -> str:
-        """Stop or continue; trials that wait for a place never begin once it is reached."""
-        decision = super().on_trial_result(tune_controller, trial, result)
-        reports = [r for r in unpack_reports(result) if isinstance(r, IterationReport)]
-        if not self._budget.is_reached(reports):
-            return decision
-        for other in tune_controller.get_trials():
-            if other.status == Trial.PENDING:
-                tune_controller.stop_trial(other)
-        return str(FIFOScheduler.STOP)

@@ -15,7 +15,7 @@ from luceloop.core.io.holdings import Holdings
 from luceloop.core.io.plugins import name_folder
 from luceloop.core.loop.loop import Loop
 from luceloop.core.loop.pack import pack_key
-from luceloop.sweeps.costs.budget import Budget, BudgetSearcher, BudgetStop
+from luceloop.sweeps.costs.budget import Budget
 from luceloop.sweeps.record.folders import SweepFolder
 from luceloop.sweeps.record.ledger import Ledger, Point
 from luceloop.sweeps.run.checkpoints import Checkpoints, for_ray
@@ -27,7 +27,7 @@ from luceloop.sweeps.run.reuse import Plan, Reuse, reuses
 from luceloop.sweeps.run.rounds import next_round
 from luceloop.sweeps.search.journal import StudyJournal
 from luceloop.sweeps.search.space import check_space
-from luceloop.sweeps.search.tune import EarlyStop
+from luceloop.sweeps.search.tune import EarlyStop, PointSearcher
 from luceloop.workers.messages import PointSetup, TrialSetup, unpack_setup
 from luceloop.workers.stops import Stops
 from luceloop.workers.trial import Trial
@@ -77,7 +77,8 @@ class Trials:
     def run(self, progress: Progress) -> None:
         """Run them to their ends; every report is on record before the next is asked for."""
         self._progress = progress
-        stopper = BudgetStop(self._budget, self._config.search, self._ledger, self._stop)
+        is_over = self._budget.is_reached
+        stopper = EarlyStop(self._config.search, self._ledger, self._stop, is_over)
         journal = StudyJournal(self._folder.study, self._folder.id, self._config)
         recorder = Recorder(
             self._folder, self._ledger, stopper.reasons, progress, journal, self._reuse
@@ -90,8 +91,7 @@ class Trials:
 
     def _tuner(self, stopper: EarlyStop, recorder: Recorder) -> tune.Tuner:
         search, ledger = self._config.search, self._ledger
-        searcher = BudgetSearcher(
-            self._budget,
+        searcher = PointSearcher(
             search,
             ledger,
             self._assign,
@@ -100,6 +100,7 @@ class Trials:
             pack=self._allocation.pack,
             alike=lambda values: pack_key(at_point(self._config, values)),
             device=self._device,
+            is_over=self._budget.is_reached,
             grow=None if self._config.seed_rule is None else self._grow,
         )
         rule = self._config.seed_rule

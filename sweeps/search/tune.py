@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
@@ -15,10 +16,14 @@ from luceloop.sweeps.search.space import build_suggestions, learns_from
 from luceloop.workers.messages import (
     FailureReport,
     IterationReport,
+    Report,
     TrialSetup,
     pack_setup,
     unpack_reports,
 )
+
+IsOver = Callable[[Sequence[IterationReport]], bool]
+"""Whether a sweep is to stop, by what is on record and reports that are about to be."""
 
 
 class PointSearcher(Searcher):
@@ -34,6 +39,7 @@ class PointSearcher(Searcher):
         alike: a key of points with these values, equal for those that may share a trial.
         device: what points are computed on, which is put on record.
         grow: tells, when all points have ended, which get further seeds; none ever do if not given.
+        is_over: tells whether no further trial is to start.
     """
 
     def __init__(
@@ -47,9 +53,10 @@ class PointSearcher(Searcher):
         alike: Callable[[Mapping[str, Any]], str] = lambda values: "",
         device: str = "",
         grow: Callable[[], Mapping[int, Sequence[int]]] | None = None,
+        is_over: IsOver = lambda reports: False,
     ) -> None:
         super().__init__()
-        self._device, self._grow = device, grow
+        self._device, self._grow, self._is_over = device, grow, is_over
         self._search, self._ledger = search, ledger
         self._assign, self._length, self._supremum = assign, length, supremum
         self._pack, self._alike = pack, alike
@@ -69,6 +76,8 @@ class PointSearcher(Searcher):
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """The next trial's configuration; None to wait, FINISHED after the last."""
+        if self._is_over(()):
+            return str(Searcher.FINISHED)
         while taken := self._take() or self._take_grown():
             points = [point for point in map(self._begin, *zip(*taken, strict=True)) if point]
             if points:
@@ -163,6 +172,8 @@ class EarlyStop(FIFOScheduler):
         search: what is searched.
         ledger: what is on record.
         tell: has a trial stop some of its points, while others go on.
+        is_over: tells, by what is on record and reports that are about to be, whether every trial
+            is to end, those that wait for a place included.
     """
 
     def __init__(
@@ -170,16 +181,29 @@ class EarlyStop(FIFOScheduler):
         search: SearchConfig,
         ledger: Ledger,
         tell: Callable[[Sequence[int]], None] = lambda points: None,
+        is_over: IsOver = lambda reports: False,
     ) -> None:
         super().__init__()
         self._search, self._ledger, self._tell = search, ledger, tell
+        self._is_over = is_over
         self.reasons: dict[int, str] = {}
         """Points that were stopped, and why."""
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: Mapping[str, Any]) -> str:
         """Stop or continue. Reports are not on record yet, so they are compared as given."""
+        reports = unpack_reports(result)
+        decision = self._decide(reports)
+        if not self._is_over([each for each in reports if isinstance(each, IterationReport)]):
+            return decision
+        for other in tune_controller.get_trials():
+            if other.status == Trial.PENDING:
+                tune_controller.stop_trial(other)
+        return str(FIFOScheduler.STOP)
+
+    def _decide(self, reports: Sequence[Report]) -> str:
+        """Stop a trial whose points all fall behind; have it stop those that do, beside others."""
         going, stopped = 0, list[int]()
-        for report in unpack_reports(result):
+        for report in reports:
             if isinstance(report, FailureReport) or report.is_last:
                 continue
             if self._falls_behind(report):

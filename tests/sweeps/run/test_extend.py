@@ -23,7 +23,7 @@ from luceloop.sweeps.record.folders import Output, SweepFolder
 from luceloop.sweeps.record.ledger import Ledger
 from luceloop.sweeps.run.reuse import row_key
 from tests.processes import luceloop
-from tests.support import QUICK, SMALL, Cli, curves, run_main
+from tests.support import QUICK, SMALL, Cli, curves, latest, swept
 from tests.sweeps.run.test_kills import Killer
 
 BASE = ["run", "mog", *SMALL, "learner.steps=10", "learner.initial_steps=20", QUICK]
@@ -35,21 +35,14 @@ TAKEN = 4 * 2 * 3
 """Rows: of four points and two seeds all iterations but the last, whose pool is not curated."""
 
 
-def _fresh(folder: Path, *arguments: str) -> Path:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        assert run_main(*arguments, "--output", str(folder)) == 0
-    return folder
-
-
 @pytest.fixture(scope="module")
 def short(local_ray, tmp_path_factory) -> Path:
-    return _fresh(tmp_path_factory.mktemp("short"), *SHORT)
+    return swept(tmp_path_factory.mktemp("short"), *SHORT)
 
 
 @pytest.fixture(scope="module")
 def fresh(local_ray, tmp_path_factory) -> Path:
-    return _fresh(tmp_path_factory.mktemp("fresh"), *BASE, *MORE)
+    return swept(tmp_path_factory.mktemp("fresh"), *BASE, *MORE)
 
 
 @pytest.fixture
@@ -57,10 +50,6 @@ def grown(short, output) -> Path:
     """A copy of the short sweep's output folder."""
     shutil.copytree(short, output, dirs_exist_ok=True)
     return output
-
-
-def latest(output: Path) -> SweepFolder:
-    return Output(output).find("latest")
 
 
 def computed(output: Path) -> int:

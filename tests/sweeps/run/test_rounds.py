@@ -18,13 +18,13 @@ from luceloop.analysis.statistics.looks import level_of, level_of_looks
 from luceloop.core.config.parsing import parse_config
 from luceloop.core.config.search import ObjectiveConfig
 from luceloop.core.config.seed_rule import WidthGoal
-from luceloop.sweeps.record.folders import Output, SweepFolder
+from luceloop.sweeps.record.folders import Output
 from luceloop.sweeps.record.ledger import Ledger, Point
 from luceloop.sweeps.record.table import recorded_table
 from luceloop.sweeps.run.rounds import contenders, half_width
 from luceloop.sweeps.tracking.delivery import build_tracker
 from tests.processes import luceloop
-from tests.support import QUICK, Cli, curves, run_main
+from tests.support import QUICK, Cli, curves, latest, swept
 from tests.sweeps.run.test_kills import Killer
 
 LAST, WIDTH, MOST = 3, 0.3, 14
@@ -34,27 +34,16 @@ RULE = f"seeds={{start: 4, until: {{metric: reward_mean, half_width: {WIDTH}}}, 
 COUNTS = [4, 6, 9, 14]
 
 
-def _swept(folder: Path, *arguments: str) -> Path:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        assert run_main(*arguments, "--output", str(folder)) == 0
-    return folder
-
-
 @pytest.fixture(scope="module")
 def narrow(local_ray, tmp_path_factory) -> Path:
     """A sweep whose points get seeds until their intervals are narrow."""
-    return _swept(tmp_path_factory.mktemp("narrow"), *BASE, RULE)
+    return swept(tmp_path_factory.mktemp("narrow"), *BASE, RULE)
 
 
 @pytest.fixture(scope="module")
 def fresh(local_ray, tmp_path_factory) -> Path:
     """The same points, all with the most seeds."""
-    return _swept(tmp_path_factory.mktemp("fresh"), *BASE, f"seeds={MOST}")
-
-
-def latest(output: Path) -> SweepFolder:
-    return Output(output).find("latest")
+    return swept(tmp_path_factory.mktemp("fresh"), *BASE, f"seeds={MOST}")
 
 
 def points_of(output: Path) -> list[Point]:
