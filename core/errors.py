@@ -50,6 +50,23 @@ class StorageError(RuntimeError):
     """Storage that does not answer, or refuses; another try may do better."""
 
 
+class SessionError(RuntimeError):
+    """A Ray session that has ended or does not answer; its message is one line for the user.
+
+    Args:
+        reason: what has ended.
+        remedy: what to do.
+        owned: whether this process started the session, and could start another.
+    """
+
+    def __init__(self, reason: str, remedy: str = "", owned: bool = False) -> None:
+        super().__init__(reason, remedy, owned)  # all arguments, so that it survives pickling
+        self.reason, self.remedy, self.owned = reason, remedy, owned
+
+    def __str__(self) -> str:
+        return "; ".join(filter(None, [self.reason, self.remedy]))
+
+
 def one_line(error: Exception) -> str:
     """What the system said, else what the error says first, else what it is; no passwords."""
     root: BaseException = error

@@ -1,8 +1,8 @@
 """The command line, `luceloop`: its commands, and how it ends.
 
 Exit codes: 0 done, or stopped at its budget; 1 the sweep ended with failed trials, or MLflow does
-not have all of it, or its disk is full or its storage silent; 2 a usage or configuration error, in
-one line; 130 interrupted.
+not have all of it, or its disk is full, or its storage or Ray are silent; 2 a usage or
+configuration error, in one line; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from luceloop.core.errors import (
     ConfigError,
     DiskFullError,
     LoopError,
+    SessionError,
     StorageError,
 )
 from luceloop.core.io.files import FULL
@@ -321,7 +322,7 @@ def reporting() -> Iterator[None]:
         yield
     except (ConfigError, LoopError, ChangedFileError) as error:
         fail(str(error), 2)
-    except (DiskFullError, StorageError) as error:
+    except (DiskFullError, SessionError, StorageError) as error:
         fail(str(error), 1)
     except OSError as error:
         if error.errno in FULL:

@@ -11,7 +11,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,7 @@ from luceloop.analysis.statistics.claims import Verdict
 from luceloop.core.config.budget import BudgetConfig
 from luceloop.core.config.sweep import SweepConfig
 from luceloop.core.config.webhooks import hidden_in
-from luceloop.core.errors import DiskFullError, StorageError, one_line
+from luceloop.core.errors import DiskFullError, SessionError, StorageError, one_line
 from luceloop.core.io.files import says_full, write_atomically
 from luceloop.core.io.holdings import Holdings
 from luceloop.sweeps.costs.budget import Budget
@@ -49,6 +49,8 @@ from luceloop.sweeps.tracking.follower import Follower
 
 STORE_PATIENCE = 30.0
 """Seconds a finished sweep waits for a tracking store that is down."""
+ATTEMPTS = 3
+"""Ray sessions in a row that may end without anything new on record before a sweep gives up."""
 FULL_PATIENCE = 3.0
 """The same where the sweep ended because its disk is full, as the store may be on it too."""
 
@@ -124,7 +126,8 @@ def _told(folder: SweepFolder, ledger: Ledger) -> Iterator[list[Ending]]:
     try:
         yield endings
     except Exception as error:
-        said = str(error) if isinstance(error, DiskFullError) else one_line(error)
+        own = isinstance(error, DiskFullError | SessionError)
+        said = str(error) if own else one_line(error)
         endings.append(Ending("error", said))
         raise
     except BaseException:  # Ctrl-C again
@@ -205,15 +208,42 @@ def _run_trials(
     if not _count_unfinished(config, ledger, folder) or budget.is_reached():
         return _stopped(config, ledger, folder, budget)
     progress = build_progress(console, config, ledger, total)
-    try:
-        with ray_session():
+
+    def attempt(first: bool) -> None:
+        with ray_session(f"everything on record is kept; go on with: luceloop resume {folder.id}"):
             trials = Trials(config, folder, ledger, files, budget)
-            if not ledger.points:
+            if first and not ledger.points:
                 _print_plan(trials.plan(), console)
-            trials.run(_foretold(trials.foresight, progress, console, ledger))
+            shown = _foretold(trials.foresight, progress, console, ledger) if first else progress
+            trials.run(shown)
+
+    try:
+        _persist(attempt, config, ledger, progress)
     finally:
         progress.close()
     return _stopped(config, ledger, folder, budget)
+
+
+def _persist(
+    attempt: Callable[[bool], None], config: SweepConfig, ledger: Ledger, progress: Progress
+) -> None:
+    """Go on in a new Ray session where one has ended; not for ever if nothing comes of it.
+
+    Raises:
+        SessionError: if the session is not ours to start anew, or `ATTEMPTS` ended without a row.
+    """
+    left, before, first = ATTEMPTS, len(ledger.events), True
+    while True:
+        try:
+            return attempt(first)
+        except SessionError as error:
+            left = ATTEMPTS if len(ledger.events) > before else left - 1
+            before, first = len(ledger.events), False
+            if not (error.owned and left):
+                raise
+            progress.tell(f"{error.reason}; the sweep goes on in a new session")
+            if not config.search.learns:
+                ledger.reopen_lost()
 
 
 def _stopped(config: SweepConfig, ledger: Ledger, folder: SweepFolder, budget: Budget) -> str:

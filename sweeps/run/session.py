@@ -6,16 +6,33 @@ import gc
 import logging
 import os
 import signal
+import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import NoReturn
 
 import ray
+from ray._private import ray_constants, worker
 from ray.job_config import JobConfig
 
 import luceloop
+from luceloop.core.errors import ConfigError, SessionError, one_line
 from luceloop.core.io.plugins import BESIDE
+from luceloop.sweeps.run.watch import Watch, end_process
+
+LOCAL = "local"
+"""The address of a session that is started here."""
+STARTING = 120.0
+"""Seconds that Ray may take to start."""
+JOINING = 40.0
+"""Seconds that a running Ray may take to be joined."""
+ENDING = 30.0
+"""Seconds that it may take to end."""
+ANSWER = 10.0
+"""Seconds that the address of a session may take to be reached."""
+LONGEST_PLACE = 39
+"""Bytes of the path under which Ray keeps its sockets, which may have 107 in all."""
 
 ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -25,6 +42,8 @@ ENVIRONMENT = {
     # Resuming goes by our ledger; Tune's own snapshot would cost 50 ms a trial.
     "TUNE_GLOBAL_CHECKPOINT_S": str(10**9),
     "TUNE_MAX_PENDING_TRIALS_PG": "4",
+    # Else Tune asks for the cluster's size every ten seconds, and waits where nobody answers.
+    "TUNE_STATE_REFRESH_PERIOD": str(10**9),
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # the ledger has them; a line says what happened
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     "TUNE_WARN_THRESHOLD_S": "10",
@@ -33,26 +52,41 @@ ENVIRONMENT = {
 
 
 @contextmanager
-def ray_session() -> Iterator[None]:
+def ray_session(remedy: str = "") -> Iterator[None]:
     """Hold a Ray session, and let SIGTERM, a cluster's polite kill, end a run as Ctrl-C does.
 
     A session that the caller has started is left as it is; else that of `$RAY_ADDRESS` (set inside
-    a Ray job) is joined, or one is started in this process and ended with it.
+    a Ray job) is joined, or one is started in this process and ended with it. One that is started
+    here listens on 127.0.0.1 alone.
+
+    Args:
+        remedy: what the user can do if the session ends before its time.
+
+    Raises:
+        SessionError: if there is no session, or it has ended or does not answer any more.
     """
     os.environ |= ENVIRONMENT
-    owner = not ray.is_initialized()
-    if owner:
-        _start()
+    joins = not ray.is_initialized()
+    owned = joins and _address() == LOCAL
+    if joins:
+        _start(remedy)
     main = threading.current_thread() is threading.main_thread()
     if main:
         before = signal.signal(signal.SIGTERM, _interrupt)  # after ray.init, which sets its own
     logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)  # failed points are on record
+    watch = Watch(owned=owned, remedy=remedy)
     try:
-        yield
+        with watch:
+            yield
+    except BaseException as error:
+        if watch.lost:
+            raise SessionError(watch.lost, remedy, owned) from error
+        raise
     finally:
-        if owner:
+        if joins:
             gc.collect()  # a handle that is freed after Ray has ended would end this process, too
-            ray.shutdown()
+            with at_most(ENDING, f"Ray did not end within {ENDING:.0f} s", remedy):
+                ray.shutdown()
         if main:
             signal.signal(signal.SIGTERM, before)
 
@@ -68,18 +102,131 @@ class _OwnPath(JobConfig):
         return True
 
 
-def _start() -> None:
-    address = os.environ.get("RAY_ADDRESS", "local")
+def _address() -> str:
+    return os.environ.get("RAY_ADDRESS") or LOCAL
+
+
+def _start(remedy: str) -> None:
+    check_session()
+    address = _address()
     if luceloop.__version__ == luceloop.NOT_INSTALLED:  # else workers find it as we did
         paths = [os.environ.get("PYTHONPATH", ""), str(BESIDE)]
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
-    ray.init(
-        address=address,
-        job_config=_OwnPath(),
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        include_dashboard=False if address == "local" else None,
-    )
+    local = address == LOCAL
+    named, limit = ("Ray", STARTING) if local else (f"Ray at RAY_ADDRESS={address}", JOINING)
+    late = f"{named} did not answer within {limit:.0f} s"
+    try:
+        where = _on_loopback() if local else nullcontext()
+        with at_most(limit, late, remedy), where, _quietly():
+            ray.init(
+                address=address,
+                job_config=_OwnPath(),
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                include_dashboard=False if local else None,
+            )
+    except Exception as error:  # Ray raises what it likes
+        ray.shutdown()
+        raise SessionError(f"{named}: {one_line(error)}", remedy) from error
+
+
+def check_session() -> None:
+    """Refuse an environment in which Ray could neither be started nor joined.
+
+    Raises:
+        ConfigError: naming the variable.
+    """
+    if ray.is_initialized():
+        return
+    address = _address()
+    if address == LOCAL:
+        _check_folder()
+    elif address != "auto":
+        _check_answers(address)
+
+
+def _check_folder() -> None:
+    """Refuse a folder for temporary files in which Ray's sockets cannot lie."""
+    for name in ("RAY_TMPDIR", "TMPDIR"):  # Ray takes the first that is set
+        place = os.environ.get(name)
+        if not place:
+            continue
+        if not (os.path.isdir(place) and os.access(place, os.W_OK)):
+            raise ConfigError(name, place, "must be a folder that can be written")
+        if len(os.fsencode(os.path.abspath(place))) > LONGEST_PLACE:
+            allowed = f"must have at most {LONGEST_PLACE} bytes, as Ray's sockets lie in it: "
+            allowed += "set RAY_TMPDIR to a shorter one, such as /tmp"
+            raise ConfigError(name, place, allowed)
+        return
+
+
+def _check_answers(address: str) -> None:
+    """Refuse an address at which nobody answers."""
+    host, _, port = address.rpartition(":")
+    if not (host and port.isdecimal() and 0 < int(port) < 2**16) or "/" in host:
+        allowed = "must read HOST:PORT, auto or local"
+        raise ConfigError("RAY_ADDRESS", address, allowed)
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER) as connection:
+            speaks = os.environ.get("RAY_USE_TLS", "0") != "0" or _speaks_http2(connection)
+    except OSError as error:
+        allowed = f"no Ray answers there: {one_line(error)}"
+        raise ConfigError("RAY_ADDRESS", address, allowed) from error
+    if not speaks:
+        raise ConfigError("RAY_ADDRESS", address, "something else than Ray answers there")
+
+
+def _speaks_http2(connection: socket.socket) -> bool:
+    """Whether a server greets as HTTP/2 has it (RFC 9113, 3.4), on which Ray's servers are built.
+
+    Ray's own client would ask anything else for minutes.
+    """
+    settings = b"\0\0\0\4\0\0\0\0\0"  # an empty frame of type 4
+    connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + settings)
+    return connection.recv(9)[3:4] == settings[3:4]
+
+
+@contextmanager
+def at_most(seconds: float, line: str, remedy: str) -> Iterator[None]:
+    """End this process with a line if it is still in the block after so many seconds.
+
+    Within Ray's own code a thread can be stuck where no signal reaches it.
+    """
+    said = "; ".join(filter(None, [line, remedy]))
+    timer = threading.Timer(seconds, end_process, [said])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+@contextmanager
+def _on_loopback() -> Iterator[None]:
+    """Have Ray's servers listen on 127.0.0.1, as they do where it supports no clusters."""
+    name, before = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR, ray_constants.ENABLE_RAY_CLUSTER
+    set_before = os.environ.get(name)
+    os.environ[name], ray_constants.ENABLE_RAY_CLUSTER = "0", False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
+        if set_before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = set_before
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Connect without the thread that prints pages of Ray's own log where a process dies."""
+    before = worker.listen_error_messages
+    worker.listen_error_messages = lambda *_: None
+    try:
+        yield
+    finally:
+        worker.listen_error_messages = before
 
 
 def _interrupt(*_: object) -> NoReturn:

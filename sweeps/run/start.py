@@ -17,6 +17,7 @@ from luceloop.sweeps.record.folders import Output, SweepFolder
 from luceloop.sweeps.record.holding import held
 from luceloop.sweeps.record.mirror import find_or_fetch, mirrored
 from luceloop.sweeps.run.check import check
+from luceloop.sweeps.run.session import check_session
 
 
 def create(config: SweepConfig, output: Output, identity: str | None = None) -> SweepFolder:
@@ -30,6 +31,7 @@ def create(config: SweepConfig, output: Output, identity: str | None = None) -> 
     Raises:
         ConfigError: if a point cannot run, or the storage cannot be written; nothing is made then.
     """
+    check_session()
     check(config)
     given = config.notify
     address = default_address() if given is None else given.get_secret_value()
