@@ -59,7 +59,7 @@ unit-sweeps:
 bench: install
 	$(BIN)/python -m benchmarks
 
-# Twenty drivers killed at random moments, about fifteen minutes.
+# Twenty processes of sweeps killed or stopped at random moments, about ten minutes; needs PostgreSQL.
 chaos: install
 	$(BIN)/python -m tests.chaos
 

@@ -93,13 +93,11 @@ class Finished:
         return f"sqlite:///{self.output / 'mlflow.db'}"
 
 
-def curves(output: Path, store: str | None = None) -> pd.DataFrame:
+def curves(output: Path, store: str | None = None, sweep: str = "latest") -> pd.DataFrame:
     """The exported table without what may differ: the sweep's id and how long things took."""
     from luceloop.sweeps.record.folders import Output
 
-    table = load_table(
-        store or f"sqlite:///{output / 'mlflow.db'}", Output(output).find("latest").id
-    )
+    table = load_table(store or f"sqlite:///{output / 'mlflow.db'}", Output(output).find(sweep).id)
     table = table.drop(columns="sweep")
     return table[~table["metric"].str.startswith("seconds/")].reset_index(drop=True)
 

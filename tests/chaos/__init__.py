@@ -1,0 +1,1 @@
+"""Any process of a sweep killed or stopped, at random moments, again and again: `make chaos`."""
