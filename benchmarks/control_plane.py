@@ -34,6 +34,8 @@ class Costs:
     """CPU-seconds of the driver's process, MLflow's thread among them."""
     memory: float
     """Largest resident memory of the driver, MiB."""
+    handles: tuple[int, int]
+    """Most open files, pipes and sockets of the driver in the first half, and after it."""
     delivered: float
     """Seconds to deliver the whole ledger to a new store."""
     rows: int
@@ -56,6 +58,7 @@ def main(options: Options, console: Console) -> None:
         "wall s",
         "driver CPU s",
         "MiB",
+        "handles",
         "rows",
         "rows/s",
         "export s",
@@ -69,6 +72,7 @@ def main(options: Options, console: Console) -> None:
             f"{cost.wall:.1f}",
             f"{cost.driver_cpu:.1f}",
             f"{cost.memory:.0f}",
+            "{} {}".format(*cost.handles),
             str(cost.rows),
             f"{cost.rows / cost.delivered:.0f}",
             f"{cost.exported:.1f}",
@@ -103,7 +107,7 @@ def run(points: int) -> Costs:
         assert len(load_table(sweep.output.tracking_uri, sweep.folder.id))
         asked = time.perf_counter() - start
     wall, cpu = sweep.wall, sweep.driver_cpu
-    return Costs(wall, cpu, memory, delivered, rows, exported, asked, reopened)
+    return Costs(wall, cpu, memory, sweep.handles, delivered, rows, exported, asked, reopened)
 
 
 def _deliver(output: Output, sweep: str) -> tuple[float, int]:

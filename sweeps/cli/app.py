@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import click
-from rich.table import Table
 
 from luceloop.core.errors import (
     ChangedFileError,
@@ -25,7 +24,7 @@ from luceloop.core.errors import (
     StorageError,
 )
 from luceloop.core.io.files import FULL
-from luceloop.sweeps.cli import cluster, conclusions, tidying
+from luceloop.sweeps.cli import beginning, cluster, conclusions, tidying
 from luceloop.sweeps.cli.lazy import LazyModule
 from luceloop.sweeps.cli.options import (
     accept_option,
@@ -246,15 +245,6 @@ def export(sweep: str, file: Path, output: Path | None) -> None:
     reading.export(sweep, output_of(output), file)
 
 
-@app.command("presets")
-def list_presets() -> None:
-    """List the presets."""
-    table = Table(box=None, show_header=False, pad_edge=False)
-    for name in presets.preset_names():
-        table.add_row(name, presets.preset_description(name))
-    console.print(table)
-
-
 @app.command()
 @config_argument
 @overrides_argument
@@ -304,7 +294,7 @@ def ui(sweep: str, port: int, output: Path | None) -> None:
     server.serve(output_of(output), sweep, port, console)
 
 
-for command in (*conclusions.COMMANDS, *cluster.COMMANDS, *tidying.COMMANDS):
+for command in (*beginning.COMMANDS, *conclusions.COMMANDS, *cluster.COMMANDS, *tidying.COMMANDS):
     app.add_command(command)
 
 

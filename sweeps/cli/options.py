@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from luceloop.core.errors import ConfigError
+from luceloop.sweeps.cli.completion import complete_configs, complete_keys, complete_sweeps
 from luceloop.sweeps.cli.lazy import LazyModule
 
 if TYPE_CHECKING:
@@ -19,9 +20,11 @@ else:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-config_argument = click.argument("config", metavar="CONFIG")
-overrides_argument = click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
-sweep_argument = click.argument("sweep", metavar="SWEEP")
+config_argument = click.argument("config", metavar="CONFIG", shell_complete=complete_configs)
+overrides_argument = click.argument(
+    "overrides", nargs=-1, metavar="[KEY=VALUE]...", shell_complete=complete_keys
+)
+sweep_argument = click.argument("sweep", metavar="SWEEP", shell_complete=complete_sweeps)
 output_option = click.option(
     "--output",
     type=click.Path(path_type=Path, file_okay=False),

@@ -11,6 +11,7 @@ import yaml
 from luceloop.core.errors import ConfigError
 
 FOLDER = Path(__file__).parent
+START = FOLDER / "start"
 
 
 def preset_names() -> list[str]:
@@ -23,6 +24,25 @@ def preset_description(name: str) -> str:
     return str(yaml.safe_load((FOLDER / f"{name}.yaml").read_text())["description"])
 
 
+def preset_text(name: str) -> str:
+    """The YAML of a preset, with its comments.
+
+    Raises:
+        ConfigError: if there is none of this name.
+    """
+    names = preset_names()
+    if name not in names:
+        allowed = f"must be one of {', '.join(names)}{_suggest(name)}"
+        raise ConfigError("NAME", name, allowed)
+    return (FOLDER / f"{name}.yaml").read_text()
+
+
+def start_files() -> dict[str, str]:
+    """The files that a user begins with, by their names: a configuration and its reward."""
+    files = sorted(START.iterdir())
+    return {file.name: file.read_text() for file in files if file.suffix in (".py", ".yaml")}
+
+
 def read_plain(source: str) -> dict[str, Any]:
     """The plain values of a preset or a file.
 
@@ -33,10 +53,8 @@ def read_plain(source: str) -> dict[str, Any]:
     if source not in preset_names():
         path = Path(source).expanduser()
         if not path.is_file():
-            names = preset_names()
-            close = difflib.get_close_matches(source, names, n=1)
-            hint = f"; did you mean {close[0]}?" if close else ""
-            allowed = f"is neither a file nor a preset ({', '.join(names)}){hint}"
+            named = ", ".join(preset_names())
+            allowed = f"is neither a file nor a preset ({named}){_suggest(source)}"
             raise ConfigError("CONFIG", source, allowed)
     try:
         plain = yaml.safe_load(path.read_text())
@@ -47,3 +65,8 @@ def read_plain(source: str) -> dict[str, Any]:
         raise ConfigError("CONFIG", source, "must hold a mapping of keys to values")
     plain.setdefault("name", path.stem)
     return plain
+
+
+def _suggest(name: str) -> str:
+    close = difflib.get_close_matches(name, preset_names(), n=1)
+    return f"; did you mean {close[0]}?" if close else ""

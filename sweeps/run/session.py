@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -80,7 +81,7 @@ def ray_session(remedy: str = "") -> Iterator[None]:
     logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)  # failed points are on record
     watch = Watch(owned=owned, remedy=remedy)
     try:
-        with watch:
+        with _no_interrupt_lost(), watch:
             yield
     except BaseException as error:
         if watch.lost:
@@ -227,6 +228,30 @@ def _quietly() -> Iterator[None]:
     """Connect without the thread that prints pages of Ray's own log where a process dies."""
     with mock.patch.object(worker, "listen_error_messages", lambda *_: None):
         yield
+
+
+@contextmanager
+def _no_interrupt_lost() -> Iterator[None]:
+    """Interrupt the main thread once more where an interrupt came while Python could not raise it.
+
+    In a finalizer or a callback of a weak reference it would be printed and forgotten. SIGTERM must
+    interrupt, too.
+    """
+    before, main = sys.unraisablehook, threading.main_thread().ident
+
+    def hook(unraisable: sys.UnraisableHookArgs) -> None:
+        if issubclass(unraisable.exc_type, KeyboardInterrupt):
+            again = threading.Timer(0.1, signal.pthread_kill, [main, signal.SIGTERM])
+            again.daemon = True  # which a thread of its own sends, since here it would be lost, too
+            again.start()
+        else:
+            before(unraisable)
+
+    sys.unraisablehook = hook
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
 
 
 def _interrupt(*_: object) -> NoReturn:

@@ -26,6 +26,8 @@ ROWS = 2 * (LAST + 1)
 """Iterations of both points."""
 SWEEP = [*processes.SWEEP, f"iterations={LAST}", "resources.samplers=1"]
 RESUME = ["resume", "latest", QUICK]
+UNDER_WAY = 2
+"""Rows that may have been computed before a disturbance and be put on record after it."""
 GRACE = 180.0
 """Seconds that processes of a killed driver may take to notice it, as Ray's agents do."""
 LONGEST = 240.0
@@ -43,7 +45,7 @@ class Disturbance:
     lost: int = 0
     """Of them, those that were gone after it."""
     waited: float = 0.0
-    """Seconds from its beginning until there was another row, or the sweep's end."""
+    """Seconds from its beginning until there was a row that was computed after it, or the end."""
 
 
 @dataclass
@@ -162,7 +164,7 @@ class DisturbedSweep:
         found.waited = time.monotonic() - began
         found.lost = sum(row not in after for row in before)
         assert found.waited < LONGEST, f"hung for {LONGEST:.0f} s after: {found.kind}"
-        if over or len(after) > len(before) or len(before) == ROWS:
+        if over or len(after) >= min(len(before) + UNDER_WAY + 1, ROWS):
             self._pending = None
 
     def _remember(self, driver: subprocess.Popen) -> None:

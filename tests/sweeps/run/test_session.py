@@ -260,3 +260,33 @@ def test_what_a_session_error_says_survives_pickling():
     error = SessionError("Ray has ended", "go on", True)
     again = pickle.loads(pickle.dumps(error))
     assert str(again) == "Ray has ended; go on" and again.owned
+
+
+LOST = """
+import signal
+import time
+import weakref
+from luceloop.sweeps.run.session import _no_interrupt_lost
+
+class Thing:
+    pass
+
+def callback(reference):
+    signal.raise_signal(signal.SIGINT)
+
+signal.signal(signal.SIGTERM, signal.default_int_handler)
+with _no_interrupt_lost():
+    try:
+        thing = Thing()
+        reference = weakref.ref(thing, callback)
+        del thing
+        time.sleep(60)
+        print("forgotten")
+    except KeyboardInterrupt:
+        print("interrupted")
+"""
+
+
+def test_an_interrupt_in_a_callback_of_a_weak_reference_is_not_forgotten():
+    ran = subprocess.run([sys.executable, "-c", LOST], capture_output=True, text=True, timeout=60)
+    assert (ran.stdout, ran.stderr) == ("interrupted\n", "")
