@@ -7,7 +7,7 @@ export UV_COMPILE_BYTECODE := 1
 export RAY_ENABLE_UV_RUN_RUNTIME_ENV := 0
 
 .PHONY: install demo check test bench chaos lint types quick quick-core quick-rest unit unit-processes unit-core unit-sweeps \
-	lock clean
+	release lock clean
 
 install: .venv/.installed
 
@@ -62,6 +62,14 @@ bench: install
 # Twenty processes of sweeps killed or stopped at random moments, about ten minutes; needs PostgreSQL.
 chaos: install
 	$(BIN)/python -m tests.chaos
+
+# The source archive and the wheel of a clean checkout into dist/, once a wheel has been installed in
+# a new environment and has run there.
+release: install
+	@test -z "$$(git status --porcelain)" || { git status --short; echo "commit this first"; exit 1; }
+	$(BIN)/pytest tests/sweeps/cluster/test_wheel.py
+	rm -rf dist
+	$(BIN)/uv build --quiet --out-dir dist
 
 lock: install
 	$(BIN)/uv pip compile --universal --generate-hashes --no-emit-index-url --no-header \
