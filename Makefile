@@ -7,7 +7,7 @@ export UV_COMPILE_BYTECODE := 1
 export RAY_ENABLE_UV_RUN_RUNTIME_ENV := 0
 
 .PHONY: install demo check test bench chaos lint types quick quick-core quick-rest unit unit-processes unit-core unit-sweeps \
-	release lock clean
+	docs release lock clean
 
 install: .venv/.installed
 
@@ -62,6 +62,10 @@ bench: install
 # Twenty processes of sweeps killed or stopped at random moments, about ten minutes; needs PostgreSQL.
 chaos: install
 	$(BIN)/python -m tests.chaos
+
+# The documentation as a site in site/, which needs no network; a broken link is an error.
+docs: install
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 # The source archive and the wheel of a clean checkout into dist/, once a wheel has been installed in
 # a new environment and has run there.

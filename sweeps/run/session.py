@@ -28,6 +28,8 @@ LOCAL = "local"
 """The address of a session that is started here."""
 UNNEEDED = ("start_monitor", "start_log_monitor", "start_api_server")
 """What Ray starts beside its raylet and GCS, and a sweep on one machine does without."""
+NEVER = 10**9
+"""Seconds after which Ray ends a process that its GCS does not answer, though a new one may."""
 STARTING = 120.0
 """Seconds that Ray may take to start."""
 JOINING = 40.0
@@ -129,6 +131,7 @@ def _start(remedy: str) -> None:
                 log_to_driver=False,
                 logging_level=logging.ERROR,
                 include_dashboard=False if local else None,
+                _system_config={"gcs_rpc_server_reconnect_timeout_s": NEVER} if local else None,
             )
     except Exception as error:  # Ray raises what it likes
         ray.shutdown()

@@ -67,8 +67,10 @@ def main() -> None:
                 on_cluster = len(reports) % CLUSTERS == CLUSTERS - 1
                 output = Path(tempfile.mkdtemp(dir=folder))
                 most = min(EACH, left)
-                sweep = DisturbedSweep(output, servers, draw, most, on_cluster=on_cluster)
-                reports.append(sweep.run(undisturbed))
+                sweep = DisturbedSweep(
+                    output, servers, draw, most, undisturbed, on_cluster=on_cluster
+                )
+                reports.append(sweep.run())
                 tell(reports[-1], on_cluster, console)
         finally:
             server.kill()

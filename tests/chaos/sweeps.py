@@ -15,6 +15,7 @@ from pathlib import Path
 import pandas as pd
 import psutil
 
+from luceloop.core.errors import ConfigError
 from tests import processes
 from tests.chaos.disturbances import CLUSTER, KINDS, Scene
 from tests.processes import finish, luceloop, rows
@@ -84,12 +85,21 @@ class DisturbedSweep:
         servers: what it is delivered to.
         draw: of kinds and moments.
         most: disturbances at most.
+        undisturbed: the table that it is to end with.
         on_cluster: whether it runs on a cluster of two worker nodes.
     """
 
     def __init__(
-        self, output: Path, servers: Servers, draw: random.Random, most: int, *, on_cluster: bool
+        self,
+        output: Path,
+        servers: Servers,
+        draw: random.Random,
+        most: int,
+        undisturbed: pd.DataFrame,
+        *,
+        on_cluster: bool,
     ) -> None:
+        self._undisturbed = undisturbed
         self._output, self._servers, self._draw, self._most = output, servers, draw, most
         self._nodes = start_nodes(output) if on_cluster else None
         self._left: dict[int, psutil.Process] = {}
@@ -97,12 +107,11 @@ class DisturbedSweep:
         """The last disturbance, its beginning and the rows before it, until the sweep goes on."""
         self.report = Report()
 
-    def run(self, undisturbed: pd.DataFrame) -> Report:
+    def run(self) -> Report:
         """Run it to its end, and say what became of it."""
         try:
             self._run()
-            self.report.same = curves(self._output, self._servers.server.uri).equals(undisturbed)
-        except (AssertionError, subprocess.TimeoutExpired) as error:
+        except (AssertionError, ConfigError, subprocess.TimeoutExpired) as error:
             self.report.trouble = str(error)[-2000:] or repr(error)
         finally:
             self._end()
@@ -130,6 +139,8 @@ class DisturbedSweep:
             started = list((self._output / "sweeps").glob("*/config.yaml"))
             driver = self._start(*(RESUME if started else SWEEP))
         self._settle(over=True)
+        table = curves(self._output, self._servers.server.uri)
+        self.report.same = table.equals(self._undisturbed)
 
     def _start(self, *arguments: str) -> subprocess.Popen:
         return luceloop(self._output, *arguments, **self._variables())
