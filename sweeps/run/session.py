@@ -6,7 +6,6 @@ import gc
 import logging
 import os
 import signal
-import socket
 import sys
 import threading
 from collections.abc import Iterator
@@ -20,12 +19,11 @@ from ray._private.node import Node
 from ray.job_config import JobConfig
 
 import luceloop
-from luceloop.core.errors import ConfigError, SessionError, one_line
+from luceloop.core.errors import SessionError, one_line
 from luceloop.core.io.plugins import BESIDE
+from luceloop.sweeps.run.address import LOCAL, check_session, session_address
 from luceloop.sweeps.run.watch import Watch, end_process
 
-LOCAL = "local"
-"""The address of a session that is started here."""
 UNNEEDED = ("start_monitor", "start_log_monitor", "start_api_server")
 """What Ray starts beside its raylet and GCS, and a sweep on one machine does without."""
 NEVER = 10**9
@@ -36,10 +34,6 @@ JOINING = 40.0
 """Seconds that a running Ray may take to be joined."""
 ENDING = 30.0
 """Seconds that it may take to end."""
-ANSWER = 10.0
-"""Seconds that the address of a session may take to be reached."""
-LONGEST_PLACE = 39
-"""Bytes of the path under which Ray keeps its sockets, which may have 107 in all."""
 
 ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -74,7 +68,7 @@ def ray_session(remedy: str = "") -> Iterator[None]:
     """
     os.environ |= ENVIRONMENT
     joins = not ray.is_initialized()
-    owned = joins and _address() == LOCAL
+    owned = joins and session_address() == LOCAL
     if joins:
         _start(remedy)
     main = threading.current_thread() is threading.main_thread()
@@ -109,13 +103,9 @@ class _OwnPath(JobConfig):
         return True
 
 
-def _address() -> str:
-    return os.environ.get("RAY_ADDRESS") or LOCAL
-
-
 def _start(remedy: str) -> None:
     check_session()
-    address = _address()
+    address = session_address()
     if luceloop.__version__ == luceloop.NOT_INSTALLED:  # else workers find it as we did
         paths = [os.environ.get("PYTHONPATH", ""), str(BESIDE)]
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
@@ -136,62 +126,6 @@ def _start(remedy: str) -> None:
     except Exception as error:  # Ray raises what it likes
         ray.shutdown()
         raise SessionError(f"{named}: {one_line(error)}", remedy) from error
-
-
-def check_session() -> None:
-    """Refuse an environment in which Ray could neither be started nor joined.
-
-    Raises:
-        ConfigError: naming the variable.
-    """
-    if ray.is_initialized():
-        return
-    address = _address()
-    if address == LOCAL:
-        _check_folder()
-    elif address != "auto":
-        _check_answers(address)
-
-
-def _check_folder() -> None:
-    """Refuse a folder for temporary files in which Ray's sockets cannot lie."""
-    for name in ("RAY_TMPDIR", "TMPDIR"):  # Ray takes the first that is set
-        place = os.environ.get(name)
-        if not place:
-            continue
-        if not (os.path.isdir(place) and os.access(place, os.W_OK)):
-            raise ConfigError(name, place, "must be a folder that can be written")
-        if len(os.fsencode(os.path.abspath(place))) > LONGEST_PLACE:
-            allowed = f"must have at most {LONGEST_PLACE} bytes, as Ray's sockets lie in it: "
-            allowed += "set RAY_TMPDIR to a shorter one, such as /tmp"
-            raise ConfigError(name, place, allowed)
-        return
-
-
-def _check_answers(address: str) -> None:
-    """Refuse an address at which nobody answers."""
-    host, _, port = address.rpartition(":")
-    if not (host and port.isdecimal() and 0 < int(port) < 2**16) or "/" in host:
-        allowed = "must read HOST:PORT, auto or local"
-        raise ConfigError("RAY_ADDRESS", address, allowed)
-    try:
-        with socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER) as connection:
-            speaks = os.environ.get("RAY_USE_TLS", "0") != "0" or _speaks_http2(connection)
-    except OSError as error:
-        allowed = f"no Ray answers there: {one_line(error)}"
-        raise ConfigError("RAY_ADDRESS", address, allowed) from error
-    if not speaks:
-        raise ConfigError("RAY_ADDRESS", address, "something else than Ray answers there")
-
-
-def _speaks_http2(connection: socket.socket) -> bool:
-    """Whether a server greets as HTTP/2 has it (RFC 9113, 3.4), on which Ray's servers are built.
-
-    Ray's own client would ask anything else for minutes.
-    """
-    settings = b"\0\0\0\4\0\0\0\0\0"  # an empty frame of type 4
-    connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + settings)
-    return connection.recv(9)[3:4] == settings[3:4]
 
 
 @contextmanager

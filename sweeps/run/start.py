@@ -16,8 +16,8 @@ from luceloop.core.io.places import try_writing
 from luceloop.sweeps.record.folders import Output, SweepFolder
 from luceloop.sweeps.record.holding import held
 from luceloop.sweeps.record.mirror import find_or_fetch, mirrored
+from luceloop.sweeps.run.address import check_session
 from luceloop.sweeps.run.check import check
-from luceloop.sweeps.run.session import check_session
 
 
 def create(config: SweepConfig, output: Output, identity: str | None = None) -> SweepFolder:

@@ -19,7 +19,7 @@ import psutil
 import pytest
 
 from luceloop.core.errors import ConfigError, SessionError
-from luceloop.sweeps.run.session import LONGEST_PLACE, check_session
+from luceloop.sweeps.run.address import LONGEST_PLACE, check_session
 from tests.processes import SWEEP, finish, luceloop, rows
 from tests.support import ALONE, QUICK, curves, run_main
 
@@ -210,7 +210,7 @@ def test_a_server_that_is_not_rays_is_told_before_anything_is_made(
     answer, words, output, cli, monkeypatch
 ):
     monkeypatch.setattr("ray.is_initialized", lambda: False)
-    monkeypatch.setattr("luceloop.sweeps.run.session.ANSWER", 1.0)
+    monkeypatch.setattr("luceloop.sweeps.run.address.ANSWER", 1.0)
     monkeypatch.setenv("RAY_ADDRESS", Mute(answer).address)
     ran = cli(*LONG, "--output", str(output))
     assert ran.code == 2 and words in ran.err and len(ran.err.splitlines()) == 1
