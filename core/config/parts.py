@@ -14,6 +14,7 @@ from pydantic import (
 )
 
 from luceloop.core.config.users import Beta, Flip, Users, shares_of
+from luceloop.core.errors import ConfigError
 from luceloop.core.fields import Code, File, PositiveInt, Strict
 from luceloop.core.io import plugins
 
@@ -65,9 +66,9 @@ class CurationConfig(Strict):
             shares_of([user.weight for user in self.users])
         if self.is_custom and (self.users is not None or self.flip):
             unwanted = "flip" if self.users is None else "users"
-            raise ValueError(f"kind={self.kind}: makes choices of its own; drop {unwanted}")
+            raise ConfigError("kind", self.kind, f"makes choices of its own; drop {unwanted}")
         if self.args and not self.is_custom:
-            raise ValueError(f"kind={self.kind}: takes no args")
+            raise ConfigError("kind", self.kind, "takes no args")
         return self
 
 
@@ -131,7 +132,7 @@ class QualityConfig(Strict):
     @model_validator(mode="after")
     def _enough(self) -> QualityConfig:
         if self.samples <= self.neighbours:
-            raise ValueError(f"samples={self.samples}: must exceed neighbours={self.neighbours}")
+            raise ConfigError("samples", self.samples, f"must exceed neighbours={self.neighbours}")
         return self
 
 

@@ -22,6 +22,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from luceloop.core import rng
+from luceloop.core.errors import ConfigError
 from luceloop.core.fields import Finite, PositiveInt
 from luceloop.core.learners.networks.base import Network
 from luceloop.core.learners.regression.config import RegressionConfig
@@ -52,9 +53,9 @@ class DDPMConfig(RegressionConfig):
     def _sensible(self) -> DDPMConfig:
         first, last = self.schedule
         if not 0 < first <= last < 1:
-            raise ValueError(f"noise={[first, last]}: needs 0 < first <= last < 1")
+            raise ConfigError("noise", [first, last], "needs 0 < first <= last < 1")
         if self.sampler == "ddim" and self.ddim_steps > self.timesteps:
-            raise ValueError(f"ddim_steps={self.ddim_steps}: must be at most {self.timesteps}")
+            raise ConfigError("ddim_steps", self.ddim_steps, f"must be at most {self.timesteps}")
         return self
 
     @property

@@ -16,6 +16,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from luceloop.core import rng
+from luceloop.core.errors import ConfigError
 from luceloop.core.fields import Finite, PositiveInt
 from luceloop.core.learners import solvers
 from luceloop.core.learners.coupling import couple
@@ -44,12 +45,12 @@ class OTCFMConfig(RegressionConfig):
     def _whole_steps(self) -> OTCFMConfig:
         stages = solvers.STAGES.get(self.solver, 1)
         if self.solver == "ab3" and self.nfe < 3:
-            raise ValueError(f"nfe={self.nfe}: must be at least 3 for ab3, which takes a step less")
-        if self.nfe % stages:
-            raise ValueError(
-                f"nfe={self.nfe}: must be a multiple of {stages}, the evaluations of a step "
-                f"of {self.solver}"
+            raise ConfigError(
+                "nfe", self.nfe, "must be at least 3 for ab3, which takes a step less"
             )
+        if self.nfe % stages:
+            allowed = f"must be a multiple of {stages}, the evaluations of a step of {self.solver}"
+            raise ConfigError("nfe", self.nfe, allowed)
         return self
 
     def build(self, shape: tuple[int, ...], device: str = "cpu") -> OTCFM:

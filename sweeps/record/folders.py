@@ -25,6 +25,7 @@ from luceloop.core.config.sweep import SweepConfig
 from luceloop.core.errors import ConfigError, without_password
 from luceloop.core.io.files import write_atomically
 from luceloop.core.io.places import Folder, open_folder
+from luceloop.core.io.plain import read_yaml
 
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 """Schemes of MLflow's stores that are databases."""
@@ -171,11 +172,12 @@ class SweepFolder:
         Raises:
             ConfigError: if it cannot be read, such as one of another version.
         """
+        refusal = f"{self.config_file} is not YAML"
         try:
-            plain = yaml.safe_load(self.config_file.read_text())
-        except (yaml.YAMLError, UnicodeDecodeError):
-            raise ConfigError("SWEEP", self.id, f"{self.config_file} is not YAML") from None
-        return parse_config(plain)
+            text = self.config_file.read_text()
+        except UnicodeDecodeError:
+            raise ConfigError("SWEEP", self.id, refusal) from None
+        return parse_config(read_yaml(text, "SWEEP", self.id, refusal))
 
     def try_config(self) -> SweepConfig | None:
         """The sweep's configuration; None if it cannot be read."""

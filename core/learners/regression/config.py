@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from luceloop.core.errors import ConfigError
 from luceloop.core.fields import File, Finite, PositiveInt
 from luceloop.core.learners.base import LearnerConfig
 from luceloop.core.learners.networks.mlp import Activation
@@ -62,7 +63,7 @@ class RegressionConfig(LearnerConfig):
     @model_validator(mode="after")
     def _one_average(self) -> RegressionConfig:
         if self.initial_ema is not None and self.ema is None:
-            raise ValueError(f"initial_ema={self.initial_ema}: needs ema, that of retrainings")
+            raise ConfigError("initial_ema", self.initial_ema, "needs ema, that of retrainings")
         return self
 
     @property

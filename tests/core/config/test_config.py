@@ -536,3 +536,96 @@ def test_points_are_not_named_by_a_beta_that_no_user_has():
     flat = _with_users({"beta": 3}, {"beta": 4}).flat()
     assert point_name(flat, ["curation.users.0.beta"]) == "λ=inf K=2 curation.users.0.beta=3"
     assert point_name(_with_users({"beta": 3}, {}).flat(), []).startswith("β=1 ")
+
+
+# --- one spelling of a key
+
+
+BETAS = {"choice": [0, 1]}
+TWICE = [
+    ({"search": {"beta": BETAS, "curation.beta": BETAS}}, "curation.beta", "as beta and as"),
+    ({"search": {"beta": BETAS, "curation": {"beta": BETAS}}}, "curation.beta", "as beta and as"),
+    ({"search": {"data.std": BETAS, "data": {"std": BETAS}}}, "data.std", "as data.std"),
+    (
+        {"claims": [{"says": "x", "point": {"k": 2, "curation.k": 3}, "above": 0}]},
+        "claims.0.point.curation.k",
+        "as k and as curation.k",
+    ),
+]
+
+
+@pytest.mark.parametrize(("keys", "key", "said"), TWICE, ids=str)
+@pytest.mark.parametrize("others", [[], ["seeds=2"], ["search.sampler=grid"]], ids=str)
+def test_a_key_in_two_spellings_is_refused_with_both(keys, key, said, others):
+    error = _refusal(*others, **keys)
+    assert error.key.endswith(key) and said in error.allowed
+
+
+@pytest.mark.parametrize(
+    "search",
+    [
+        {"beta": {"uniform": [0, 1]}, "lam": BETAS},
+        {"curation.beta": {"uniform": [0, 1]}, "lam": BETAS},
+        {"curation": {"beta": {"uniform": [0, 1]}}, "lam": BETAS},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize(
+    "assignment",
+    [
+        "search.beta.grid=[5]",
+        "search.curation.beta.grid=[5]",
+        "search.beta={grid: [5]}",
+        "search.curation={beta: {grid: [5]}}",
+    ],
+)
+def test_a_searched_key_of_the_command_line_beats_the_files_in_whatever_spelling(
+    search, assignment
+):
+    space = _sweep(assignment, search=search).search.space
+    assert {key: dimension.values for key, dimension in space.items()} == {
+        "curation.beta": [5],
+        "lam": [0, 1],
+    }
+    assert list(space) == ["curation.beta", "lam"]  # points keep their order
+
+
+def test_users_numbered_in_a_file_are_reached_by_dotted_keys():
+    config = _parse("curation.users.0.beta=7", curation={"users": {0: {"weight": 1}}})
+    assert [(user.beta, user.share) for user in config.users] == [(7, 1)]
+
+
+# --- what is shown of values
+
+
+def _close(found: dict[str, Any]) -> dict[str, Any]:
+    found["q"] = found
+    return found
+
+
+LONG = [
+    ("name=" + "x" * 5000, "name"),
+    ("description=[" + "'y', " * 5000 + "]", "description"),
+    ("seeds=" + "9" * 5000, "seeds"),
+    ("a" * 5000 + "=1", "a" * 5000),
+    (".".join("a" * 5000) + "=1", ".".join("a" * 5000)),
+    (".".join("a" * 20) + "=1", "a"),
+    ("search." + "a" * 5000 + "=1", "search." + "a" * 5000),
+    ("lam='" + r"line\nfeed" * 500 + "'", "lam"),
+    ("curation.kind='luce\n\x07'", "curation.kind"),
+]
+
+
+@pytest.mark.parametrize(("assignment", "key"), LONG, ids=lambda text: text[:20])
+def test_whatever_was_given_the_line_is_short_and_says_what_is_allowed(assignment, key):
+    error = _refusal(assignment)
+    assert error.key == key
+    line = str(error)
+    assert line.isprintable() and len(line) <= 1250
+    assert line.endswith(error.allowed[-50:])
+
+
+def test_a_mapping_of_a_caller_that_holds_itself_is_refused():
+    error = _refusal(reward={"name": "mine:reward", "args": _close({})})
+    assert (error.key, error.allowed) == ("reward.args.q", "holds itself")
+    assert len(str(error)) < 200
