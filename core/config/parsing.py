@@ -125,7 +125,11 @@ def override(plain: dict[str, Any], assignments: list[str]) -> dict[str, Any]:
         value = read_yaml(text, key, text)
         first, _, inside = key.partition(".")
         searched = plain.get("search")
-        if first == "search" and inside.partition(".")[0] not in SearchConfig.model_fields:
+        if (
+            inside
+            and first == "search"
+            and inside.partition(".")[0] not in SearchConfig.model_fields
+        ):
             _search(plain, inside, value)
             continue
         set_dotted(plain, key, value)

@@ -29,6 +29,8 @@ def _parse_k(value: Any) -> Any:
     whole = isinstance(value, int | float) and not isinstance(value, bool) and value >= 1
     if not whole or (value != math.inf and value != int(value)):
         raise ValueError("must be a whole number from 1, or inf")
+    if value != math.inf and value > 10**9:
+        raise ValueError("must be at most 10^9, or inf")
     return value if value == math.inf else int(value)
 
 
@@ -113,7 +115,7 @@ class ResourcesConfig(Strict):
     sampler: ActorResources = ActorResources()
     pack: PositiveInt | Literal["auto"] = "auto"
     """Points of a trial that share one ensemble; large networks and samplers take one."""
-    threads: PositiveInt = 1
+    threads: Annotated[PositiveInt, Field(le=1024)] = 1
     """CPU threads of torch in every process; part of what determines the last bits of a result."""
 
 
@@ -141,5 +143,5 @@ class SamplingConfig(Strict):
 
     shard_size: PositiveInt = 1024
     """Samples a sampler generates at a time; names random streams, so it determines results."""
-    preview: int = Field(500, ge=0)
+    preview: int = Field(500, ge=0, le=100_000)
     """Samples per seed and iteration that are kept for figures."""

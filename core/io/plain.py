@@ -29,6 +29,8 @@ TOO_DEEP = f"holds more than {MOST_DEPTH} lists and mappings inside each other"
 TOO_MANY = f"holds more than {MOST_VALUES} values"
 TOO_LONG = f"may have at most {MOST_DIGITS} digits"
 ITSELF = "holds itself"
+HALF = "holds half of a character (a lone surrogate)"
+_HALF = re.compile(r"[\ud800-\udfff]")
 
 
 def read_yaml(text: str, key: str, given: str, refusal: str = "is not a YAML value") -> Any:
@@ -82,6 +84,8 @@ class _Copier:
             raise ConfigError(key, given, TOO_MANY)
         if isinstance(given, int) and abs(given) >= 10**MOST_DIGITS:
             raise ConfigError(key, given, TOO_LONG)
+        if isinstance(given, str) and _HALF.search(given):
+            raise ConfigError(key, given, HALF)
         if not isinstance(given, Mapping | list | tuple):
             return given
         if id(given) in outside:
@@ -91,11 +95,16 @@ class _Copier:
         inside = (*outside, id(given))
         if isinstance(given, Mapping):
             return {
-                name: self.copy(each, f"{key}.{name}" if outside else str(name), inside)
+                self.copy(name, key, inside): self.copy(each, _inner(key, name, outside), inside)
                 for name, each in given.items()
             }
         copied = [self.copy(each, f"{key}.{i}", inside) for i, each in enumerate(given)]
         return copied if isinstance(given, list) else tuple(copied)
+
+
+def _inner(key: str, name: object, outside: tuple[int, ...]) -> str:
+    """The dotted key of what stands inside another one; the outermost has no name."""
+    return f"{key}.{name}" if outside else str(name)
 
 
 class _RefusedError(yaml.YAMLError):

@@ -9,7 +9,7 @@ Axes: C steps of a chunk, R rows, B batch, d coordinates.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import Field, model_validator
@@ -32,7 +32,7 @@ class OTCFMConfig(RegressionConfig):
     takes_checkpoint: ClassVar[bool] = True
     sigma: Finite = Field(0.0, ge=0)
     """Standard deviation around the straight paths."""
-    ot_batch: PositiveInt = 16
+    ot_batch: Annotated[PositiveInt, Field(le=4096)] = 16
     """Samples coupled by one exact transport plan; 1 couples independently."""
     solver: solvers.Solver = "rk4"
     """ODE solver; dopri5 is adaptive, the others take `nfe` evaluations."""

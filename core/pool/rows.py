@@ -19,6 +19,9 @@ from luceloop.core.config.point import PointConfig
 from luceloop.core.errors import ConfigError
 from luceloop.core.pickers.pickers import Pickers
 
+MOST_SAMPLES = 10**9
+"""Samples of a training set or a pool."""
+
 
 @dataclass(frozen=True)
 class Rows:
@@ -107,4 +110,8 @@ def training_sizes(config: PointConfig, data_size: int) -> Sizes:
             pool,
             f"must be at least {needed}: {kept} choices among K={config.k}",
         )
+    if max(real, kept, pool) > MOST_SAMPLES:
+        allowed = f"would be {real} real, {kept} kept and {pool} generated samples"
+        key, value = ("curation.k", config.k) if kept <= MOST_SAMPLES < pool else ("lam", lam)
+        raise ConfigError(key, value, f"{allowed}; at most {MOST_SAMPLES} can be of a kind")
     return Sizes(real, kept, pool)

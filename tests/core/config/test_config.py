@@ -87,6 +87,19 @@ BAD_VALUES = [
     ("sampling.shard_size=0", "sampling.shard_size", 0, "1"),
     ("resources.trial.cpus=-1", "resources.trial.cpus", -1, "auto"),
     ("name=a/b", "name", "a/b", "letters"),
+    ('name="a\\n"', "name", "a\n", "letters"),
+    ("learner.width=999999968", "learner.width", 999999968, "16384"),
+    ("learner.depth=1000000", "learner.depth", 1000000, "256"),
+    ("learner.batch_size=999999999", "learner.batch_size", 999999999, "1000000"),
+    ("learner.ot_batch=1000000", "learner.ot_batch", 1000000, "4096"),
+    ("learner.unet.channels=1000000", "learner.unet.channels", 1000000, "4096"),
+    ("sampling.preview=99999999999", "sampling.preview", 99999999999, "100000"),
+    ("resources.threads=100000", "resources.threads", 100000, "1024"),
+    ("search.seed=4294967296", "search.seed", 2**32, "4294967296"),
+    ("search.seed=-1", "search.seed", -1, "0"),
+    ("k=10000000000", "curation.k", 10**10, "10^9"),
+    ('description="\\ud800"', "description", "\ud800", "surrogate"),
+    ('data={name: npz, path: "a\\nb"}', "data.path", "a\nb", "control"),
 ]
 
 
@@ -411,6 +424,8 @@ def test_sizes_are_those_of_algorithm_1_or_of_a_fixed_kept_size(keys, data, expe
 
 
 BAD_SIZES = [
+    ({"curation": {"k": 10**9}}, "curation.k", 10**9, "100000000000 generated"),
+    ({"lam": 1e300}, "lam", 1e300, "kept"),
     ({"pool_size": 199}, "pool_size", 199, "200"),
     ({"lam": 1, "curation": {"k": 5}, "pool_size": 499}, "pool_size", 499, "500"),
     ({"real_size": 101}, "real_size", 101, "100"),
