@@ -27,6 +27,14 @@ PARTS: dict[str, Kinds] = {
     "classifier": CLASSIFIERS,
 }
 """The parts of a point that come in several kinds."""
+WORDS = {
+    "model_type": "must be a mapping of keys to values",
+    "dict_type": "must be a mapping of keys to values",
+    "tuple_type": "must be a list",
+    "list_type": "must be a list",
+    "string_type": "must be text",
+}
+"""What is said instead of pydantic's words, which are about Python's types."""
 RULE = "seed_rule"
 """The sweep's field of the key `seeds` where it is a mapping."""
 
@@ -53,7 +61,7 @@ def explained(error: ValidationError, model: type[BaseModel]) -> ConfigError:
         return ConfigError(".".join(path), None, "is required")
     if kind.startswith("union_tag"):
         return _unknown_kind(path, value)
-    allowed = first["msg"].removeprefix("Value error, ")
+    allowed = WORDS.get(kind, first["msg"].removeprefix("Value error, "))
     raised = first.get("ctx", {}).get("error")
     if isinstance(raised, ConfigError):  # a check over several fields that names its own key
         return ConfigError(".".join([*path, raised.key]), raised.value, raised.allowed)

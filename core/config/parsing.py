@@ -17,6 +17,7 @@ from luceloop.core.config.search import (
     searched_keys,
 )
 from luceloop.core.config.sweep import SweepConfig
+from luceloop.core.config.webhooks import HIDDEN
 from luceloop.core.errors import ConfigError
 from luceloop.core.io.plain import MOST_DEPTH, read_yaml, taken_over
 
@@ -122,7 +123,7 @@ def override(plain: dict[str, Any], assignments: list[str]) -> dict[str, Any]:
             raise ConfigError("override", assignment, "must read key=value")
         if key.count(".") >= MOST_DEPTH:
             raise ConfigError(key, text, f"a key may have at most {MOST_DEPTH} parts")
-        value = read_yaml(text, key, text)
+        value = read_yaml(text, key, HIDDEN if "://" in text else text)
         first, _, inside = key.partition(".")
         searched = plain.get("search")
         if (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from types import MappingProxyType
 from typing import Any
 
@@ -60,6 +61,15 @@ def test_what_no_configuration_can_hold_is_refused_in_one_short_line(text: str, 
         read_yaml(text, "key", text)
     line = str(error.value)
     assert said in line and line.startswith("key=") and line.isprintable() and len(line) < 500
+
+
+@pytest.mark.parametrize("text", [BOMB, MERGES, CHAIN], ids=["bomb", "merges", "chain"])
+def test_what_is_refused_takes_little_memory(text: str):
+    tracemalloc.start()
+    with pytest.raises(ConfigError):
+        read_yaml(text, "key", text)
+    assert tracemalloc.get_traced_memory()[1] < 2**24
+    tracemalloc.stop()
 
 
 @pytest.mark.parametrize(
