@@ -14,6 +14,7 @@ from luceloop.core.config.seed_rule import WidthGoal
 from luceloop.core.config.sweep import OWN_KEYS, SweepConfig
 from luceloop.core.config.users import UserConfig
 from luceloop.core.config.webhooks import HIDDEN
+from luceloop.core.custom_metrics import CustomMetricConfig
 from luceloop.core.data.kinds import DATASETS
 from luceloop.core.errors import ConfigError, closest
 from luceloop.core.kinds import Kinds
@@ -40,13 +41,14 @@ RULE = "seed_rule"
 
 
 def explained(error: ValidationError, model: type[BaseModel]) -> ConfigError:
-    """The first of pydantic's errors, with the key as users write it.
+    """The first of pydantic's errors, with the key as users write it; a mistyped key comes first.
 
     Args:
         error: what pydantic raised.
         model: the configuration that was being built.
     """
-    first = error.errors()[0]
+    errors = error.errors()
+    first = next((each for each in errors if each["type"] == "extra_forbidden"), errors[0])
     place = [str(part) for part in first["loc"]]
     if model is SweepConfig and place[:1] == ["point"]:
         del place[0]
@@ -135,6 +137,7 @@ INSIDE: dict[str, type[BaseModel]] = {
     "space": Dimension,
     "until": WidthGoal,
     "users": UserConfig,
+    "metrics": CustomMetricConfig,
 }
 """Models of fields whose type is more than a model."""
 
