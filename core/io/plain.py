@@ -9,9 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from numbers import Integral, Real
+from pathlib import PurePath
 from typing import Any
 
 import yaml
+from pydantic import BaseModel
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from luceloop.core.errors import ConfigError
@@ -82,12 +85,8 @@ class _Copier:
         self._left -= 1
         if self._left < 0:
             raise ConfigError(key, given, TOO_MANY)
-        if isinstance(given, int) and abs(given) >= 10**MOST_DIGITS:
-            raise ConfigError(key, given, TOO_LONG)
-        if isinstance(given, str) and _HALF.search(given):
-            raise ConfigError(key, given, HALF)
         if not isinstance(given, Mapping | list | tuple):
-            return given
+            return _plain(given, key)
         if id(given) in outside:
             raise ConfigError(key, given, ITSELF)
         if len(outside) >= MOST_DEPTH:
@@ -100,6 +99,25 @@ class _Copier:
             }
         copied = [self.copy(each, f"{key}.{i}", inside) for i, each in enumerate(given)]
         return copied if isinstance(given, list) else tuple(copied)
+
+
+def _plain(given: Any, key: str) -> Any:
+    """A single value as YAML has it, which is what a sweep's file will say when it is resumed."""
+    match given:
+        case None | bool() | BaseModel():
+            return given
+        case Integral():
+            if abs(given) >= 10**MOST_DIGITS:
+                raise ConfigError(key, given, TOO_LONG)
+            return int(given)
+        case Real():
+            return float(given)
+        case str() | PurePath():
+            if _HALF.search(str(given)):
+                raise ConfigError(key, given, HALF)
+            return str(given)
+    kind = type(given).__name__
+    raise ConfigError(key, given, f"must be text, a number, a list or a mapping, and no {kind}")
 
 
 def _inner(key: str, name: object, outside: tuple[int, ...]) -> str:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import tracemalloc
+from datetime import date
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 import pytest
+import yaml
 
 from luceloop.core.errors import ConfigError
 from luceloop.core.io.plain import MOST_CHARACTERS, MOST_DEPTH, MOST_VALUES, read_yaml, taken_over
@@ -121,3 +125,18 @@ def test_a_copy_of_values_shares_no_list_and_no_mapping_with_them():
     assert copied == {"a": [1], "b": ([1], {"c": [1]}), "d": _within(20)}
     shared.append(2)
     assert copied["a"] == copied["b"][0] == copied["b"][1]["c"] == [1]
+
+
+def test_values_of_a_caller_become_those_that_a_file_would_have():
+    given = {"a": np.float64(0.5), "b": [np.int64(3), True, None], "c": Path("x/y"), "d": 1.5}
+    copied = taken_over(given)
+    assert copied == {"a": 0.5, "b": [3, True, None], "c": "x/y", "d": 1.5}
+    assert type(copied["a"]) is float and type(copied["b"][0]) is int
+    assert yaml.safe_load(yaml.safe_dump(copied)) == copied
+
+
+@pytest.mark.parametrize("value", [b"x", {1}, date(2024, 1, 31), 1j, np.zeros(2), object()])
+def test_what_no_file_could_say_is_refused_by_its_kind(value: Any):
+    with pytest.raises(ConfigError, match=f"no {type(value).__name__}") as error:
+        taken_over({"a": {"b": [value]}})
+    assert error.value.key == "a.b.0" and len(str(error.value).splitlines()) == 1
