@@ -43,8 +43,17 @@ class Rows:
 
     @classmethod
     def of(cls, config: PointConfig, data_size: int) -> Rows:
-        """The seeds of one point."""
+        """The seeds of one point.
+
+        Raises:
+            ConfigError: if its sizes cannot be.
+        """
         sizes, count = training_sizes(config, data_size), len(config.seeds)
+        if max(sizes.real, sizes.kept, sizes.pool) > MOST_SAMPLES:
+            many = sizes.kept <= MOST_SAMPLES < sizes.pool
+            key, value = ("curation.k", config.k) if many else ("lam", config.lam)
+            allowed = f"at most {MOST_SAMPLES} samples can be real, kept or generated; these are"
+            raise ConfigError(key, value, f"{allowed} {sizes.real}, {sizes.kept}, {sizes.pool}")
         return cls(
             seeds=config.seeds,
             beta=torch.full((count,), config.beta, dtype=torch.float64),
@@ -110,8 +119,4 @@ def training_sizes(config: PointConfig, data_size: int) -> Sizes:
             pool,
             f"must be at least {needed}: {kept} choices among K={config.k}",
         )
-    if max(real, kept, pool) > MOST_SAMPLES:
-        allowed = f"would be {real} real, {kept} kept and {pool} generated samples"
-        key, value = ("curation.k", config.k) if kept <= MOST_SAMPLES < pool else ("lam", lam)
-        raise ConfigError(key, value, f"{allowed}; at most {MOST_SAMPLES} can be of a kind")
     return Sizes(real, kept, pool)

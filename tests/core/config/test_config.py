@@ -15,7 +15,7 @@ from luceloop.core.config.parsing import at_point, override, parse_config, value
 from luceloop.core.config.point import PointConfig
 from luceloop.core.config.sweep import SweepConfig
 from luceloop.core.errors import ConfigError
-from luceloop.core.pool.rows import training_sizes
+from luceloop.core.pool.rows import Rows, training_sizes
 
 
 def _plain(**keys: Any) -> dict[str, Any]:
@@ -424,8 +424,6 @@ def test_sizes_are_those_of_algorithm_1_or_of_a_fixed_kept_size(keys, data, expe
 
 
 BAD_SIZES = [
-    ({"curation": {"k": 10**9}}, "curation.k", 10**9, "100000000000 generated"),
-    ({"lam": 1e300}, "lam", 1e300, "kept"),
     ({"pool_size": 199}, "pool_size", 199, "200"),
     ({"lam": 1, "curation": {"k": 5}, "pool_size": 499}, "pool_size", 499, "500"),
     ({"real_size": 101}, "real_size", 101, "100"),
@@ -440,6 +438,18 @@ def test_sizes_that_cannot_be_are_refused(keys, key, value, allowed):
         training_sizes(_parse(**keys), 100)
     assert (error.value.key, error.value.value) == (key, value)
     assert allowed in error.value.allowed
+
+
+@pytest.mark.parametrize(
+    ("keys", "key", "value"),
+    [({"curation": {"k": 10**9}}, "curation.k", 10**9), ({"lam": 1e300}, "lam", 1e300)],
+    ids=str,
+)
+def test_more_samples_than_any_machine_holds_are_forecast_but_never_drawn(keys, key, value):
+    assert training_sizes(_parse(**keys), 100).pool > 10**9
+    with pytest.raises(ConfigError) as error:
+        Rows.of(_parse(**keys), 100)
+    assert (error.value.key, error.value.value) == (key, value)
 
 
 @pytest.mark.parametrize(
