@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import re
+from collections.abc import Iterable
+
+from luceloop.core.text import MOST_OF_VALUE, in_one_line, shown
 
 
 class ConfigError(ValueError):
@@ -19,10 +23,18 @@ class ConfigError(ValueError):
         self.key, self.value, self.allowed = key, value, allowed
 
     def __str__(self) -> str:
-        return f"{self.key}={self.value!r}: {self.allowed}"
+        key = in_one_line(self.key, MOST_OF_VALUE)
+        return f"{key}={shown(self.value)}: {in_one_line(self.allowed)}"
 
 
-class LoopError(RuntimeError):
+class _InOneLine(RuntimeError):
+    """An error whose message is one line, whatever the words of others that it repeats."""
+
+    def __str__(self) -> str:
+        return in_one_line(super().__str__())
+
+
+class LoopError(_InOneLine):
     """A loop that cannot go on: NaN losses or samples, a reward that breaks its contract."""
 
 
@@ -39,14 +51,14 @@ class ChangedFileError(RuntimeError):
         self.found, self.remedy = found, remedy
 
     def __str__(self) -> str:
-        return f"{self.found}; {self.remedy}"
+        return in_one_line(f"{self.found}; {self.remedy}")
 
 
-class DiskFullError(RuntimeError):
+class DiskFullError(_InOneLine):
     """A disk that takes no more; its message is one line for the user, what to do included."""
 
 
-class StorageError(RuntimeError):
+class StorageError(_InOneLine):
     """Storage that does not answer, or refuses; another try may do better."""
 
 
@@ -64,7 +76,13 @@ class SessionError(RuntimeError):
         self.reason, self.remedy, self.owned = reason, remedy, owned
 
     def __str__(self) -> str:
-        return "; ".join(filter(None, [self.reason, self.remedy]))
+        return in_one_line("; ".join(filter(None, [self.reason, self.remedy])))
+
+
+def closest(given: str, known: Iterable[str]) -> str:
+    """What is added to a message where something known is spelled almost like `given`."""
+    found = difflib.get_close_matches(given[:MOST_OF_VALUE], list(known), n=1)
+    return f"; did you mean {found[0]}?" if found else ""
 
 
 def one_line(error: Exception) -> str:
@@ -74,8 +92,8 @@ def one_line(error: Exception) -> str:
         root = root.__cause__ or root.__context__ or root
     if isinstance(root, OSError) and root.strerror:
         return root.strerror
-    first = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return without_password(first)[:300]
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return in_one_line(without_password(lines[0]), 300)
 
 
 def without_password(text: str) -> str:

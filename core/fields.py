@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from luceloop.core.io import plugins
 from luceloop.core.io.places import is_url
+from luceloop.core.text import is_plain
 
 
 class Strict(BaseModel):
@@ -48,11 +49,17 @@ class Custom(Strict):
 
 
 def _absolute(path: str) -> str:
-    return str(Path(path).expanduser().absolute())
+    return str(Path(_plain(path)).expanduser().absolute())
 
 
 def _absolute_unless_url(name: str) -> str:
-    return name if is_url(name) else _absolute(name)
+    return _plain(name) if is_url(name) else _absolute(name)
+
+
+def _plain(path: str) -> str:
+    if not is_plain(path):
+        raise ValueError("must hold no line breaks and no other control characters")
+    return path
 
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]

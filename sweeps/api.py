@@ -29,6 +29,7 @@ from luceloop.core.config.naming import point_name
 from luceloop.core.config.parsing import at_point, override, parse_config
 from luceloop.core.config.search import SHORT_KEYS
 from luceloop.core.config.sweep import SweepConfig
+from luceloop.core.io.plain import taken_over
 from luceloop.core.io.plugins import use_folder
 from luceloop.core.theory.finite_n import MOST_DRAWS, usual_replicates
 from luceloop.core.theory.forecast import forecast as forecast_points
@@ -290,14 +291,9 @@ def _config(source: Source, overrides: tuple[str, ...]) -> SweepConfig:
                 raise TypeError("overrides are for configurations that are not parsed yet")
             return source
         case Mapping():
-            return parse_config(override(_copy(source), list(overrides)))
+            return parse_config(override(taken_over(source), list(overrides)))
         case _:
             return read_config(str(source), list(overrides))
-
-
-def _copy(plain: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested mappings that overrides may change."""
-    return {k: _copy(v) if isinstance(v, Mapping) else v for k, v in plain.items()}
 
 
 def _output(given: str | Path | None, storage: str | None = None) -> Output:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from luceloop.analysis.reading.curves import load_curves
 from luceloop.analysis.reading.store import find_runs
@@ -17,6 +16,7 @@ from luceloop.core.config.search import SHORT_KEYS
 from luceloop.core.config.sweep import SweepConfig
 from luceloop.core.errors import ConfigError
 from luceloop.core.fields import flatten
+from luceloop.core.io.plain import read_yaml
 from luceloop.sweeps.record.folders import Output, SweepFolder
 from luceloop.sweeps.record.ledger import Ledger
 
@@ -79,11 +79,7 @@ def matching_points(sweep: SweepFolder, given: Sequence[str], option: str = "--p
 
 def _read(config: SweepConfig, key: str, text: str, option: str) -> Any:
     """A value as configurations have it, so that 1e-3 is a number and inf infinite."""
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise ConfigError(option, f"{key}={text}", "is not a YAML value") from None
-    return read_value(config.point, key, value)
+    return read_value(config.point, key, read_yaml(text, option, f"{key}={text}"))
 
 
 def configuration_difference(first: SweepConfig, second: SweepConfig) -> list[str]:

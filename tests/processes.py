@@ -22,7 +22,7 @@ def luceloop(output: Path, *arguments: str, **variables: str) -> subprocess.Pope
     for name in ("MLFLOW_TRACKING_URI", "RAY_ADDRESS", "PYTHONPATH"):
         environment.pop(name, None)
     environment |= variables
-    command = [sys.executable, "-c", "from luceloop.sweeps.cli.app import main; main()", *arguments]
+    command = [sys.executable, "-c", "from luceloop.__main__ import main; main()", *arguments]
     return subprocess.Popen(
         command,
         cwd=Path(__file__).parents[1],

@@ -12,7 +12,6 @@ from typing import Any, NoReturn
 
 import numpy as np
 import pandas as pd
-import yaml
 from numpy.typing import NDArray
 
 from luceloop.analysis.reading import labels
@@ -25,6 +24,7 @@ from luceloop.core.config.point import PointConfig
 from luceloop.core.config.sweep import SweepConfig
 from luceloop.core.errors import ConfigError
 from luceloop.core.io.places import Folder
+from luceloop.core.io.plain import read_yaml
 from luceloop.core.pool.rows import training_sizes
 from luceloop.core.theory.finite_n import FiniteN
 from luceloop.core.theory.forecast import Forecast, forecast
@@ -50,7 +50,7 @@ def load_config(runs: SweepRuns) -> SweepConfig:
     Raises:
         ConfigError: if the store lacks it.
     """
-    return parse_config(yaml.safe_load(load_config_text(runs)))
+    return parse_config(read_yaml(load_config_text(runs), "SWEEP", runs.sweep))
 
 
 def load_configs(runs: SweepRuns) -> dict[int, PointConfig]:

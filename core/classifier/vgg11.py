@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 from torch import Tensor, nn
@@ -25,11 +25,11 @@ class VGG11Config(ClassifierConfig):
     """A state dict of a public CIFAR-10 model zoo's network; trained from scratch without one."""
     epochs: PositiveInt = 60
     """Passes over the training images."""
-    batch_size: PositiveInt = 256
+    batch_size: Annotated[PositiveInt, Field(le=1_000_000)] = 256
     """Images of a step."""
     lr: Finite = Field(0.1, gt=0)
     """Highest learning rate of the one-cycle schedule."""
-    shift: int = Field(4, ge=0)
+    shift: int = Field(4, ge=0, le=256)
     """Largest shift of a training image, in pixels."""
     flip: bool = True
     """Whether training mirrors images left to right at random."""

@@ -15,7 +15,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
-from luceloop.core.config.search import SHORT_KEYS
+from luceloop.core.config.search import by_full_name
+from luceloop.core.errors import ConfigError
 from luceloop.core.fields import Finite, Strict
 
 Iteration = Literal["last"] | Annotated[int, Field(ge=0, strict=True)]
@@ -26,7 +27,7 @@ def _long_keys(given: Any) -> Any:
     """Searched keys by their full names."""
     if not isinstance(given, Mapping):
         return given
-    return {SHORT_KEYS.get(str(key), str(key)): value for key, value in given.items()}
+    return by_full_name((str(key), value) for key, value in given.items())
 
 
 Values = Annotated[dict[str, Any], BeforeValidator(_long_keys)]
@@ -98,7 +99,7 @@ class ClaimConfig(Strict):
         if len(given) != 1:
             raise ValueError("takes exactly one of above, below and near")
         if (self.near is None) != (self.within is None):
-            raise ValueError("within=null: goes with near, which needs it")
+            raise ConfigError("within", self.within, "goes with near, which needs it")
         return self
 
     @property

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
-import re
 from collections.abc import Mapping
 from typing import Any, get_args
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from luceloop.core.classifier.kinds import CLASSIFIERS
@@ -17,8 +14,9 @@ from luceloop.core.config.seed_rule import WidthGoal
 from luceloop.core.config.sweep import OWN_KEYS, SweepConfig
 from luceloop.core.config.users import UserConfig
 from luceloop.core.config.webhooks import HIDDEN
+from luceloop.core.custom_metrics import CustomMetricConfig
 from luceloop.core.data.kinds import DATASETS
-from luceloop.core.errors import ConfigError
+from luceloop.core.errors import ConfigError, closest
 from luceloop.core.kinds import Kinds
 from luceloop.core.learners.kinds import LEARNERS
 from luceloop.core.rewards.kinds import REWARDS
@@ -30,18 +28,27 @@ PARTS: dict[str, Kinds] = {
     "classifier": CLASSIFIERS,
 }
 """The parts of a point that come in several kinds."""
+WORDS = {
+    "model_type": "must be a mapping of keys to values",
+    "dict_type": "must be a mapping of keys to values",
+    "tuple_type": "must be a list",
+    "list_type": "must be a list",
+    "string_type": "must be text",
+}
+"""What is said instead of pydantic's words, which are about Python's types."""
 RULE = "seed_rule"
 """The sweep's field of the key `seeds` where it is a mapping."""
 
 
 def explained(error: ValidationError, model: type[BaseModel]) -> ConfigError:
-    """The first of pydantic's errors, with the key as users write it.
+    """The first of pydantic's errors, with the key as users write it; a mistyped key comes first.
 
     Args:
         error: what pydantic raised.
         model: the configuration that was being built.
     """
-    first = error.errors()[0]
+    errors = error.errors()
+    first = next((each for each in errors if each["type"] == "extra_forbidden"), errors[0])
     place = [str(part) for part in first["loc"]]
     if model is SweepConfig and place[:1] == ["point"]:
         del place[0]
@@ -56,10 +63,10 @@ def explained(error: ValidationError, model: type[BaseModel]) -> ConfigError:
         return ConfigError(".".join(path), None, "is required")
     if kind.startswith("union_tag"):
         return _unknown_kind(path, value)
-    allowed = first["msg"].removeprefix("Value error, ")
-    nested = re.match(r"([\w.]+)=(.+?): (.*)", allowed)
-    if nested:  # a check over several fields that names its own key
-        return ConfigError(".".join([*path, nested[1]]), yaml.safe_load(nested[2]), nested[3])
+    allowed = WORDS.get(kind, first["msg"].removeprefix("Value error, "))
+    raised = first.get("ctx", {}).get("error")
+    if isinstance(raised, ConfigError):  # a check over several fields that names its own key
+        return ConfigError(".".join([*path, raised.key]), raised.value, raised.allowed)
     if isinstance(value, Mapping):
         value = dict(value)
     if path and path[-1] in ("int", "float"):
@@ -87,7 +94,11 @@ def _unknown_kind(path: list[str], value: Any) -> ConfigError:
     if not isinstance(value, Mapping):
         return ConfigError(part, value, "must be a mapping with a name")
     kinds, name = PARTS[path[-1]], value.get("name")
-    return ConfigError(f"{part}.name", name, kinds.allowed + _suggest(str(name), kinds.names))
+    hint = closest(str(name), kinds.names)
+    if "name" not in value:
+        mistyped = [key for key in map(str, value) if closest(key, ["name"])]
+        hint = f"; did you mean name by {mistyped[0]!r}?" if mistyped else ""
+    return ConfigError(f"{part}.name", name, kinds.allowed + hint)
 
 
 def _unknown_key(place: list[str], path: list[str], model: type[BaseModel]) -> str:
@@ -97,7 +108,7 @@ def _unknown_key(place: list[str], path: list[str], model: type[BaseModel]) -> s
         names = list(_model_at(place[:-1]).model_fields)
     if len(path) == 1 and path[0] in SHORT_KEYS:
         return f"unknown key; did you mean {SHORT_KEYS[path[0]]}?"
-    return f"unknown key; {path[-1]!r} is not one of {', '.join(names)}" + _suggest(path[-1], names)
+    return f"unknown key; {path[-1]!r} is not one of {', '.join(names)}" + closest(path[-1], names)
 
 
 def _top_keys(model: type[BaseModel]) -> list[str]:
@@ -126,6 +137,7 @@ INSIDE: dict[str, type[BaseModel]] = {
     "space": Dimension,
     "until": WidthGoal,
     "users": UserConfig,
+    "metrics": CustomMetricConfig,
 }
 """Models of fields whose type is more than a model."""
 
@@ -138,8 +150,3 @@ def _child(model: type[BaseModel], part: str) -> type[BaseModel]:
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             return kind
     return INSIDE.get(part, model)
-
-
-def _suggest(given: str, names: list[str]) -> str:
-    close = difflib.get_close_matches(given, names, n=1)
-    return f"; did you mean {close[0]}?" if close else ""

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from luceloop.core.config.sweep import SweepConfig
+from luceloop.core.text import MOST_OF_VALUE, in_one_line, shown
 
 SYMBOLS = {"curation.beta": "β", "lam": "λ", "curation.k": "K"}
 """How the keys that every sweep varies are written in names."""
@@ -16,7 +17,7 @@ SYMBOLS = {"curation.beta": "β", "lam": "λ", "curation.k": "K"}
 def number(value: Any) -> str:
     """A value as in labels: 10 rather than 10.0, inf, three digits of anything longer."""
     if isinstance(value, bool) or not isinstance(value, int | float):
-        return str(value)
+        return in_one_line(str(value), MOST_OF_VALUE)
     if math.isinf(value):
         return "inf"
     return f"{value:g}" if float(value).is_integer() else f"{value:.3g}"
@@ -50,14 +51,15 @@ def _is_every_users_own(flat: Mapping[str, Any], key: str) -> bool:
 
 
 def describe(config: SweepConfig) -> str:
-    """What is swept, in a sentence."""
+    """What is swept, in a sentence on one line."""
     space = config.search.space
     parts = []
     for key, dimension in space.items():
         values = dimension.values
-        spelled = values if values is not None else f"{list(dimension.bounds)}"
+        spelled = shown(list(dimension.bounds) if values is None else values)
         parts.append(f"{SYMBOLS.get(key, key)} over {spelled}")
     swept = "; ".join(parts) or "a single point"
     prefix = f"{config.description} " if config.description else ""
     seeds = count_seeds(config)
-    return f"{prefix}Sweeps {swept}, with {seeds} a point and T={config.point.iterations}."
+    sentence = f"Sweeps {swept}, with {seeds} a point and T={config.point.iterations}."
+    return in_one_line(prefix + sentence)

@@ -5,14 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from luceloop.core.config.explain import PARTS, explained
 from luceloop.core.config.point import PointConfig
-from luceloop.core.config.search import SHORT_KEYS, Dimension
+from luceloop.core.config.search import (
+    SHORT_KEYS,
+    Dimension,
+    SearchConfig,
+    by_full_name,
+    searched_keys,
+)
 from luceloop.core.config.sweep import SweepConfig
+from luceloop.core.config.webhooks import HIDDEN
 from luceloop.core.errors import ConfigError
+from luceloop.core.io.plain import MOST_DEPTH, read_yaml, taken_over
 
 
 def parse_config(plain: Mapping[str, Any]) -> SweepConfig:
@@ -24,7 +31,7 @@ def parse_config(plain: Mapping[str, Any]) -> SweepConfig:
     if not isinstance(plain, Mapping):
         raise ConfigError("configuration", plain, "must be a mapping of keys to values")
     try:
-        return SweepConfig.model_validate(plain)
+        return SweepConfig.model_validate(taken_over(plain))
     except ValidationError as error:
         raise explained(error, SweepConfig) from None
 
@@ -104,7 +111,8 @@ def plain_config(config: SweepConfig) -> dict[str, Any]:
 def override(plain: dict[str, Any], assignments: list[str]) -> dict[str, Any]:
     """Apply `key=value` assignments, values in YAML, to plain configuration values.
 
-    A key that is set this way is no longer searched: `beta=3` beats `search.beta`.
+    A key that is set this way is no longer searched: `beta=3` beats `search.beta`. Giving a
+    searched key another kind of range drops the old one.
 
     Raises:
         ConfigError: for an assignment without `=` or a value that is not YAML.
@@ -113,26 +121,41 @@ def override(plain: dict[str, Any], assignments: list[str]) -> dict[str, Any]:
         key, equals, text = assignment.partition("=")
         if not (equals and key):
             raise ConfigError("override", assignment, "must read key=value")
-        try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError:
-            raise ConfigError(key, text, "is not a YAML value") from None
+        if key.count(".") >= MOST_DEPTH:
+            raise ConfigError(key, text, f"a key may have at most {MOST_DEPTH} parts")
+        value = read_yaml(text, key, HIDDEN if "://" in text else text)
+        first, _, inside = key.partition(".")
+        searched = plain.get("search")
+        if (
+            inside
+            and first == "search"
+            and inside.partition(".")[0] not in SearchConfig.model_fields
+        ):
+            _search(plain, inside, value)
+            continue
         set_dotted(plain, key, value)
-        if isinstance(plain.get("search"), dict):
-            _drop_searched(plain["search"], SHORT_KEYS.get(key, key))
+        if isinstance(searched, dict) and first != "search":
+            full = SHORT_KEYS.get(key, key)
+            plain["search"] = {k: v for k, v in _spelled_out(searched).items() if k != full}
     return plain
 
 
-def _drop_searched(searched: dict[str, Any], key: str, prefix: str = "") -> None:
-    """Remove `key` from a search, however its keys are nested and spelled."""
-    for name, value in list(searched.items()):
-        path = f"{prefix}{name}"
-        if SHORT_KEYS.get(path, path) == key:
-            del searched[name]
-        elif isinstance(value, dict) and key.startswith(f"{path}."):
-            _drop_searched(value, key, f"{path}.")
-            if not value:
-                del searched[name]
+def _search(plain: dict[str, Any], key: str, value: Any) -> None:
+    """Let a search vary dotted `key`, which may end in a kind of range; beats what it had of it."""
+    before = plain.get("search") or {}
+    if not isinstance(before, dict):
+        raise ConfigError("search", before, f"has no key {key!r}")
+    named, _, kind = key.rpartition(".")
+    if kind in Dimension.model_fields:
+        key, value = named, {kind: value}
+    given = by_full_name(searched_keys({key: value}))
+    plain["search"] = _spelled_out(before) | given
+
+
+def _spelled_out(search: dict[str, Any]) -> dict[str, Any]:
+    """A search whose keys are dotted full names, none of them inside another."""
+    options = {key: value for key, value in search.items() if key in SearchConfig.model_fields}
+    return options | by_full_name(searched_keys(search))
 
 
 def _after_names(key: str) -> bool:
@@ -143,8 +166,7 @@ def _after_names(key: str) -> bool:
 def set_dotted(plain: dict[str, Any], key: str, value: Any) -> None:
     """Set `value` at dotted `key`, making the mappings on the way.
 
-    Choosing another `name` of a part (data, learner, reward) drops the old one's settings, and
-    giving a searched key another kind of range drops the old one.
+    Choosing another `name` of a part (data, learner, reward) drops the old one's settings.
     """
     *parents, last = SHORT_KEYS.get(key, key).split(".")
     target: Any = plain
@@ -152,10 +174,9 @@ def set_dotted(plain: dict[str, Any], key: str, value: Any) -> None:
         target = _descend(target, parent, ".".join(parents[: depth + 1]), key)
     if isinstance(target, list):
         raise ConfigError(".".join(parents), target, f"has no key {key!r}")
-    renames = last == "name" and parents and target.get("name", _unnamed(parents[0])) != value
-    if renames or (parents[:1] == ["search"] and last in Dimension.model_fields):
+    if last == "name" and parents and target.get("name", _unnamed(parents[0])) != value:
         target.clear()
-    target[last] = value
+    target[_key_in(target, last)] = value
 
 
 def _descend(target: Any, part: str, place: str, key: str) -> Any:
@@ -166,6 +187,7 @@ def _descend(target: Any, part: str, place: str, key: str) -> Any:
             raise ConfigError(place, part, allowed)
         found = target[int(part)]
     else:
+        part = _key_in(target, part)
         if target.get(part) is None:
             target[part] = {}
         if isinstance(target[part], tuple):
@@ -175,6 +197,11 @@ def _descend(target: Any, part: str, place: str, key: str) -> Any:
     if not holds:
         raise ConfigError(place, found, f"has no key {key!r}")
     return found
+
+
+def _key_in(target: Mapping[Any, Any], part: str) -> Any:
+    """The key that reads like `part`: users may be numbered, and YAML's numbers are no text."""
+    return next((key for key in target if str(key) == part), part)
 
 
 def _of_mappings(given: Sequence[Any]) -> bool:

@@ -14,6 +14,7 @@ from pydantic import (
 )
 
 from luceloop.core.config.users import Beta, Flip, Users, shares_of
+from luceloop.core.errors import ConfigError
 from luceloop.core.fields import Code, File, PositiveInt, Strict
 from luceloop.core.io import plugins
 
@@ -28,6 +29,8 @@ def _parse_k(value: Any) -> Any:
     whole = isinstance(value, int | float) and not isinstance(value, bool) and value >= 1
     if not whole or (value != math.inf and value != int(value)):
         raise ValueError("must be a whole number from 1, or inf")
+    if value != math.inf and value > 10**9:
+        raise ValueError("must be at most 10^9, or inf")
     return value if value == math.inf else int(value)
 
 
@@ -65,9 +68,9 @@ class CurationConfig(Strict):
             shares_of([user.weight for user in self.users])
         if self.is_custom and (self.users is not None or self.flip):
             unwanted = "flip" if self.users is None else "users"
-            raise ValueError(f"kind={self.kind}: makes choices of its own; drop {unwanted}")
+            raise ConfigError("kind", self.kind, f"makes choices of its own; drop {unwanted}")
         if self.args and not self.is_custom:
-            raise ValueError(f"kind={self.kind}: takes no args")
+            raise ConfigError("kind", self.kind, "takes no args")
         return self
 
 
@@ -112,7 +115,7 @@ class ResourcesConfig(Strict):
     sampler: ActorResources = ActorResources()
     pack: PositiveInt | Literal["auto"] = "auto"
     """Points of a trial that share one ensemble; large networks and samplers take one."""
-    threads: PositiveInt = 1
+    threads: Annotated[PositiveInt, Field(le=1024)] = 1
     """CPU threads of torch in every process; part of what determines the last bits of a result."""
 
 
@@ -131,7 +134,7 @@ class QualityConfig(Strict):
     @model_validator(mode="after")
     def _enough(self) -> QualityConfig:
         if self.samples <= self.neighbours:
-            raise ValueError(f"samples={self.samples}: must exceed neighbours={self.neighbours}")
+            raise ConfigError("samples", self.samples, f"must exceed neighbours={self.neighbours}")
         return self
 
 
@@ -140,5 +143,5 @@ class SamplingConfig(Strict):
 
     shard_size: PositiveInt = 1024
     """Samples a sampler generates at a time; names random streams, so it determines results."""
-    preview: int = Field(500, ge=0)
+    preview: int = Field(500, ge=0, le=100_000)
     """Samples per seed and iteration that are kept for figures."""

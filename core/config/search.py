@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from luceloop.core.errors import ConfigError, closest
 from luceloop.core.fields import Finite, PositiveInt, Strict
 
 SHORT_KEYS = {"beta": "curation.beta", "k": "curation.k"}
@@ -15,6 +15,9 @@ SHORT_KEYS = {"beta": "curation.beta", "k": "curation.k"}
 
 MOST_POINTS = 100_000
 """Points of a sweep; each is a trial, and a run of the tracking store."""
+
+Whole = Annotated[int, Field(ge=-(2**53), le=2**53)]
+"""A whole number that floating point has exactly."""
 
 NOT_SEARCHED = ("search", "seeds", "name", "description", "resources", "budget", "notify")
 """Keys that are the same for every point."""
@@ -27,7 +30,7 @@ class Dimension(Strict):
     choice: list[Any] | None = Field(None, min_length=1)
     uniform: tuple[Finite, Finite] | None = None
     loguniform: tuple[Finite, Finite] | None = None
-    integers: tuple[int, int] | None = None
+    integers: tuple[Whole, Whole] | None = None
 
     @model_validator(mode="after")
     def _one(self) -> Dimension:
@@ -84,7 +87,7 @@ class SearchConfig(Strict):
     """Points of a sampler other than grid."""
     concurrency: PositiveInt = 4
     """Suggestion i waits for the results of points 0 to i - concurrency, and sees no others."""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**32, strict=True)
     """Seed of the sampler."""
     early_stop: EarlyStopConfig | None = None
 
@@ -106,39 +109,63 @@ class SearchConfig(Strict):
         options = {key: value for key, value in given.items() if key in cls.model_fields}
         if isinstance(options.get("objective"), Mapping):
             options["objective"] = [options["objective"]]
-        searched = {key: value for key, value in given.items() if key not in cls.model_fields}
-        return options | {"space": dict(_dimensions(searched))}
+        return options | {"space": _dimensions(given)}
 
     @model_validator(mode="after")
     def _consistent(self) -> SearchConfig:
         for key, dimension in self.space.items():
             if key.split(".")[0] in NOT_SEARCHED:
-                raise ValueError(f"{key}=null: cannot be searched; every point has the same")
+                raise ConfigError(key, None, "cannot be searched; every point has the same")
             if self.sampler == "grid" and dimension.values is None:
-                raise ValueError(f"sampler=grid: needs {key} as a grid or choice of values")
+                raise ConfigError("sampler", "grid", f"needs {key} as a grid or choice of values")
         if self.sampler != "grid" and self.trials is None:
-            raise ValueError(f"trials=null: must be given with sampler={self.sampler}")
+            raise ConfigError("trials", None, f"must be given with sampler={self.sampler}")
         if self.sampler == "grid" and self.trials is not None:
-            raise ValueError(f"trials={self.trials}: a grid runs every point; drop it")
+            raise ConfigError("trials", self.trials, "a grid runs every point; drop it")
         if self.early_stop and len(self.objective) > 1:
-            raise ValueError("early_stop=null: works with one objective")
+            raise ConfigError("early_stop", None, "works with one objective")
         return self
 
 
-def _dimensions(given: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    """Dotted keys and their dimensions: `learner: {lr: {grid: ...}}` is `learner.lr`."""
-    found = []
+def _dimensions(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The searched keys of a search, by their full names, each a dimension."""
+    found = by_full_name(searched_keys(given))
+    for key, value in found.items():
+        if not isinstance(value, Mapping | Dimension):
+            ranges = list(Dimension.model_fields)
+            hint = closest(key.rpartition(".")[2], [*SearchConfig.model_fields, *ranges])
+            allowed = f"a searched key takes one of {', '.join(ranges)}{hint}"
+            raise ConfigError(key, value, allowed)
+    return found
+
+
+def searched_keys(given: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """What a search says of keys, its options left out: `learner: {lr: ...}` is `learner.lr`."""
+    searched = {key: value for key, value in given.items() if key not in SearchConfig.model_fields}
+    return list(_unfolded(searched))
+
+
+def _unfolded(given: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in given.items():
-        path = f"{prefix}{key}"
         nested = isinstance(value, Mapping) and not set(value) & set(Dimension.model_fields)
         if nested and value:
-            found += _dimensions(value, f"{path}.")
-        elif not isinstance(value, Mapping | Dimension):
-            allowed = [*SearchConfig.model_fields, *Dimension.model_fields]
-            close = difflib.get_close_matches(key, allowed, n=1)
-            hint = f"; did you mean {close[0]}?" if close else ""
-            fields = ", ".join(Dimension.model_fields)
-            raise ValueError(f"{path}={value!r}: a searched key takes one of {fields}{hint}")
+            yield from _unfolded(value, f"{prefix}{key}.")
         else:
-            found.append((SHORT_KEYS.get(path, path), value))
+            yield f"{prefix}{key}", value
+
+
+def by_full_name(given: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """Values by the full names of keys that may be short.
+
+    Raises:
+        ConfigError: if a key stands there in two spellings, whose values could differ.
+    """
+    found: dict[str, Any] = {}
+    spelled: dict[str, str] = {}
+    for key, value in given:
+        full = SHORT_KEYS.get(key, key)
+        if full in found:
+            both = " and as ".join(dict.fromkeys([spelled[full], key]))
+            raise ConfigError(full, value, f"is given twice, as {both}; drop one")
+        found[full], spelled[full] = value, key
     return found

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from luceloop.core.config.claims import Iteration
+from luceloop.core.errors import ConfigError
 from luceloop.core.fields import Finite, Strict
 
 MOST_LOOKS = 100
@@ -64,9 +65,9 @@ class SeedRule(Strict):
     @model_validator(mode="after")
     def _room(self) -> SeedRule:
         if self.most <= self.start:
-            raise ValueError(f"most={self.most}: must be above start={self.start}")
+            raise ConfigError("most", self.most, f"must be above start={self.start}")
         if len(list(itertools.islice(self._looks(), MOST_LOOKS + 1))) > MOST_LOOKS:
-            raise ValueError(f"growth={self.growth}: makes more than {MOST_LOOKS} looks")
+            raise ConfigError("growth", self.growth, f"makes more than {MOST_LOOKS} looks")
         return self
 
     @property

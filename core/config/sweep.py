@@ -15,6 +15,7 @@ from luceloop.core.config.point import PointConfig
 from luceloop.core.config.search import SearchConfig
 from luceloop.core.config.seed_rule import SeedRule
 from luceloop.core.config.webhooks import read_address
+from luceloop.core.errors import ConfigError
 from luceloop.core.fields import Strict
 
 
@@ -74,9 +75,9 @@ class SweepConfig(Strict):
     def _decidable(self) -> SweepConfig:
         until = None if self.seed_rule is None else self.seed_rule.until
         if until == "claims" and not self.claims:
-            raise ValueError("seeds.until=claims: needs claims, and there are none")
+            raise ConfigError("seeds.until", until, "needs claims, and there are none")
         if until == "best" and (self.point_count < 2 or len(self.search.objective) > 1):
-            raise ValueError("seeds.until=best: needs several points and one objective")
+            raise ConfigError("seeds.until", until, "needs several points and one objective")
         return self
 
     @property

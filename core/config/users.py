@@ -18,6 +18,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from luceloop.core.errors import ConfigError
 from luceloop.core.fields import Finite, Strict
 from luceloop.core.rewards.base import RewardConfig
 from luceloop.core.rewards.kinds import REWARDS
@@ -56,7 +57,7 @@ def _as_list(given: Any) -> Any:
     if not isinstance(given, Mapping):
         return given
     by_number = {str(key): user for key, user in given.items()}
-    numbers = [str(number) for number in range(len(by_number))]
+    numbers = [str(number) for number in range(len(given))]
     if set(numbers) != by_number.keys():
         raise ValueError("must be a list, or a mapping with keys 0, 1, 2, ...")
     return [by_number[number] for number in numbers]
@@ -121,16 +122,16 @@ def shares_of(weights: Sequence[float | None]) -> list[float]:
     """Shares that sum to 1, of weights; users without one share what the others leave of 1.
 
     Raises:
-        ValueError: if that is nothing, or all weights are 0.
+        ConfigError: if that is nothing, or all weights are 0.
     """
     total = math.fsum(weight for weight in weights if weight is not None)
     without = sum(weight is None for weight in weights)
     if without and total > 1:
         number = next(i for i, weight in enumerate(weights) if weight is not None)
         allowed = "with users without a weight, who get the rest, weights sum to at most 1"
-        raise ValueError(f"users.{number}.weight={weights[number]}: {allowed}")
+        raise ConfigError(f"users.{number}.weight", weights[number], allowed)
     if not without and total == 0:
-        raise ValueError("users.0.weight=0: some user must have a weight above 0")
+        raise ConfigError("users.0.weight", weights[0], "some user must have a weight above 0")
     whole = 1.0 if without else total
     rest = (1 - total) / max(without, 1)
     return [rest if weight is None else weight / whole for weight in weights]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import Field
 
 from luceloop.core.data.base import DatasetConfig
 from luceloop.core.data.images import ImageData
@@ -21,7 +22,7 @@ class ImageFolderConfig(DatasetConfig):
     name: Literal["image_folder"] = "image_folder"
     root: Directory
     """The folder; kept as an absolute path."""
-    image_size: PositiveInt = 32
+    image_size: Annotated[PositiveInt, Field(le=1024)] = 32
     """Pixels of a side; images are resized and cropped to squares, in colour."""
     size: PositiveInt | None = None
     """Real samples of each seed, drawn without replacement; all if not given."""

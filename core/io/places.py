@@ -21,6 +21,7 @@ from upath import UPath
 
 from luceloop.core.errors import ConfigError, StorageError, one_line, without_password
 from luceloop.core.io.files import new_file
+from luceloop.core.text import is_plain
 
 Folder = Path | UPath
 """A local path where it is a `Path`, else a URL."""
@@ -29,6 +30,18 @@ Folder = Path | UPath
 def is_url(text: str) -> bool:
     """Whether `text` is a URL and not a path."""
     return "://" in text
+
+
+def check_path(key: str, text: str) -> str:
+    """`text`, if it can name a file or a folder.
+
+    Raises:
+        ConfigError: naming `key`, if it holds what no name of a file should.
+    """
+    if not text or not is_plain(text):
+        allowed = "must be a path or a URL without line breaks and other control characters"
+        raise ConfigError(key, text, allowed)
+    return text
 
 
 def open_folder(key: str, text: str) -> Folder:
@@ -41,6 +54,7 @@ def open_folder(key: str, text: str) -> Folder:
     Raises:
         ConfigError: if it is no folder that several processes can share, or its package is missing.
     """
+    check_path(key, text)
     if re.match(r"[a-z][a-z0-9+]+:/[^/]", text):
         raise ConfigError(key, text, "must be a path, or a URL with two slashes after the colon")
     if not is_url(text):

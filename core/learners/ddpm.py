@@ -22,6 +22,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from luceloop.core import rng
+from luceloop.core.errors import ConfigError
 from luceloop.core.fields import Finite, PositiveInt
 from luceloop.core.learners.networks.base import Network
 from luceloop.core.learners.regression.config import RegressionConfig
@@ -35,7 +36,7 @@ class DDPMConfig(RegressionConfig):
     name: Literal["ddpm"] = "ddpm"
     # torchcfm's flows take times from 0 to 1 as they are; diffusion steps are further apart.
     time_scale: ClassVar[float] = 1000.0
-    timesteps: Annotated[int, Field(ge=2, strict=True)] = 250
+    timesteps: Annotated[int, Field(ge=2, le=100_000, strict=True)] = 250
     """Steps of the diffusion."""
     noise: tuple[Finite, Finite] | None = None
     """First and last β of the schedule; 0.1 and 20 over `timesteps` if not given."""
@@ -52,9 +53,9 @@ class DDPMConfig(RegressionConfig):
     def _sensible(self) -> DDPMConfig:
         first, last = self.schedule
         if not 0 < first <= last < 1:
-            raise ValueError(f"noise={[first, last]}: needs 0 < first <= last < 1")
+            raise ConfigError("noise", [first, last], "needs 0 < first <= last < 1")
         if self.sampler == "ddim" and self.ddim_steps > self.timesteps:
-            raise ValueError(f"ddim_steps={self.ddim_steps}: must be at most {self.timesteps}")
+            raise ConfigError("ddim_steps", self.ddim_steps, f"must be at most {self.timesteps}")
         return self
 
     @property

@@ -9,13 +9,14 @@ Axes: C steps of a chunk, R rows, B batch, d coordinates.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
 from luceloop.core import rng
+from luceloop.core.errors import ConfigError
 from luceloop.core.fields import Finite, PositiveInt
 from luceloop.core.learners import solvers
 from luceloop.core.learners.coupling import couple
@@ -31,7 +32,7 @@ class OTCFMConfig(RegressionConfig):
     takes_checkpoint: ClassVar[bool] = True
     sigma: Finite = Field(0.0, ge=0)
     """Standard deviation around the straight paths."""
-    ot_batch: PositiveInt = 16
+    ot_batch: Annotated[PositiveInt, Field(le=4096)] = 16
     """Samples coupled by one exact transport plan; 1 couples independently."""
     solver: solvers.Solver = "rk4"
     """ODE solver; dopri5 is adaptive, the others take `nfe` evaluations."""
@@ -44,12 +45,12 @@ class OTCFMConfig(RegressionConfig):
     def _whole_steps(self) -> OTCFMConfig:
         stages = solvers.STAGES.get(self.solver, 1)
         if self.solver == "ab3" and self.nfe < 3:
-            raise ValueError(f"nfe={self.nfe}: must be at least 3 for ab3, which takes a step less")
-        if self.nfe % stages:
-            raise ValueError(
-                f"nfe={self.nfe}: must be a multiple of {stages}, the evaluations of a step "
-                f"of {self.solver}"
+            raise ConfigError(
+                "nfe", self.nfe, "must be at least 3 for ab3, which takes a step less"
             )
+        if self.nfe % stages:
+            allowed = f"must be a multiple of {stages}, the evaluations of a step of {self.solver}"
+            raise ConfigError("nfe", self.nfe, allowed)
         return self
 
     def build(self, shape: tuple[int, ...], device: str = "cpu") -> OTCFM:

@@ -19,6 +19,9 @@ from luceloop.core.config.point import PointConfig
 from luceloop.core.errors import ConfigError
 from luceloop.core.pickers.pickers import Pickers
 
+MOST_SAMPLES = 10**9
+"""Samples of a training set or a pool."""
+
 
 @dataclass(frozen=True)
 class Rows:
@@ -40,8 +43,17 @@ class Rows:
 
     @classmethod
     def of(cls, config: PointConfig, data_size: int) -> Rows:
-        """The seeds of one point."""
+        """The seeds of one point.
+
+        Raises:
+            ConfigError: if its sizes cannot be.
+        """
         sizes, count = training_sizes(config, data_size), len(config.seeds)
+        if max(sizes.real, sizes.kept, sizes.pool) > MOST_SAMPLES:
+            many = sizes.kept <= MOST_SAMPLES < sizes.pool
+            key, value = ("curation.k", config.k) if many else ("lam", config.lam)
+            allowed = f"at most {MOST_SAMPLES} samples can be real, kept or generated; these are"
+            raise ConfigError(key, value, f"{allowed} {sizes.real}, {sizes.kept}, {sizes.pool}")
         return cls(
             seeds=config.seeds,
             beta=torch.full((count,), config.beta, dtype=torch.float64),

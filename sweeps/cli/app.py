@@ -24,7 +24,9 @@ from luceloop.core.errors import (
     StorageError,
 )
 from luceloop.core.io.files import FULL
+from luceloop.core.text import in_one_line
 from luceloop.sweeps.cli import beginning, cluster, conclusions, tidying
+from luceloop.sweeps.cli.ending import INTERRUPTED, Commands, InterruptedCommand, interruptible
 from luceloop.sweeps.cli.lazy import LazyModule
 from luceloop.sweeps.cli.options import (
     accept_option,
@@ -42,7 +44,7 @@ from luceloop.sweeps.cli.options import (
     with_notify,
     within,
 )
-from luceloop.sweeps.console import console
+from luceloop.sweeps.console import close_output, console, write_everything
 
 if TYPE_CHECKING:
     from luceloop.core.io import plugins
@@ -60,7 +62,7 @@ else:
     server = LazyModule("luceloop.sweeps.tracking.server")
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="luceloop")
 def app() -> None:
     """Distributed sweeps of self-consuming generative loops with curated data.
@@ -300,9 +302,21 @@ for command in (*beginning.COMMANDS, *conclusions.COMMANDS, *cluster.COMMANDS, *
 
 def main() -> None:
     """Entry point of the console script."""
-    with reporting():
-        plugins.use_folder(Path.cwd())  # custom code lives beside the user's configuration
-        sys.exit(app(standalone_mode=False))
+    write_everything()
+    with interruptible() as interruptions:
+        try:
+            with reporting():
+                plugins.use_folder(Path.cwd())  # custom code lives beside the user's configuration
+                sys.exit(app(standalone_mode=False))
+        except (KeyboardInterrupt, InterruptedCommand, click.Abort):
+            interruptions.tell()
+        except Exception:  # of code that Ctrl-C met at a bad moment
+            if not interruptions.count:
+                raise
+            interruptions.tell()
+        finally:
+            close_output()
+        sys.exit(INTERRUPTED)
 
 
 @contextmanager
@@ -325,11 +339,9 @@ def reporting() -> Iterator[None]:
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else "luceloop"
         fail(f"{error.format_message()} See: {command} --help", 2)
-    except (KeyboardInterrupt, click.Abort):
-        fail("interrupted", 130)
 
 
 def fail(line: str, code: int) -> NoReturn:
     """End this process with a line for the user."""
-    print(line, file=sys.stderr)
+    print(in_one_line(line), file=sys.stderr)
     sys.exit(code)

@@ -14,6 +14,7 @@ from pathlib import Path
 import yaml
 
 from luceloop.core.config.parsing import parse_config, plain_config
+from luceloop.core.io.plain import read_yaml
 from luceloop.sweeps.cli import app
 from luceloop.sweeps.cluster.kept import keep_files
 from luceloop.sweeps.cluster.upload import CONFIG, ENVIRONMENT, FOLDER, NOTIFY, REVISION
@@ -55,8 +56,8 @@ def _option(arguments: list[str], name: str) -> str | None:
 
 def _keep_files(file: Path, output: Output) -> None:
     """Have the configuration that came along name files that stay."""
-    config = keep_files(parse_config(yaml.safe_load(file.read_text())), output)
-    plain = plain_config(config)
+    config = parse_config(read_yaml(file.read_text(), "CONFIG", str(file)))
+    plain = plain_config(keep_files(config, output))
     file.write_text(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
 
 

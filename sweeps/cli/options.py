@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from luceloop.core.errors import ConfigError
+from luceloop.core.text import is_plain
 from luceloop.sweeps.cli.completion import complete_configs, complete_keys, complete_sweeps
 from luceloop.sweeps.cli.lazy import LazyModule
 
@@ -90,6 +91,8 @@ def file_option(help_text: str, *endings: str, required: bool = False) -> Callab
     def check(context: click.Context, option: click.Parameter, file: Path | None) -> Path | None:
         if file is not None and file.suffix not in endings:
             raise ConfigError("-o", str(file), f"must end in {' or '.join(endings)}")
+        if file is not None and not is_plain(str(file)):
+            raise ConfigError("-o", str(file), "must hold no control characters")
         return file
 
     kind = click.Path(path_type=Path, dir_okay=False)

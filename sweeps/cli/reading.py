@@ -6,13 +6,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.markup import escape
 from rich.table import Table
 
 from luceloop.analysis.reading.curves import write_table
 from luceloop.analysis.statistics.claims import Verdict
 from luceloop.core.config.sweep import SweepConfig
 from luceloop.core.errors import ConfigError, LoopError, one_line
+from luceloop.core.text import printable
 from luceloop.sweeps.console import console, print_json, print_line
 from luceloop.sweeps.costs.recorded import Pricing
 from luceloop.sweeps.costs.table import cost_table
@@ -46,7 +46,7 @@ def list_sweeps(output: Output, *, as_json: bool = False) -> None:
     elif not unread:
         console.print(f"no sweeps under {output.path}; start with: luceloop demo", highlight=False)
     for line in unread:
-        print(line, file=sys.stderr)
+        print(printable(line), file=sys.stderr)
 
 
 def _listed(found: Sequence[Summary]) -> Table:
@@ -79,7 +79,7 @@ def _listed(found: Sequence[Summary]) -> Table:
             each.claims_in_words,
             " ".join([each.note, *(f"#{tag}" for tag in each.tags)]).strip(),
         )
-        table.add_row(*map(escape, cells))
+        table.add_row(*cells)
     return table
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from rich.markup import escape
 from rich.table import Table
 
 from luceloop.sweeps.cli.lazy import LazyModule
@@ -84,7 +83,7 @@ def gc(kinds: tuple[str, ...], yes: bool, output: Path | None) -> None:
         table.add_column(column, overflow="fold")
     for each in found:
         cells = each.kind, summary.in_words(each.size), str(each.folder), each.costs
-        table.add_row(*map(escape, cells))
+        table.add_row(*cells)
     console.print(table)
     total = summary.in_words(sum(each.size for each in found))
     if not yes:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from luceloop.core.errors import ConfigError
+from luceloop.core.errors import ConfigError, closest
+from luceloop.core.io.plain import MOST_CHARACTERS, read_yaml
 
 FOLDER = Path(__file__).parent
 START = FOLDER / "start"
+UNREADABLE = "is not readable YAML"
 
 
 def preset_names() -> list[str]:
@@ -21,7 +20,7 @@ def preset_names() -> list[str]:
 
 def preset_description(name: str) -> str:
     """A preset's own sentence about itself."""
-    return str(yaml.safe_load((FOLDER / f"{name}.yaml").read_text())["description"])
+    return str(read_plain(name)["description"])
 
 
 def preset_text(name: str) -> str:
@@ -32,7 +31,7 @@ def preset_text(name: str) -> str:
     """
     names = preset_names()
     if name not in names:
-        allowed = f"must be one of {', '.join(names)}{_suggest(name)}"
+        allowed = f"must be one of {', '.join(names)}{closest(name, names)}"
         raise ConfigError("NAME", name, allowed)
     return (FOLDER / f"{name}.yaml").read_text()
 
@@ -54,19 +53,16 @@ def read_plain(source: str) -> dict[str, Any]:
         path = Path(source).expanduser()
         if not path.is_file():
             named = ", ".join(preset_names())
-            allowed = f"is neither a file nor a preset ({named}){_suggest(source)}"
+            hint = closest(source, preset_names())
+            allowed = f"is neither a file nor a preset ({named}){hint}"
             raise ConfigError("CONFIG", source, allowed)
     try:
-        plain = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise ConfigError("CONFIG", source, f"is not readable YAML: {reason}") from None
+        with path.open(encoding="utf-8") as file:
+            text = file.read(MOST_CHARACTERS + 1)
+    except UnicodeDecodeError as error:
+        raise ConfigError("CONFIG", source, f"{UNREADABLE}: {error}") from None
+    plain = read_yaml(text, "CONFIG", source, UNREADABLE)
     if not isinstance(plain, dict):
         raise ConfigError("CONFIG", source, "must hold a mapping of keys to values")
     plain.setdefault("name", path.stem)
     return plain
-
-
-def _suggest(name: str) -> str:
-    close = difflib.get_close_matches(name, preset_names(), n=1)
-    return f"; did you mean {close[0]}?" if close else ""

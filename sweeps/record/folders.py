@@ -24,8 +24,11 @@ from luceloop.core.config.parsing import parse_config, plain_config
 from luceloop.core.config.sweep import SweepConfig
 from luceloop.core.errors import ConfigError, without_password
 from luceloop.core.io.files import write_atomically
-from luceloop.core.io.places import Folder, open_folder
+from luceloop.core.io.places import Folder, check_path, open_folder
+from luceloop.core.io.plain import read_yaml
 
+LATEST = "latest"
+"""What stands for the newest sweep, where one is named."""
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 """Schemes of MLflow's stores that are databases."""
 
@@ -171,11 +174,12 @@ class SweepFolder:
         Raises:
             ConfigError: if it cannot be read, such as one of another version.
         """
+        refusal = f"{self.config_file} is not YAML"
         try:
-            plain = yaml.safe_load(self.config_file.read_text())
-        except (yaml.YAMLError, UnicodeDecodeError):
-            raise ConfigError("SWEEP", self.id, f"{self.config_file} is not YAML") from None
-        return parse_config(plain)
+            text = self.config_file.read_text()
+        except UnicodeDecodeError:
+            raise ConfigError("SWEEP", self.id, refusal) from None
+        return parse_config(read_yaml(text, "SWEEP", self.id, refusal))
 
     def try_config(self) -> SweepConfig | None:
         """The sweep's configuration; None if it cannot be read."""
@@ -205,6 +209,7 @@ class Output:
             ConfigError: if the storage cannot be that.
         """
         chosen = given or Path(os.environ.get("LUCELOOP_OUTPUT") or "luceloop-out")
+        check_path("--output", str(chosen))
         named = storage or os.environ.get("LUCELOOP_STORAGE")
         return cls(
             chosen.expanduser().absolute(), open_folder("--storage", named) if named else None
@@ -298,7 +303,7 @@ class Output:
         sweeps = self.sweeps()
         if not sweeps:
             raise ConfigError("SWEEP", wanted, f"there are no sweeps under {self.path}")
-        if wanted == "latest":
+        if wanted == LATEST:
             return sweeps[-1]
         by_id = [sweep for sweep in sweeps if sweep.id.startswith(wanted)] if wanted else []
         configs = {sweep.id: sweep.try_config() for sweep in sweeps}

@@ -19,7 +19,8 @@ from luceloop.core.measures.metrics import IMAGE_QUALITY, VECTOR_QUALITY, metric
 from luceloop.core.pickers.opinions import user_metric_names
 from luceloop.core.theory.bounds import applicable
 from luceloop.sweeps.costs.budget import check_budget
-from luceloop.sweeps.run.resources import allocate_for, check_fits
+from luceloop.sweeps.record.folders import LATEST
+from luceloop.sweeps.run.resources import allocate_for, check_crowd, check_fits
 from luceloop.sweeps.search.space import check_objectives, check_space
 
 
@@ -36,14 +37,15 @@ def check(config: SweepConfig, here: bool = True) -> int:
     Raises:
         ConfigError: naming the key, the value and what is allowed.
     """
+    if config.name == LATEST:
+        raise ConfigError("name", config.name, "is what commands call the newest sweep")
     reached = check_space(config)
     check_budget(config, reached)
     check_objectives(config, single_seed=len(config.point.seeds) == 1)
     measured = [measured_names(Loop(point)) for point in reached]
     names = set.intersection(*measured)
-    if here and not ray.is_initialized() and "RAY_ADDRESS" not in os.environ:
-        machine = {"CPU": float(os.cpu_count() or 1), "GPU": float(torch.cuda.device_count())}
-        check_fits(allocate_for(config, machine, Loop(reached[0])), machine)
+    if here:
+        _check_machine(config, reached[0])
     for wanted in config.search.objective:
         if wanted.metric not in names:
             allowed = f"must be one of {', '.join(sorted(names))}"
@@ -51,6 +53,21 @@ def check(config: SweepConfig, here: bool = True) -> int:
     _check_seed_rule(config, names)
     _check_claims(config, set.union(*measured))
     return config.point_count
+
+
+def _check_machine(config: SweepConfig, point: PointConfig) -> None:
+    """Refuse what this machine, or the Ray session that there is, has no room for.
+
+    A cluster that is still to be joined is asked when it has been.
+    """
+    if ray.is_initialized():
+        cluster = ray.cluster_resources()
+        check_crowd(config.point.resources, allocate_for(config, cluster, Loop(point)), cluster)
+    elif "RAY_ADDRESS" not in os.environ:
+        machine = {"CPU": float(os.cpu_count() or 1), "GPU": float(torch.cuda.device_count())}
+        allocation = allocate_for(config, machine, Loop(point))
+        check_crowd(config.point.resources, allocation, machine)
+        check_fits(allocation, machine)
 
 
 def lacks_compiler(config: SweepConfig) -> bool:

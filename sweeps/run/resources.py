@@ -20,6 +20,9 @@ ENOUGH_ROWS = 8
 MOST_SAMPLERS = 8
 """Sampler actors that `auto` gives a trial."""
 
+MOST_PER_CPU = 16
+"""Processes of a trial, or threads of a process, that may share a CPU."""
+
 
 @dataclass(frozen=True)
 class Allocation:
@@ -158,6 +161,23 @@ def trials_at_once(config: SweepConfig) -> int:
     if config.search.learns:
         return min(config.point_count, config.search.concurrency)
     return config.point_count
+
+
+def check_crowd(
+    config: ResourcesConfig, allocation: Allocation, cluster: Mapping[str, float]
+) -> None:
+    """Refuse more processes in a trial, or threads in a process, than CPUs can be shared by.
+
+    Raises:
+        ConfigError: naming the key, and how many there may be.
+    """
+    cpus = max(1, int(cluster.get("CPU", 1)))
+    most = MOST_PER_CPU * cpus
+    allowed = f"must be at most {{}}: {MOST_PER_CPU} can share each of {cpus} CPUs"
+    if config.threads > most:
+        raise ConfigError("resources.threads", config.threads, allowed.format(most))
+    if 1 + allocation.samplers > most:
+        raise ConfigError("resources.samplers", allocation.samplers, allowed.format(most - 1))
 
 
 def check_fits(allocation: Allocation, cluster: Mapping[str, float]) -> None:

@@ -22,7 +22,7 @@ from luceloop.sweeps.run.checkpoints import Checkpoints, for_ray
 from luceloop.sweeps.run.foreseen import Foresight, device_of, nothing_known
 from luceloop.sweeps.run.progress import Progress
 from luceloop.sweeps.run.recorder import Recorder
-from luceloop.sweeps.run.resources import allocate_for
+from luceloop.sweeps.run.resources import allocate_for, check_crowd
 from luceloop.sweeps.run.reuse import Plan, Reuse, reuses
 from luceloop.sweeps.run.rounds import next_round
 from luceloop.sweeps.search.journal import StudyJournal
@@ -54,6 +54,7 @@ class Trials:
         loop = Loop(check_space(config)[0])
         cluster = ray.cluster_resources()
         self._allocation = allocate_for(config, cluster, loop)
+        check_crowd(config.point.resources, self._allocation, cluster)
         self._checkpoints = Checkpoints(folder)
         self._cache, self._code = str(folder.cache), name_folder()
         self._stops: Any = None

@@ -137,6 +137,7 @@ def check_space(config: SweepConfig) -> list[PointConfig]:
         ConfigError: if any of them is invalid.
     """
     search = config.search
+    _check_repeats(search)
     if config.point_count > MOST_POINTS:
         raise ConfigError("search", config.point_count, f"must be at most {MOST_POINTS} points")
     if search.sampler == "grid":
@@ -148,6 +149,29 @@ def check_space(config: SweepConfig) -> list[PointConfig]:
     for key, values in ends.items():
         reached += [at_point(config, middle | {key: value}) for value in values[1:]]
     return reached
+
+
+def _check_repeats(search: SearchConfig) -> None:
+    """Refuse a listed value that stands there twice: two points would be one, and favoured."""
+    for key, dimension in search.space.items():
+        seen: set[Any] = set()
+        for value in dimension.values or []:
+            number = _as_number(value)
+            if number in seen:
+                raise ConfigError(f"search.{key}", value, "is listed twice; a point runs once")
+            seen.add(number)
+
+
+def _as_number(value: Any) -> Any:
+    """What different spellings of a value have in common: 1, 1.0 and `1e0`, or .inf and `inf`."""
+    if isinstance(value, list | tuple):
+        return tuple(map(_as_number, value))
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return repr(value)
+    try:
+        return float(value.replace(".inf", "inf")) if isinstance(value, str) else value
+    except ValueError:
+        return value
 
 
 def check_objectives(config: SweepConfig, single_seed: bool) -> None:

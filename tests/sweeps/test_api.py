@@ -12,7 +12,7 @@ import pytest
 
 import luceloop
 from luceloop.core.config.parsing import at_point
-from luceloop.core.errors import StorageError
+from luceloop.core.errors import ConfigError, StorageError
 from luceloop.sweeps import api
 from luceloop.sweeps.record.ledger import Ledger
 from luceloop.sweeps.tracking.delivery import Delivery
@@ -130,3 +130,18 @@ def test_importing_the_package_imports_nothing_heavy():
     code = "import luceloop, sys; print(sorted({'torch', 'ray', 'mlflow'} & set(sys.modules)))"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout == "[]\n"
+
+
+def test_a_mapping_that_no_configuration_can_be_is_refused_and_nothing_written(tmp_path):
+    args: dict = {}
+    args["q"] = [args]
+    nested: dict = {}
+    for _ in range(500):
+        nested = {"a": nested}
+    for given in (args, nested, {"x": 10**5000}, {"x": [[0] * 1000] * 1000}):
+        plain = TINY | {"reward": {"name": "mine:reward", "args": given}}
+        for call in (luceloop.run, luceloop.forecast):
+            with pytest.raises(ConfigError) as error:
+                call(plain, **({"output": tmp_path} if call is luceloop.run else {}))
+            assert error.value.key.startswith("reward.args") and len(str(error.value)) < 400
+    assert not list(tmp_path.iterdir())

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from pydantic import Field
@@ -30,17 +30,19 @@ OPTIONS: dict[str, Any] = {"deterministic": True}
 class UNetConfig(Strict):
     """torchcfm's U-Net, for images."""
 
-    channels: PositiveInt = 128
+    channels: Annotated[PositiveInt, Field(le=4096)] = 128
     """Of the first level."""
-    multipliers: tuple[PositiveInt, ...] = Field((1, 2, 2, 2), min_length=1)
+    multipliers: tuple[Annotated[PositiveInt, Field(le=64)], ...] = Field(
+        (1, 2, 2, 2), min_length=1, max_length=8
+    )
     """Channels of each level, in units of the first's; each level halves the image."""
-    blocks: PositiveInt = 2
+    blocks: Annotated[PositiveInt, Field(le=64)] = 2
     """Residual blocks of a level."""
     attention: tuple[PositiveInt, ...] = (16,)
     """Image sizes at which there is attention."""
-    heads: PositiveInt = 4
+    heads: Annotated[PositiveInt, Field(le=1024)] = 4
     """Of attention."""
-    head_channels: PositiveInt | None = 64
+    head_channels: Annotated[PositiveInt, Field(le=4096)] | None = 64
     """Channels of a head, which then decide their number."""
     dropout: Finite = Field(0.1, ge=0, lt=1)
     """Share of units that training drops."""

@@ -15,7 +15,7 @@ from luceloop.core.config.parsing import at_point, override, parse_config, value
 from luceloop.core.config.point import PointConfig
 from luceloop.core.config.sweep import SweepConfig
 from luceloop.core.errors import ConfigError
-from luceloop.core.pool.rows import training_sizes
+from luceloop.core.pool.rows import Rows, training_sizes
 
 
 def _plain(**keys: Any) -> dict[str, Any]:
@@ -87,6 +87,19 @@ BAD_VALUES = [
     ("sampling.shard_size=0", "sampling.shard_size", 0, "1"),
     ("resources.trial.cpus=-1", "resources.trial.cpus", -1, "auto"),
     ("name=a/b", "name", "a/b", "letters"),
+    ('name="a\\n"', "name", "a\n", "letters"),
+    ("learner.width=999999968", "learner.width", 999999968, "16384"),
+    ("learner.depth=1000000", "learner.depth", 1000000, "256"),
+    ("learner.batch_size=999999999", "learner.batch_size", 999999999, "1000000"),
+    ("learner.ot_batch=1000000", "learner.ot_batch", 1000000, "4096"),
+    ("learner.unet.channels=1000000", "learner.unet.channels", 1000000, "4096"),
+    ("sampling.preview=99999999999", "sampling.preview", 99999999999, "100000"),
+    ("resources.threads=100000", "resources.threads", 100000, "1024"),
+    ("search.seed=4294967296", "search.seed", 2**32, "4294967296"),
+    ("search.seed=-1", "search.seed", -1, "0"),
+    ("k=10000000000", "curation.k", 10**10, "10^9"),
+    ('description="\\ud800"', "description", "\ud800", "surrogate"),
+    ('data={name: npz, path: "a\\nb"}', "data.path", "a\nb", "control"),
 ]
 
 
@@ -428,6 +441,18 @@ def test_sizes_that_cannot_be_are_refused(keys, key, value, allowed):
 
 
 @pytest.mark.parametrize(
+    ("keys", "key", "value"),
+    [({"curation": {"k": 10**9}}, "curation.k", 10**9), ({"lam": 1e300}, "lam", 1e300)],
+    ids=str,
+)
+def test_more_samples_than_any_machine_holds_are_forecast_but_never_drawn(keys, key, value):
+    assert training_sizes(_parse(**keys), 100).pool > 10**9
+    with pytest.raises(ConfigError) as error:
+        Rows.of(_parse(**keys), 100)
+    assert (error.value.key, error.value.value) == (key, value)
+
+
+@pytest.mark.parametrize(
     "search",
     [
         {"learner.lr": {"grid": [0.1, 0.2]}, "beta": {"grid": [1, 2]}},
@@ -536,3 +561,96 @@ def test_points_are_not_named_by_a_beta_that_no_user_has():
     flat = _with_users({"beta": 3}, {"beta": 4}).flat()
     assert point_name(flat, ["curation.users.0.beta"]) == "λ=inf K=2 curation.users.0.beta=3"
     assert point_name(_with_users({"beta": 3}, {}).flat(), []).startswith("β=1 ")
+
+
+# --- one spelling of a key
+
+
+BETAS = {"choice": [0, 1]}
+TWICE = [
+    ({"search": {"beta": BETAS, "curation.beta": BETAS}}, "curation.beta", "as beta and as"),
+    ({"search": {"beta": BETAS, "curation": {"beta": BETAS}}}, "curation.beta", "as beta and as"),
+    ({"search": {"data.std": BETAS, "data": {"std": BETAS}}}, "data.std", "as data.std"),
+    (
+        {"claims": [{"says": "x", "point": {"k": 2, "curation.k": 3}, "above": 0}]},
+        "claims.0.point.curation.k",
+        "as k and as curation.k",
+    ),
+]
+
+
+@pytest.mark.parametrize(("keys", "key", "said"), TWICE, ids=str)
+@pytest.mark.parametrize("others", [[], ["seeds=2"], ["search.sampler=grid"]], ids=str)
+def test_a_key_in_two_spellings_is_refused_with_both(keys, key, said, others):
+    error = _refusal(*others, **keys)
+    assert error.key.endswith(key) and said in error.allowed
+
+
+@pytest.mark.parametrize(
+    "search",
+    [
+        {"beta": {"uniform": [0, 1]}, "lam": BETAS},
+        {"curation.beta": {"uniform": [0, 1]}, "lam": BETAS},
+        {"curation": {"beta": {"uniform": [0, 1]}}, "lam": BETAS},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize(
+    "assignment",
+    [
+        "search.beta.grid=[5]",
+        "search.curation.beta.grid=[5]",
+        "search.beta={grid: [5]}",
+        "search.curation={beta: {grid: [5]}}",
+    ],
+)
+def test_a_searched_key_of_the_command_line_beats_the_files_in_whatever_spelling(
+    search, assignment
+):
+    space = _sweep(assignment, search=search).search.space
+    assert {key: dimension.values for key, dimension in space.items()} == {
+        "curation.beta": [5],
+        "lam": [0, 1],
+    }
+    assert list(space) == ["curation.beta", "lam"]  # points keep their order
+
+
+def test_users_numbered_in_a_file_are_reached_by_dotted_keys():
+    config = _parse("curation.users.0.beta=7", curation={"users": {0: {"weight": 1}}})
+    assert [(user.beta, user.share) for user in config.users] == [(7, 1)]
+
+
+# --- what is shown of values
+
+
+def _close(found: dict[str, Any]) -> dict[str, Any]:
+    found["q"] = found
+    return found
+
+
+LONG = [
+    ("name=" + "x" * 5000, "name"),
+    ("description=[" + "'y', " * 5000 + "]", "description"),
+    ("seeds=" + "9" * 5000, "seeds"),
+    ("a" * 5000 + "=1", "a" * 5000),
+    (".".join("a" * 5000) + "=1", ".".join("a" * 5000)),
+    (".".join("a" * 20) + "=1", "a"),
+    ("search." + "a" * 5000 + "=1", "search." + "a" * 5000),
+    ("lam='" + r"line\nfeed" * 500 + "'", "lam"),
+    ("curation.kind='luce\n\x07'", "curation.kind"),
+]
+
+
+@pytest.mark.parametrize(("assignment", "key"), LONG, ids=lambda text: text[:20])
+def test_whatever_was_given_the_line_is_short_and_says_what_is_allowed(assignment, key):
+    error = _refusal(assignment)
+    assert error.key == key
+    line = str(error)
+    assert line.isprintable() and len(line) <= 1250
+    assert line.endswith(error.allowed[-50:])
+
+
+def test_a_mapping_of_a_caller_that_holds_itself_is_refused():
+    error = _refusal(reward={"name": "mine:reward", "args": _close({})})
+    assert (error.key, error.allowed) == ("reward.args.q", "holds itself")
+    assert len(str(error)) < 200

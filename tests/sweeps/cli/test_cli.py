@@ -48,22 +48,38 @@ BAD = [
     (["export", "latest", "-o", "table.txt"], "-o='table.txt'", ".csv or .parquet"),
     (["show", "latest"], "SWEEP='latest'", "there are no sweeps"),
     (["ui", "--port", "0"], "'--port'"),
+    (["run", "demo", "name=latest"], "name='latest'", "the newest sweep"),
+    (["validate", "demo", "name=latest"], "name='latest'", "the newest sweep"),
+    (["run", "demo", "search.beta.grid=[1,10,1]"], "search.curation.beta=1: is listed twice"),
+    (["run", "demo", "search.lam.grid=[1,.inf,inf]"], "search.lam='inf': is listed twice"),
+    (["validate", "demo", "search.learner.lr.grid=[1e-3,0.001]"], "lr=0.001: is listed twice"),
+    (["run", "demo", "search={sampler: random, trials: 2, k: {choice: [2,2.0]}}"], "k=2.0: is"),
+    (["run", "demo", "resources.samplers=1000"], "resources.samplers=1000", "16 can share each"),
+    (["validate", "demo", "resources.threads=1000"], "resources.threads=1000", "16 can share"),
+    (["run", "demo", "--storage", "a\nb"], "--storage='a\\nb'", "control characters"),
+    (["run", "demo", "--output", "a\nb"], "--output='a\\nb'", "control characters"),
+    (["forecast", "demo", "-o", "a\x1b.csv"], "-o='a\\x1b.csv'", "control characters"),
+    (["run", "mog", "classifier.nme=x"], "classifier.name=None", "did you mean name by 'nme'?"),
+    (["run", "demo", ".".join("a" * 5000) + "=1"], "may have at most 32 parts"),
+    (["run", "demo", "data.size=" + "9" * 5000], "data.size=", "at most 100 digits"),
+    (["run", "demo", "reward.args=&z {q: *z}"], "holds itself"),
 ]
 
 
-@pytest.mark.parametrize("case", BAD, ids=lambda case: " ".join(case[0]))
+@pytest.mark.parametrize("case", BAD, ids=lambda case: ascii(" ".join(case[0]))[1:80])
 def test_bad_input_gets_one_line_exit_2_and_writes_nothing(case, cli: Cli, tmp_path, monkeypatch):
     arguments, *expected = case
     output = tmp_path / "output"
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("LUCELOOP_OUTPUT", str(output))
     monkeypatch.setattr("ray.is_initialized", lambda: False)  # judge by this machine alone
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
     ran = cli(*arguments)
     assert ran.code == 2
     assert ran.out == ""
-    assert len(ran.err.strip().splitlines()) == 1
+    assert len(ran.err.strip().splitlines()) == 1 and len(ran.err) <= 1300
     assert all(part in ran.err for part in expected), ran.err
-    assert not output.exists()
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_file_that_is_not_yaml_is_refused_in_one_line(cli: Cli, tmp_path):
@@ -72,6 +88,58 @@ def test_a_file_that_is_not_yaml_is_refused_in_one_line(cli: Cli, tmp_path):
     ran = cli("run", str(file), "--output", str(tmp_path / "output"))
     assert ran.code == 2 and len(ran.err.strip().splitlines()) == 1
     assert "is not readable YAML" in ran.err
+
+
+BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 30)
+)
+FILES = [
+    ("lam: 1\nbeta: 2\nlam: 3\n", "key lam is repeated, in lines 2 and 4"),
+    ("learner: {steps: 3, lr: 0.1, steps: 4}\n", "key learner.steps is repeated, in line 2"),
+    ("search: {beta: {grid: [1]}, beta: {grid: [2]}}\n", "key search.beta is repeated, in line 2"),
+    ("search: {beta: {grid: [1]}, curation.beta: {grid: [2]}}\n", "as beta and as curation.beta"),
+    ("beta: 3\ncuration: {beta: 4}\n", "did you mean curation.beta?"),
+    ("reward: {name: 'm:f', args: &z {q: *z}}\n", "reward.args.q holds itself"),
+    (f"{BOMB}name: *a29\n", "holds more than 100000 values"),
+    (f"{BOMB}seeds: *a29\n", "holds more than 100000 values"),
+    (f"{BOMB}reward: {{name: 'm:f', args: {{x: *a29}}}}\n", "holds more than 100000 values"),
+    ("reward: " + "{args: " * 40 + "}" * 40, "more than 32 lists and mappings inside each other"),
+    ("real_size: " + "9" * 5000, "the number in line 2 may have at most 100 digits"),
+    ("# " + "x" * 2_000_000, "at most 1000000 characters"),
+]
+
+
+@pytest.mark.parametrize(("text", "said"), FILES, ids=[said for _, said in FILES])
+@pytest.mark.parametrize("command", ["run", "validate", "forecast"])
+def test_a_file_that_says_too_much_is_refused_in_one_line(command, text, said, cli: Cli, tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text(f"data: {{name: two_moons}}\n{text}")
+    ran = cli(command, str(file), "--output", str(tmp_path / "output"))
+    assert ran.code == 2 and ran.out == "" and len(ran.err.strip().splitlines()) == 1
+    assert said in ran.err and len(ran.err) < 600
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_overrides_beat_what_a_file_searches_in_another_spelling(cli: Cli, tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("data: {name: two_moons}\nsearch: {curation: {beta: {grid: [1, 2, 3]}}}\n")
+    where = ["--output", str(tmp_path / "output")]
+    for given in ("search.beta.grid=[5,6]", "search.curation.beta={grid: [5,6]}"):
+        ran = cli("forecast", str(file), given, "--no-figures", *where)
+        assert ran.code == 0 and "β=5 λ=inf" in ran.out and "β=1 " not in ran.out
+
+
+def test_a_description_with_brackets_is_shown_as_it_is(cli: Cli, tmp_path):
+    given = "description='[/b] :smile: [red]'"
+    ran = cli("forecast", "demo", given, "--output", str(tmp_path))
+    assert ran.code == 0 and "[/b] :smile: [red]" in ran.out
+
+
+def test_a_crowd_is_refused_on_the_ray_that_there_is(local_ray: None, cli: Cli, tmp_path):
+    for given in ("resources.samplers=64", "resources.threads=65"):
+        ran = cli("run", "demo", given, "--output", str(tmp_path / "output"))
+        assert ran.code == 2 and "16 can share each of 4 CPUs" in ran.err
+    assert not list(tmp_path.iterdir())
 
 
 def test_yaml_cannot_construct_objects(cli: Cli, tmp_path):

@@ -6,7 +6,7 @@ import pytest
 
 from luceloop.core.config.parts import ResourcesConfig
 from luceloop.core.errors import ConfigError
-from luceloop.sweeps.run.resources import Allocation, allocate, check_fits
+from luceloop.sweeps.run.resources import Allocation, allocate, check_crowd, check_fits
 
 AUTO = ResourcesConfig()
 LAPTOP = {"CPU": 2.0}
@@ -118,3 +118,24 @@ def test_large_networks_and_samplers_take_no_pack():
         allocate(ResourcesConfig(pack=2, samplers=1), NODE, points=4, shards=5)
     assert allocate(AUTO, NODE, points=1000, shards=5, large=True).pack == 1
     assert allocate(ResourcesConfig(samplers=2), LAPTOP, points=1000, shards=5).pack == 1
+
+
+@pytest.mark.parametrize(
+    ("asked", "cluster", "most"),
+    [
+        ({"samplers": 31}, LAPTOP, "resources.samplers=32"),
+        ({"threads": 32}, LAPTOP, "resources.threads=33"),
+        ({"samplers": 15}, {}, "resources.samplers=16"),
+        ({"threads": 1024}, SERVER, None),
+    ],
+)
+def test_a_cpu_is_shared_by_so_many_and_no_more(asked, cluster, most):
+    def crowd(config: ResourcesConfig) -> None:
+        check_crowd(config, allocate(config, cluster, points=1, shards=5), cluster)
+
+    crowd(ResourcesConfig(**asked))
+    if most is not None:
+        [(key, value)] = asked.items()
+        with pytest.raises(ConfigError, match="16 can share each of") as error:
+            crowd(ResourcesConfig(**{key: value + 1}))
+        assert str(error.value).startswith(most)
