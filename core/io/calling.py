@@ -65,14 +65,18 @@ def _in_words(error: BaseException) -> str:
     """What code did, in one line."""
     if isinstance(error, EndingError):
         return f"called {error}"
-    if isinstance(error, SystemExit):
-        return f"called sys.exit({'' if error.code is None else error.code!r})"
     try:
-        text = " ".join(str(error).split())
+        if isinstance(error, SystemExit):
+            return f"called sys.exit({_cut('' if error.code is None else repr(error.code))})"
+        text = _cut(str(error))
     except BaseException:  # the user's own kind of error, whose words are code, too
         text = ""
-    text = text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
     return f"raised {type(error).__name__}" + (f": {text}" if text else "")
+
+
+def _cut(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= LONGEST else f"{line[:LONGEST]}…"
 
 
 @contextmanager

@@ -63,7 +63,7 @@ DEEDS: dict[str, tuple[Callable[[], object], str]] = {
     "an error without words": (raising(MuteError()), "raised MuteError"),
     "endless recursion": (deep, "raised RecursionError"),
     "an end of the process": (lambda: os._exit(0), "called os._exit(0)"),
-    "a crash": (os.abort, "called os.abort()"),
+    "a crash": (lambda: os.abort(), "called os.abort()"),
     "another program": (
         lambda: os.execv(sys.executable, [sys.executable, "-c", ""]),
         f"called os.execv({sys.executable!r})",
