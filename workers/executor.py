@@ -23,6 +23,9 @@ from luceloop.workers.arrays import to_numpy
 from luceloop.workers.messages import TrialSetup, Work
 from luceloop.workers.sampler import RETRIES, SamplerActor
 
+LIKELY = "too little memory, or compiled code of your own that crashes or ends it, is likely"
+"""Why a process that leaves no word died, if nobody killed it."""
+
 
 class SamplerDiedError(RuntimeError):
     """A sampler that died whenever it did the same work, so its trial does; it is tried again."""
@@ -110,8 +113,7 @@ class ActorPool:
                 raise error.cause from None
             except RayActorError as error:
                 raise SamplerDiedError(
-                    f"a sampler's process died {RETRIES + 1} times over the same work: too little "
-                    "memory, or compiled code of your own that crashes or ends it, is likely"
+                    f"a sampler's process died {RETRIES + 1} times over the same work: {LIKELY}"
                 ) from error
 
 
