@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 
@@ -39,7 +40,8 @@ def check(config: SweepConfig, here: bool = True) -> int:
     reached = check_space(config)
     check_budget(config, reached)
     check_objectives(config, single_seed=len(config.point.seeds) == 1)
-    measured = [measured_names(Loop(point)) for point in reached]
+    trained = set[str]()
+    measured = [measured_names(_built(point, trained)) for point in reached]
     names = set.intersection(*measured)
     if here and not ray.is_initialized() and "RAY_ADDRESS" not in os.environ:
         machine = {"CPU": float(os.cpu_count() or 1), "GPU": float(torch.cuda.device_count())}
@@ -51,6 +53,18 @@ def check(config: SweepConfig, here: bool = True) -> int:
     _check_seed_rule(config, names)
     _check_claims(config, set.union(*measured))
     return config.point_count
+
+
+def _built(point: PointConfig, trained: set[str]) -> Loop:
+    """The loop of a point, its files of trained weights read where they have not been yet."""
+    loop = Loop(point)
+    files = {key: name for key, name in point.files().items() if not key.startswith("data.")}
+    parts = point.learner, point.classifier, point.data.model_copy(update={"size": None})
+    key = json.dumps([files, *(part and part.model_dump(mode="json") for part in parts)])
+    if files and key not in trained:
+        loop.check_trained()
+        trained.add(key)
+    return loop
 
 
 def lacks_compiler(config: SweepConfig) -> bool:
