@@ -140,5 +140,5 @@ class SamplingConfig(Strict):
 
     shard_size: PositiveInt = 1024
     """Samples a sampler generates at a time; names random streams, so it determines results."""
-    preview: int = Field(500, ge=0)
+    preview: int = Field(500, ge=0, le=10**9)
     """Samples per seed and iteration that are kept for figures."""

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 
-import ray
 import torch
 
 from luceloop.core.config.claims import ClaimConfig, Target
@@ -21,6 +20,7 @@ from luceloop.core.pickers.opinions import user_metric_names
 from luceloop.core.theory.bounds import applicable
 from luceloop.sweeps.costs.budget import check_budget
 from luceloop.sweeps.run.resources import allocate_for, check_fits
+from luceloop.sweeps.run.room import check_memory, knows_cluster, room_anywhere, room_here
 from luceloop.sweeps.search.space import check_objectives, check_space
 
 
@@ -40,11 +40,13 @@ def check(config: SweepConfig, here: bool = True) -> int:
     reached = check_space(config)
     check_budget(config, reached)
     check_objectives(config, single_seed=len(config.point.seeds) == 1)
+    machine = {"CPU": float(os.cpu_count() or 1), "GPU": float(torch.cuda.device_count())}
+    here = here and not knows_cluster()
+    check_memory(config, reached, machine, room_here() if here else room_anywhere())
     trained = set[str]()
     measured = [measured_names(_built(point, trained)) for point in reached]
     names = set.intersection(*measured)
-    if here and not ray.is_initialized() and "RAY_ADDRESS" not in os.environ:
-        machine = {"CPU": float(os.cpu_count() or 1), "GPU": float(torch.cuda.device_count())}
+    if here:
         check_fits(allocate_for(config, machine, Loop(reached[0])), machine)
     for wanted in config.search.objective:
         if wanted.metric not in names:
