@@ -84,7 +84,7 @@ class CheckedReward:
                 f"it must return one number a sample, a tensor of shape ({len(x)},)"
             )
         if found.is_complex() or found.is_quantized or found.layout != torch.strided:
-            kind = f"{str(found.layout).removeprefix('torch.')} numbers of {found.dtype}"
+            kind = f"a tensor of {str(found.dtype).removeprefix('torch.')}, {found.layout}"
             raise LoopError(f"reward {self.name} returned {kind}; rewards must be real numbers")
         with plugins.running(f"reward {self.name}"):
             reward = found.detach().to(x.device, torch.float32)
