@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -74,7 +75,10 @@ def room_anywhere() -> Room:
 
 def room_of_cluster() -> Room:
     """What the largest node of the Ray session has."""
-    found = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    nodes = [node for node in ray.nodes() if node["Alive"]]
+    if [node["NodeManagerHostname"] for node in nodes] == [socket.gethostname()]:
+        return room_here()  # of which Ray counts what was free when it began
+    found = [node["Resources"] for node in nodes]
     sizes = [each.get("memory", 0.0) + each.get("object_store_memory", 0.0) for each in found]
     return Room(max(sizes, default=0.0) or LARGEST_MACHINE, "the cluster's largest node")
 
