@@ -27,11 +27,13 @@ from luceloop.core.pool.shards import shard_length
 
 PROCESS, CODE = 500_000_000, 350_000_000
 """Bytes of a process that has imported all it needs, and of compiled code that processes share."""
+OF_IMAGES = 200_000_000
+"""Bytes more where samples are images, whose libraries are imported besides."""
 SCORED = 8192
 """Real samples that are scored at a time, for the law of their rewards."""
-DRAWN = 8
+DRAWN = 5
 """Arrays of a training step's batch that are there at a time."""
-SOLVED = 10
+SOLVED = 12
 """Arrays of a shard's samples that are there at a time, while they are generated and scored."""
 VGG_WEIGHTS, VGG_MAPS = 28_000_000, 450_000
 """Of the classifier vgg11_bn: weights, and numbers that training keeps of an image."""
@@ -152,7 +154,7 @@ def estimate_memory(
     network = _network(point, shape, on_gpu=on_gpu)
     held = shape.held * shape.dim * (2 if shape.is_labelled else 3 * NUMBER)
     process = (
-        Part(PROCESS, ()),
+        Part(PROCESS + OF_IMAGES * (len(shape.sample) == 3), ()),
         Part(held, ("data.image_size", "data.size")),
         Part(SCORED * 5 * shape.bytes, ("data.image_size", "data.dim")),
     )
@@ -295,7 +297,7 @@ def _gathered(point: PointConfig, shape: DataShape) -> list[Part]:
     choices = shards * sizes.kept if math.isinf(point.k) else 0
     own = max((each.samples for each in point.metrics.values()), default=0)
     return [
-        Part(seeds * (sizes.pool * 3 * NUMBER + choices * 24), keys),
+        Part(seeds * (sizes.pool * 3 * NUMBER + choices * 12), keys),
         Part(seeds * (sizes.kept + 2 * whole) * shape.bytes, keys),
         Part(4 * seeds * shown * shape.bytes, ("seeds", "sampling.preview")),
         Part(2 * seeds * min(own, sizes.pool) * shape.bytes, ("seeds",)),

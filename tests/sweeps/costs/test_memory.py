@@ -47,9 +47,6 @@ MEASURED: dict[str, list[str]] = {
         "mog", *FEW, "seeds=20", "data.size=1000", "learner.batch_size=20000",
         "learner.initial_steps=26", "learner.width=32",
     ],
-    "many samples at a time": [
-        "mog", *FEW, "seeds=10", "data.size=200000", "sampling.shard_size=1000000",
-    ],
     "samples of many coordinates": [
         "mog", "iterations=1", "seeds=10", "learner={name: empirical}",
         "data={name: gaussian, size: 20000, dim: 200}", "reward.mode=0",
@@ -70,8 +67,15 @@ def estimated(arguments: list[str]) -> float:
     return estimate_memory(point, shape_of(point, point.data.build())).host
 
 
+SLOW = {
+    "a wide network", "many seeds of a wide network", "a large batch",
+    "pickers who choose from the whole pool",
+}  # fmt: skip
+KINDS = [pytest.param(k, marks=[pytest.mark.slow] if k in SLOW else []) for k in MEASURED]
+
+
 @pytest.mark.processes
-@pytest.mark.parametrize("kind", MEASURED)
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_process_takes_the_memory_that_is_estimated(kind: str):
     child = [sys.executable, "-m", "tests.sweeps.costs.memory_child", *MEASURED[kind]]
     root = Path(__file__).parents[3]
