@@ -22,6 +22,7 @@ from luceloop.core.data.base import RealData
 from luceloop.core.data.npz import ArrayData
 from luceloop.core.errors import ConfigError
 from luceloop.core.io.memory import in_words, machine_memory
+from luceloop.core.learners.networks.sizes import NUMBER, unet_size
 from luceloop.core.learners.regression.config import RegressionConfig
 from luceloop.core.pool.rows import training_sizes
 from luceloop.core.pool.shards import shard_length
@@ -120,6 +121,7 @@ def check_memory(
         if key not in built:
             built[key] = point.data.build()
         shape = shape_of(point, built[key])
+        _check_network(point, shape)
         allocation = _allocation(config, point, shape, cluster)
         on_gpu = allocation.trial_gpus > 0
         samplers = allocation.samplers
@@ -128,6 +130,18 @@ def check_memory(
             raise _too_large(point, shape, memory, room, on_device=False)
         if memory.device > room.device:
             raise _too_large(point, shape, memory, room, on_device=True)
+
+
+def _check_network(point: PointConfig, shape: DataShape) -> None:
+    """Refuse a U-Net that this machine, where it is built to be checked, cannot hold."""
+    if not isinstance(point.learner, RegressionConfig) or len(shape.sample) != 3:
+        return
+    size, there = unet_size(point.learner.unet, shape.sample).weights * NUMBER, machine_memory()
+    if size > there:
+        part = Part(size, ("learner.unet.channels", "learner.unet.blocks"))
+        key, value = _to_blame(point, shape, part)
+        takes = f"the network alone takes {in_words(size)} of memory"
+        raise ConfigError(key, value, f"{takes}; this machine has {in_words(there)}")
 
 
 def _allocation(
