@@ -70,7 +70,7 @@ CustomMetrics = dict[
 """The part `metrics` of a configuration: metrics by the names they are recorded under."""
 
 
-def check_metric(key: str, name: str, function: object) -> CheckedMetric:
+def check_metric(key: str, name: str, function: Any) -> CheckedMetric:
     """A function that is held to the contract of metrics from now on.
 
     Args:
@@ -81,7 +81,9 @@ def check_metric(key: str, name: str, function: object) -> CheckedMetric:
     Raises:
         ConfigError: if it is no function.
     """
-    if not callable(function):
+    with plugins.asking(f"metrics.{key}.name", name):
+        is_function = callable(function)
+    if not is_function:
         allowed = "must be a function of samples (N, ...) and real samples (M, ...)"
         raise ConfigError(f"metrics.{key}.name", name, allowed)
     return CheckedMetric(key, name, function)
@@ -101,14 +103,13 @@ class CheckedMetric:
         Raises:
             LoopError: saying which part of the contract the function broke.
         """
-        try:
+        with plugins.running(f"metric {self.key} ({self.name})"):
             found = self.function(samples.clone(), real.clone())  # it may work in place
-        except Exception as error:  # user code may raise anything; the trial fails with its words
-            raise self._broken(f"raised {type(error).__name__}: {error}") from error
-        if not isinstance(found, Mapping):
+            named = dict(found.items()) if isinstance(found, Mapping) else None
+        if named is None:
             return {self.key: self._number(found, "")}
         numbers = {}
-        for part, value in found.items():
+        for part, value in named.items():
             if not (isinstance(part, str) and re.fullmatch(NAME, part)):
                 allowed = "letters, digits, and _ . - after the first letter"
                 raise self._broken(f"returned a number called {part!r}; names may hold {allowed}")
@@ -116,15 +117,17 @@ class CheckedMetric:
         return numbers
 
     def _number(self, value: Any, which: str) -> float:
-        single = isinstance(value, Tensor | np.ndarray) and value.ndim == 0
-        plain = value.item() if single else value
-        if not isinstance(plain, Real):
+        with plugins.running(f"metric {self.key} ({self.name})"):
+            single = isinstance(value, Tensor | np.ndarray) and value.ndim == 0
+            plain = value.item() if single else value
+            number = float(plain) if isinstance(plain, Real) else None
             shape = f" of shape {tuple(value.shape)}" if isinstance(value, Tensor) else ""
+        if number is None:
             kind = type(value).__name__ + shape
             raise self._broken(f"returned {kind}{which}; it must return a number, or several named")
-        if not np.isfinite(float(plain)):
-            raise self._broken(f"returned {float(plain)}{which}; it must be finite")
-        return float(plain)
+        if not np.isfinite(number):
+            raise self._broken(f"returned {number}{which}; it must be finite")
+        return number
 
     def _broken(self, what: str) -> LoopError:
         return LoopError(f"metric {self.key} ({self.name}) {' '.join(what.split())}")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray
-from ray.exceptions import RayTaskError
+from ray.exceptions import RayActorError, RayTaskError
 from torch import Tensor
 
 from luceloop.core.io.holdings import Holdings
@@ -21,7 +21,14 @@ from luceloop.core.loop.state import LoopState
 from luceloop.core.pool.shards import ShardResult, ShardTask
 from luceloop.workers.arrays import to_numpy
 from luceloop.workers.messages import TrialSetup, Work
-from luceloop.workers.sampler import SamplerActor
+from luceloop.workers.sampler import RETRIES, SamplerActor
+
+LIKELY = "too little memory, or compiled code of your own that crashes or ends it, is likely"
+"""Why a process that leaves no word died, if nobody killed it."""
+
+
+class SamplerDiedError(RuntimeError):
+    """A sampler that died whenever it did the same work, so its trial does; it is tried again."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +111,10 @@ class ActorPool:
                 results[position] = ray.get(call)
             except RayTaskError as error:
                 raise error.cause from None
+            except RayActorError as error:
+                raise SamplerDiedError(
+                    f"a sampler's process died {RETRIES + 1} times over the same work: {LIKELY}"
+                ) from error
 
 
 class ActorExecutor:

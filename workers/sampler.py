@@ -85,5 +85,7 @@ class Sampler:
         return self._loop
 
 
+RETRIES = 4
+"""Times that work is begun again whose process died; what ends that many would end any."""
 # A restarted actor repeats the calls it was killed in; a shard is the same whoever computes it.
-SamplerActor = ray.remote(max_restarts=-1, max_task_retries=-1)(Sampler)
+SamplerActor = ray.remote(max_restarts=-1, max_task_retries=RETRIES)(Sampler)

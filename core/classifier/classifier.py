@@ -120,19 +120,36 @@ class Classifier:
             }
         )
 
+    def check_weights(self) -> None:
+        """Refuse a file of weights that are not this network's.
+
+        Raises:
+            ConfigError: naming the file and what is wrong with it.
+        """
+        if self.config.trained_weights is not None:
+            self._read(self.config.trained_weights)
+
     def _from_file(self, file: str) -> Trained:
-        """A checkpoint of a public CIFAR-10 model zoo: a plain state dict, read without pickle."""
+        """A checkpoint of a public CIFAR-10 model zoo."""
+        module = self._read(file).to(self.device).eval()
+        _, held_out = self.data.for_classifier()
+        share = accuracy(module, held_out, self.device)
+        weights = {name: value.cpu() for name, value in module.state_dict().items()}
+        return Trained(weights, share)
+
+    def _read(self, file: str) -> nn.Module:
+        """The network of a plain state dict, read without pickle."""
         copy = local_file("classifier.weights", file)
         try:
             weights = torch.load(copy, weights_only=True, map_location="cpu")
             module = self._build()
             module.load_state_dict(weights)
+            if not all(value.isfinite().all() for value in module.state_dict().values()):
+                raise ValueError("weights are NaN or infinite")
         except Exception as error:  # a file of another kind can fail in any way
             reason = " ".join(str(error).split())[:200]
             raise ConfigError("classifier.weights", file, f"is no such network: {reason}") from None
-        module.to(self.device).eval()
-        _, held_out = self.data.for_classifier()
-        return Trained(dict(weights), accuracy(module, held_out, self.device))
+        return module
 
     def _train(self) -> Trained:
         train, held_out = self.data.for_classifier()

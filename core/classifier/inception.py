@@ -43,6 +43,14 @@ class Inception:
         [features] = seen_in_chunks(self._network, pixels, CHUNK[torch.device(self.device).type])
         return features
 
+    def check_weights(self) -> None:
+        """Refuse a file that does not hold the network.
+
+        Raises:
+            ConfigError: naming the file and what is wrong with it.
+        """
+        _ = self._network
+
     @functools.cached_property
     def _network(self) -> nn.Module:
         from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3

@@ -5,16 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
-
+from luceloop.core.data import cifar_files
 from luceloop.core.data.base import DatasetConfig
 from luceloop.core.data.images import ImageData
-from luceloop.core.data.labelled import LabelledImages
 from luceloop.core.errors import ConfigError
 from luceloop.core.fields import Directory, PositiveInt
-
-CIFAR10_FOLDER = "cifar-10-batches-py"
-"""What the archive unpacks to."""
 
 CLASSES = "airplane automobile bird cat deer dog frog horse ship truck".split()
 
@@ -31,20 +26,26 @@ class Cifar10Config(DatasetConfig):
     """Real samples of each seed, drawn without replacement; all if not given."""
 
     def build(self) -> ImageData:
-        """CIFAR-10 (Krizhevsky 2009) as torchvision reads it.
+        """CIFAR-10 (Krizhevsky 2009), as torchvision has it.
 
         Raises:
-            ConfigError: if the archive is neither there nor may be downloaded.
+            ConfigError: if the archive is neither there nor may be downloaded, or is damaged.
         """
-        train, test = _read(self.root, self.download)
-        images, held_out = (
-            LabelledImages(
-                torch.from_numpy(part.data).permute(0, 3, 1, 2).contiguous(),
-                torch.tensor(part.targets),
+        root, files = Path(self.root), (*cifar_files.TRAIN, *cifar_files.TEST, cifar_files.META)
+        missing = [name for name in files if not (root / cifar_files.FOLDER / name).is_file()]
+        if missing and self.download:
+            _download(self.root)
+        try:
+            names = cifar_files.read_class_names(root)
+            images, held_out = (
+                cifar_files.read_images(root, part, len(names))
+                for part in (cifar_files.TRAIN, cifar_files.TEST)
             )
-            for part in (train, test)
-        )
-        return ImageData(images, list(train.classes), self.size, held_out)
+        except cifar_files.BatchError as error:
+            raise ConfigError("data.root", self.root, str(error)) from error
+        except OSError as error:
+            raise _lacking(self.root, f"{error.filename}: {error.strerror}") from error
+        return ImageData(images, names, self.size, held_out)
 
     def class_names(self) -> list[str]:
         """The ten classes, as the archive lists them."""
@@ -56,25 +57,25 @@ class Cifar10Config(DatasetConfig):
 
     def folders(self) -> tuple[str, ...]:
         """The archive's folder; none where a node may download it, which checks it."""
-        return () if self.download else (str(Path(self.root) / CIFAR10_FOLDER),)
+        return () if self.download else (str(Path(self.root) / cifar_files.FOLDER),)
 
 
-def _read(root: str, download: bool) -> list[Any]:
-    """The training and the test set."""
+def _download(root: str) -> None:
+    """Have torchvision fetch the archive, which it checks by its digest, and unpack it."""
     from torchvision.datasets import CIFAR10  # seconds, that only images need
-
-    class ByPresence(CIFAR10):  # type: ignore[misc]
-        """A download is checked by its digest; batches that lie there need not be the original."""
-
-        train_list = tuple((name, None) for name, _ in CIFAR10.train_list)
-        test_list = tuple((name, None) for name, _ in CIFAR10.test_list)
-        meta = CIFAR10.meta | {"md5": None}
+    from torchvision.datasets.utils import download_and_extract_archive
 
     try:
-        return [ByPresence(root, train, download=download) for train in (True, False)]
-    except (RuntimeError, OSError) as error:
-        allowed = (
-            f"holds no CIFAR-10 ({str(error).splitlines()[0]}): unpack cifar-10-python.tar.gz to "
-            f"{Path(root) / CIFAR10_FOLDER}, or set data.download=true"
+        download_and_extract_archive(
+            CIFAR10.url, root, filename=CIFAR10.filename, md5=CIFAR10.tgz_md5
         )
-        raise ConfigError("data.root", root, allowed) from error
+    except (RuntimeError, OSError) as error:
+        raise _lacking(root, str(error).splitlines()[0]) from error
+
+
+def _lacking(root: str, reason: str) -> ConfigError:
+    allowed = (
+        f"holds no CIFAR-10 ({reason}): unpack cifar-10-python.tar.gz to "
+        f"{Path(root) / cifar_files.FOLDER}, or set data.download=true"
+    )
+    return ConfigError("data.root", root, allowed)

@@ -14,6 +14,7 @@ from luceloop.core.data.labelled import LabelledImages
 from luceloop.core.errors import ConfigError
 from luceloop.core.fields import Directory, PositiveInt
 from luceloop.core.io.fingerprints import folder_digest
+from luceloop.core.io.memory import in_words, machine_memory
 
 
 class ImageFolderConfig(DatasetConfig):
@@ -40,13 +41,23 @@ class ImageFolderConfig(DatasetConfig):
         transform = Compose([Resize(size), CenterCrop(size), PILToTensor()])
         try:
             folder = ImageFolder(self.root, transform)
+            self._check_size(len(folder))
             pixels = torch.stack([image for image, _ in folder])
-        except (FileNotFoundError, OSError) as error:
-            reason = str(error).splitlines()[0]
+        except ConfigError:
+            raise
+        except Exception as error:  # a damaged image can fail in any way
+            reason = " ".join(str(error).split())[:300] or type(error).__name__
             allowed = f"needs a folder of images for each class: {reason}"
             raise ConfigError("data.root", self.root, allowed) from error
         images = LabelledImages(pixels, torch.tensor(folder.targets))
         return ImageData(images, folder.classes, self.size)
+
+    def _check_size(self, count: int) -> None:
+        """Refuse images of so many pixels that memory cannot hold them, before any is made."""
+        takes, there = 3 * count * self.image_size**2, machine_memory()
+        if takes > there:
+            allowed = f"makes {count} images of {in_words(takes)} in all; this machine has "
+            raise ConfigError("data.image_size", self.image_size, allowed + in_words(there))
 
     def class_names(self) -> list[str]:
         """The names of the folders; none where they are not on this machine."""

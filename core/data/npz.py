@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any, Literal
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -14,6 +13,7 @@ from torch import Tensor
 from luceloop.core.data.base import CHUNK, MOST_CLASSES, DatasetConfig, RealData
 from luceloop.core.errors import ConfigError
 from luceloop.core.fields import File, PositiveInt
+from luceloop.core.io.arrays import read_arrays
 from luceloop.core.io.fingerprints import file_digest
 from luceloop.core.io.places import local_file
 
@@ -33,9 +33,13 @@ class NpzConfig(DatasetConfig):
         Raises:
             ConfigError: if there is no such file, or it does not hold what it must.
         """
-        arrays = _read_arrays(self.path)
+        copy = local_file("data.path", self.path)
+        try:
+            arrays, names = read_arrays(copy, ("x", "y"))
+        except ValueError as error:
+            raise ConfigError("data.path", self.path, str(error)) from error
         if "x" not in arrays:
-            allowed = f"needs an array 'x'; it holds {list(arrays)}"
+            allowed = f"needs an array 'x'; it holds {names[:20]}"
             raise ConfigError("data.path", self.path, allowed)
         x = _samples(self.path, arrays["x"])
         labels = _labels(self.path, arrays["y"], len(x)) if "y" in arrays else None
@@ -86,22 +90,12 @@ class ArrayData(RealData):
         yield from torch.split(self.x, CHUNK)
 
 
-def _read_arrays(path: str) -> dict[str, np.ndarray]:
-    copy = local_file("data.path", path)
-    unreadable = (ValueError, OSError, AttributeError, TypeError, EOFError, BadZipFile)
-    try:
-        with np.load(copy, allow_pickle=False) as file:
-            return {key: file[key] for key in file.files}
-    except unreadable as error:
-        raise ConfigError("data.path", path, f"not a readable .npz file: {error}") from error
-
-
 def _samples(path: str, x: np.ndarray) -> np.ndarray:
     """Finite samples `(N, ...)` as float32."""
     real = np.issubdtype(x.dtype, np.integer) or np.issubdtype(x.dtype, np.floating)
     with np.errstate(over="ignore"):  # an overflow is refused as infinite
         x = x.astype(np.float32) if real else x
-    if not real or x.ndim < 2 or not len(x) or not np.isfinite(x).all():
+    if not real or x.ndim < 2 or not x.size or not np.isfinite(x).all():
         raise ConfigError("data.path", path, "'x' must be finite numbers of shape (N, ...)")
     return x
 

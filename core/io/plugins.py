@@ -12,13 +12,16 @@ import importlib
 import inspect
 import os
 import sys
+import traceback
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import luceloop
-from luceloop.core.errors import ConfigError
+from luceloop.core.errors import ConfigError, LoopError
+from luceloop.core.io.calling import calling
 from luceloop.core.io.fingerprints import digest, file_digest
 from luceloop.core.io.sources import Sources
 
@@ -91,31 +94,57 @@ def load(key: str, name: str) -> Any:
     module_name, _, attribute = name.partition(":")
     if module_name not in sys.modules:
         _loaded[module_name] = _digest_of(module_name)
-    try:
-        with _folder_first():
-            module = importlib.import_module(module_name)
-    except Exception as error:  # importing runs the user's code
-        raise ConfigError(
-            key,
-            name,
-            f"{module_name!r} cannot be imported from the folder or path: {_one_line(error)}",
-        ) from error
-    if not hasattr(module, attribute):
+
+    def failed(did: str, trace: TracebackType | None) -> ConfigError:
+        where = f"{module_name!r} cannot be imported from the folder or path"
+        return ConfigError(key, name, f"{where}: it {did}{_place(trace)}")
+
+    with calling(failed), _folder_first():
+        module = importlib.import_module(module_name)
+        found = [getattr(module, attribute)] if hasattr(module, attribute) else []
+    if not found:
         raise ConfigError(key, name, f"module {module_name!r} has no attribute {attribute!r}")
-    return getattr(module, attribute)
+    return found[0]
 
 
 def build(key: str, name: str, args: Mapping[str, Any]) -> Any:
-    """Load `name`; a class, or anything given arguments, is called to make the object."""
+    """Load `name`; a class, or anything given arguments, is called to make the object.
+
+    Raises:
+        ConfigError: naming `key`, if it cannot be imported or made.
+    """
     target = load(key, name)
-    if not (inspect.isclass(target) or args):
-        return target
-    try:
-        return target(**args)
-    except Exception as error:  # the user's code may raise anything
-        raise ConfigError(
-            key, name, f"cannot be built with {dict(args)}: {_one_line(error)}"
-        ) from error
+
+    def failed(did: str, trace: TracebackType | None) -> ConfigError:
+        return ConfigError(key, name, f"cannot be built with {dict(args)}: it {did}{_place(trace)}")
+
+    with calling(failed):
+        return target(**args) if inspect.isclass(target) or args else target
+
+
+def asking(key: str, name: str) -> AbstractContextManager[None]:
+    """Looking at what the user's code has made, whose attributes may be code, too.
+
+    Raises:
+        ConfigError: naming `key`, if it raises anything inside.
+    """
+
+    def failed(did: str, trace: TracebackType | None) -> ConfigError:
+        return ConfigError(key, name, f"{did}{_place(trace)}")
+
+    return calling(failed)
+
+
+def running(what: str) -> AbstractContextManager[None]:
+    """Calling what the user's code has made.
+
+    Args:
+        what: it is, such as "reward my_rewards:right".
+
+    Raises:
+        LoopError: that says so, if it raises anything inside.
+    """
+    return calling(lambda did, _: LoopError(f"{what} {did}"))
 
 
 def source_digest(key: str, name: str) -> str:
@@ -156,5 +185,11 @@ def _folder_first() -> Iterator[None]:
         sys.path.remove(first)
 
 
-def _one_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+def _place(trace: TracebackType | None) -> str:
+    """The line of the user's own that was reached last, in brackets; nothing if there is none."""
+    known = sources()
+    for frame in reversed(traceback.extract_tb(trace)):
+        file = Path(frame.filename)
+        if file.is_absolute() and not known.is_installed(file):
+            return f" ({file.name}:{frame.lineno})"
+    return ""

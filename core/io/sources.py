@@ -47,7 +47,7 @@ class Sources:
         while waiting:
             name, path = waiting.popitem()
             found[name] = path
-            if name in own and self._is_installed(path):
+            if name in own and self.is_installed(path):
                 continue
             for imported in _imports(name, path):
                 more = dict(self._with_packages(imported))
@@ -77,10 +77,10 @@ class Sources:
         if self._folder is not None:
             yield self._folder
         for root in _places(top):
-            if anywhere or not self._is_installed(root):
+            if anywhere or not self.is_installed(root):
                 yield root
 
-    def _is_installed(self, path: Path) -> bool:
+    def is_installed(self, path: Path) -> bool:
         """Whether a path is Python's own, ours, or where an installer put it."""
         own = (sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), *luceloop.__path__)
         if any(path.is_relative_to(place) for place in own):
@@ -119,7 +119,12 @@ def _imports(name: str, path: Path) -> Iterator[str]:
         return
     try:
         tree = ast.parse(path.read_bytes())
-    except (SyntaxError, ValueError, RecursionError):  # importing it will say what is wrong
+    except (
+        SyntaxError,
+        ValueError,
+        RecursionError,
+        MemoryError,
+    ):  # importing it will say what is wrong
         return
     package = list(Path(name).parent.parts)
     for node in ast.walk(tree):

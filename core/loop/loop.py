@@ -22,6 +22,7 @@ from luceloop.core.device import Stopwatch, make_repeatable
 from luceloop.core.errors import ConfigError
 from luceloop.core.io.places import Folder
 from luceloop.core.learners.base import Fitted
+from luceloop.core.learners.regression.regression import Regression
 from luceloop.core.loop.executor import Executor, LocalExecutor
 from luceloop.core.loop.fitting import Fitter
 from luceloop.core.loop.state import IterationResult, LoopState
@@ -87,6 +88,19 @@ class Loop:
         if fewest <= wanted.neighbours:
             allowed = f"must be below {fewest}, the samples of the smaller of pool and data"
             raise ConfigError("quality.neighbours", wanted.neighbours, allowed)
+
+    def check_trained(self) -> None:
+        """Refuse files of trained weights that do not hold the networks they are named for.
+
+        Raises:
+            ConfigError: naming the file and what is wrong with it.
+        """
+        if isinstance(self.learner, Regression):
+            self.learner.check_checkpoint()
+        if self.scorer.classifier is not None:
+            self.scorer.classifier.check_weights()
+        if self.scorer.inception is not None:
+            self.scorer.inception.check_weights()
 
     def run(
         self, start: LoopState | None = None, executor: Executor | None = None

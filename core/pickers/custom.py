@@ -11,7 +11,7 @@ Axes: N samples of a pool, M kept samples, `...` the sample's own shape.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -53,13 +53,15 @@ def build_curation(config: PointConfig) -> CheckedCuration | None:
     )
 
 
-def check_curation(name: str, function: object) -> CheckedCuration:
+def check_curation(name: str, function: Any) -> CheckedCuration:
     """A function that is held to the contract of curations from now on.
 
     Raises:
         ConfigError: if it is no function.
     """
-    if not callable(function):
+    with plugins.asking("curation.kind", name):
+        is_function = callable(function)
+    if not is_function:
         allowed = "must be a function of samples (N, ...), rewards (N,), count and generator"
         raise ConfigError("curation.kind", name, allowed)
     return CheckedCuration(name, function)
@@ -80,10 +82,8 @@ class CheckedCuration:
         Raises:
             LoopError: saying which part of the contract the function broke.
         """
-        try:
+        with plugins.running(f"curation {self.name}"):
             kept = self.function(samples.clone(), reward.clone(), count, generator)
-        except Exception as error:  # user code may raise anything; the trial fails with its words
-            raise self._broken(f"raised {type(error).__name__}: {error}") from error
         if not isinstance(kept, Tensor) or kept.shape != (count,) or kept.dtype != torch.int64:
             found = type(kept).__name__
             if isinstance(kept, Tensor):

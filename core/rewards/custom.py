@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -42,20 +42,21 @@ class CustomRewardConfig(Custom, RewardConfig):
         return check_reward(self.name, plugins.build("reward.name", self.name, self.args))
 
 
-def check_reward(name: str, function: object) -> CheckedReward:
+def check_reward(name: str, function: Any) -> CheckedReward:
     """A function that is held to the contract of rewards from now on.
 
     Raises:
         ConfigError: if it is no function, or its supremum no number.
     """
-    if not callable(function):
+    with plugins.asking("reward.name", name):
+        is_function, supremum = callable(function), getattr(function, "supremum", None)
+        is_number = isinstance(supremum, int | float) and math.isfinite(supremum)
+        shown = f"{supremum}"
+    if not is_function:
         raise ConfigError("reward.name", name, "must be a function of samples (N, ...)")
-    supremum = getattr(function, "supremum", None)
-    if supremum is not None:
-        if not isinstance(supremum, int | float) or not math.isfinite(supremum):
-            raise ConfigError("reward.name", name, f"its supremum {supremum} is not finite")
-        supremum = float(supremum)
-    return CheckedReward(name, function, supremum)
+    if supremum is not None and not is_number:
+        raise ConfigError("reward.name", name, f"its supremum {shown} is not finite")
+    return CheckedReward(name, function, None if supremum is None else float(supremum))
 
 
 @dataclass(frozen=True)
@@ -73,18 +74,20 @@ class CheckedReward:
         Raises:
             LoopError: saying which part of the contract the function broke.
         """
-        try:
-            reward = self.function(x.clone())  # it may work in place
-        except Exception as error:  # user code may raise anything; the trial fails with its words
-            kind = type(error).__name__
-            raise LoopError(f"reward {self.name} raised {kind}: {error}") from error
-        if not isinstance(reward, Tensor) or reward.shape != x.shape[:1]:
-            shape = tuple(reward.shape) if isinstance(reward, Tensor) else type(reward).__name__
+        with plugins.running(f"reward {self.name}"):
+            found = self.function(x.clone())  # it may work in place
+            is_tensor = isinstance(found, Tensor)
+            shape = tuple(found.shape) if is_tensor else type(found).__name__
+        if not is_tensor or shape != tuple(x.shape[:1]):
             raise LoopError(
                 f"reward {self.name} returned {shape} for samples {tuple(x.shape)}; "
                 f"it must return one number a sample, a tensor of shape ({len(x)},)"
             )
-        reward = reward.detach().to(x.device, torch.float32)
+        if found.is_complex() or found.is_quantized or found.layout != torch.strided:
+            kind = f"a tensor of {str(found.dtype).removeprefix('torch.')}, {found.layout}"
+            raise LoopError(f"reward {self.name} returned {kind}; rewards must be real numbers")
+        with plugins.running(f"reward {self.name}"):
+            reward = found.detach().to(x.device, torch.float32)
         if not reward.isfinite().all():
             bad = int((~reward.isfinite()).sum())
             raise LoopError(f"reward {self.name} is NaN or infinite on {bad} of {len(x)} samples")

@@ -23,6 +23,7 @@ import torch
 from numpy.typing import NDArray
 
 from luceloop.core.config.point import PointConfig
+from luceloop.core.errors import ConfigError
 from luceloop.core.fields import named_code
 from luceloop.core.io.places import Folder
 from luceloop.core.pool.scoring import build_scorer
@@ -89,7 +90,7 @@ def real_law(config: PointConfig, device: str = "cpu", cache: Folder | None = No
 
     Raises:
         LoopError: if the reward or data of the user's own break their contract.
-        ConfigError: if the data or the reward cannot be built.
+        ConfigError: if the data or the reward cannot be built, or is NaN or infinite.
     """
     return real_rewards(config, device, cache).law
 
@@ -135,10 +136,16 @@ def _real_rewards(wanted: _Wanted, device: str, cache: Folder | None) -> RealRew
     # A law of several rewards is not reduced, so it has fewer samples.
     cheap = config.rewards[0].is_cheap and len(config.rewards) == 1
     for chunk in scorer.dataset.law_samples(cheap):
+        if not chunk.isfinite().all():
+            allowed = "has samples that are NaN or infinite, of which there is no law"
+            raise ConfigError("data.name", config.data.name, allowed)
         scores = scorer(chunk.to(device))
         found = scores.reward
         if scores.others is not None:
             found = torch.cat([found[:, None], scores.others], 1)
+        if not found.isfinite().all():
+            allowed = "is NaN or infinite on some of the real samples"
+            raise ConfigError("reward.name", config.rewards[0].name, allowed)
         exact = found.dtype == torch.float64
         rewards.append(found.cpu() if exact else found.float().cpu())
         if scores.classes is not None:

@@ -80,6 +80,8 @@ class Estimate:
     """Why it may be less; empty if it may not."""
     grows: bool = False
     """Whether it may be more, as points may get further seeds."""
+    memory: int = 0
+    """Bytes that a trial of the largest point takes, in all its processes."""
 
     def plain(self) -> dict[str, Any]:
         """Plain types for JSON."""
@@ -88,7 +90,7 @@ class Estimate:
             costs["device_seconds"] = None
         own = {"seconds": self.seconds, "basis": self.basis, "trials_at_once": self.trials}
         own |= {"rows_taken": self.taken, "at_most": self.bounded, "at_least": self.grows}
-        return costs | own | {"disk": self.disk.plain()}
+        return costs | own | {"disk": self.disk.plain(), "memory": self.memory}
 
     def lines(self, in_words: Callable[[int], str], duration: Callable[[float], str]) -> list[str]:
         """What a user is told.
@@ -106,6 +108,7 @@ class Estimate:
             f"{count(own.choices)} choices by pickers with {count(own.comparisons)} comparisons"
         )
         disk = f"about {in_words(self.disk.total)} on disk"
+        disk += f", {in_words(self.memory)} of memory a trial"
         if self.seconds is None:
             return [first, f"{disk}; time is told by the first iterations ({self.basis})"]
         at_once = f"{self.trials} trial{'s' if self.trials > 1 else ''} at once"

@@ -41,6 +41,8 @@ class Places:
     """What points are computed on, as the ledger has it."""
     one_by_one: bool = False
     """Whether networks are so large that seeds train one after another."""
+    samplers: int = 0
+    """Of a trial."""
 
 
 @dataclass(frozen=True)

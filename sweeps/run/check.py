@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+from collections.abc import Mapping
 
 import ray
 import torch
@@ -21,6 +23,7 @@ from luceloop.core.theory.bounds import applicable
 from luceloop.sweeps.costs.budget import check_budget
 from luceloop.sweeps.record.folders import LATEST
 from luceloop.sweeps.run.resources import allocate_for, check_crowd, check_fits
+from luceloop.sweeps.run.room import check_memory, knows_cluster, room_anywhere, room_here
 from luceloop.sweeps.search.space import check_objectives, check_space
 
 
@@ -42,10 +45,14 @@ def check(config: SweepConfig, here: bool = True) -> int:
     reached = check_space(config)
     check_budget(config, reached)
     check_objectives(config, single_seed=len(config.point.seeds) == 1)
-    measured = [measured_names(Loop(point)) for point in reached]
+    machine = {"CPU": float(os.cpu_count() or 1), "GPU": float(torch.cuda.device_count())}
+    alone = here and not knows_cluster()
+    check_memory(config, reached, machine, room_here() if alone else room_anywhere())
+    trained = set[str]()
+    measured = [measured_names(_built(point, trained)) for point in reached]
     names = set.intersection(*measured)
     if here:
-        _check_machine(config, reached[0])
+        _check_machine(config, reached[0], machine)
     for wanted in config.search.objective:
         if wanted.metric not in names:
             allowed = f"must be one of {', '.join(sorted(names))}"
@@ -55,7 +62,7 @@ def check(config: SweepConfig, here: bool = True) -> int:
     return config.point_count
 
 
-def _check_machine(config: SweepConfig, point: PointConfig) -> None:
+def _check_machine(config: SweepConfig, point: PointConfig, machine: Mapping[str, float]) -> None:
     """Refuse what this machine, or the Ray session that there is, has no room for.
 
     A cluster that is still to be joined is asked when it has been.
@@ -63,11 +70,22 @@ def _check_machine(config: SweepConfig, point: PointConfig) -> None:
     if ray.is_initialized():
         cluster = ray.cluster_resources()
         check_crowd(config.point.resources, allocate_for(config, cluster, Loop(point)), cluster)
-    elif "RAY_ADDRESS" not in os.environ:
-        machine = {"CPU": float(os.cpu_count() or 1), "GPU": float(torch.cuda.device_count())}
+    elif not knows_cluster():
         allocation = allocate_for(config, machine, Loop(point))
         check_crowd(config.point.resources, allocation, machine)
         check_fits(allocation, machine)
+
+
+def _built(point: PointConfig, trained: set[str]) -> Loop:
+    """The loop of a point, its files of trained weights read where they have not been yet."""
+    loop = Loop(point)
+    files = {key: name for key, name in point.files().items() if not key.startswith("data.")}
+    parts = point.learner, point.classifier, point.data.model_copy(update={"size": None})
+    key = json.dumps([files, *(part and part.model_dump(mode="json") for part in parts)])
+    if files and key not in trained:
+        loop.check_trained()
+        trained.add(key)
+    return loop
 
 
 def lacks_compiler(config: SweepConfig) -> bool:

@@ -22,6 +22,7 @@ from luceloop.core.pool.shards import cut_into_shards
 from luceloop.sweeps.costs.disk import estimate_disk
 from luceloop.sweeps.costs.estimate import Estimate, Work, device_time, initial_fit, wall_time
 from luceloop.sweeps.costs.measure import measure
+from luceloop.sweeps.costs.memory import estimate_memory
 from luceloop.sweeps.costs.pace import Pace, Places, cost_key, pace_of, recorded_paces
 from luceloop.sweeps.costs.recorded import Costs
 from luceloop.sweeps.costs.sizes import sizes_of
@@ -31,6 +32,7 @@ from luceloop.sweeps.run.check import measured_names
 from luceloop.sweeps.run.progress import Progress, duration
 from luceloop.sweeps.run.resources import Allocation, allocate, trials_at_once
 from luceloop.sweeps.run.reuse import Reuse, reuses
+from luceloop.sweeps.run.room import shape_of
 from luceloop.sweeps.search.space import check_space, planned_points
 
 MOST_ASKED = 1000
@@ -84,7 +86,20 @@ class Foresight:
         trials = min(self.places.trials, math.ceil(len(work) / self.places.pack))
         left = rows - costs.rows
         grows = self.config.seed_rule is not None
-        return Estimate(len(work), costs, left, disk, seconds, basis, trials, bounded, grows)
+        memory = max(map(self._memory, points), default=0)
+        return Estimate(
+            len(work), costs, left, disk, seconds, basis, trials, bounded, grows, memory
+        )
+
+    def _memory(self, point: PointConfig) -> int:
+        """Bytes that a trial of a point takes, by the data of the point that was built."""
+        dataset, sizes = self.loop.dataset, sizes_of(point)
+        size = point.data.size or dataset.size
+        shape = replace(shape_of(self.loop.config, dataset), size=size, sizes=sizes)
+        on_gpu = self.places.device != "cpu"
+        samplers, pack = self.places.samplers, self.places.pack
+        found = estimate_memory(point, shape, samplers=samplers, on_gpu=on_gpu, points=pack)
+        return round(found.host)
 
     def work(self) -> tuple[list[Work], str]:
         """The points to be run, and why they may come to less than that; empty if they may not."""
@@ -195,7 +210,8 @@ def places_of(config: SweepConfig, cluster: Mapping[str, float], *, large: bool)
     needs = allocation.bundles().required_resources
     fit = [cluster.get(kind, 0.0) / amount for kind, amount in needs.items() if amount]
     trials = max(1, min(math.ceil(at_once / allocation.pack), int(min(fit, default=1.0))))
-    return Places(trials, allocation.pack, device_of(allocation), large)
+    device, samplers = device_of(allocation), allocation.samplers
+    return Places(trials, allocation.pack, device, large, samplers)
 
 
 def device_of(allocation: Allocation) -> str:

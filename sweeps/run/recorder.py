@@ -21,6 +21,7 @@ from luceloop.sweeps.run.checkpoints import NewestCheckpoints
 from luceloop.sweeps.run.progress import Progress
 from luceloop.sweeps.run.reuse import Reuse
 from luceloop.sweeps.search.journal import StudyJournal
+from luceloop.workers.executor import LIKELY
 from luceloop.workers.messages import (
     REAL,
     FailureReport,
@@ -127,6 +128,10 @@ class Recorder(Callback):
         logger.warning("%s %s started again: %s", word, ", ".join(points), reason)
 
 
+DIED = "its worker process has died"
+"""What Ray says of a process that ended without a word."""
+
+
 def _why_failed(trial: Any) -> tuple[str, str]:
     """The last line of what a trial's process left, and all of it.
 
@@ -138,6 +143,8 @@ def _why_failed(trial: Any) -> tuple[str, str]:
         text = Path(trial.error_file).read_text()
     if says_full(text):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    if DIED in text:
+        return f"the trial's process died: {LIKELY}", text
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     last = lines[-1] if lines else "the trial's process failed and left no reason"
     return last.removeprefix(f"{ChangedFileError.__module__}.{ChangedFileError.__name__}: "), text

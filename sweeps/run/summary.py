@@ -15,6 +15,7 @@ from typing import Any
 from luceloop.analysis.statistics.claims import Verdict
 from luceloop.core.config.sweep import SweepConfig
 from luceloop.core.io.files import write_atomically
+from luceloop.core.io.memory import in_words as in_words
 from luceloop.core.io.places import Folder, files_in
 from luceloop.sweeps.costs.recorded import PointCosts, sweep_costs
 from luceloop.sweeps.record.events import IterationDone, PointEnded
@@ -177,11 +178,3 @@ def size_of(folder: Folder) -> int:
             with contextlib.suppress(FileNotFoundError):  # a running sweep deletes checkpoints
                 size += os.stat(os.path.join(place, file)).st_size
     return size
-
-
-def in_words(size: int) -> str:
-    """Bytes as people say them, such as `1.2 GB`."""
-    amount, units = float(size), ["TB", "GB", "MB", "kB", "B"]
-    while amount >= 1000 and len(units) > 1:
-        amount, _ = amount / 1000, units.pop()
-    return f"{amount:.0f} {units[-1]}" if amount in (size, 0) else f"{amount:.1f} {units[-1]}"

@@ -24,6 +24,7 @@ from luceloop.sweeps.run.progress import Progress
 from luceloop.sweeps.run.recorder import Recorder
 from luceloop.sweeps.run.resources import allocate_for, check_crowd
 from luceloop.sweeps.run.reuse import Plan, Reuse, reuses
+from luceloop.sweeps.run.room import check_memory, room_of_cluster
 from luceloop.sweeps.run.rounds import next_round
 from luceloop.sweeps.search.journal import StudyJournal
 from luceloop.sweeps.search.space import check_space
@@ -51,8 +52,9 @@ class Trials:
         self._budget = budget
         self._files = files
         self._config, self._folder, self._ledger = config, folder, ledger
-        loop = Loop(check_space(config)[0])
-        cluster = ray.cluster_resources()
+        reached, cluster = check_space(config), ray.cluster_resources()
+        check_memory(config, reached, cluster, room_of_cluster())
+        loop = Loop(reached[0])
         self._allocation = allocate_for(config, cluster, loop)
         check_crowd(config.point.resources, self._allocation, cluster)
         self._checkpoints = Checkpoints(folder)

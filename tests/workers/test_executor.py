@@ -16,7 +16,7 @@ from luceloop.core.loop.executor import LocalExecutor
 from luceloop.core.loop.loop import Loop
 from luceloop.core.loop.state import LoopState
 from luceloop.workers.arrays import from_numpy, to_numpy
-from luceloop.workers.executor import ActorExecutor, ActorPool
+from luceloop.workers.executor import ActorExecutor, ActorPool, SamplerDiedError
 from luceloop.workers.messages import PointSetup, SamplerSetup, TrialSetup, Work
 from luceloop.workers.sampler import Sampler, SamplerActor
 from tests.workers.test_trial import point_of
@@ -116,6 +116,15 @@ def test_errors_in_a_sampler_arrive_as_they_were(local_ray, loop, tmp_path):
     broken = {name: weight * torch.nan for name, weight in model_of(loop).items()}
     with pytest.raises(LoopError, match=r"samples are NaN .* seeds \[5, 6\]"):
         list(executor.run_shards(broken, loop.tasks(0)))
+    pool.close()
+
+
+def test_a_sampler_that_the_same_work_always_ends_fails_its_trial(local_ray, tmp_path):
+    """And does not begin it again for ever."""
+    loop = Loop(point_of("reward={name: 'users_own:crashes'}"))
+    pool, executor = executor_of(loop, tmp_path, 1)
+    with pytest.raises(SamplerDiedError, match=r"died 5 times .* memory, or compiled code"):
+        list(executor.run_shards(model_of(Loop(point_of())), Loop(point_of()).tasks(0)))
     pool.close()
 
 

@@ -52,8 +52,11 @@ def read_checkpoint(file: str, network: Network, average: bool) -> dict[str, Any
 def _weights(
     file: str, content: Mapping[str, Any], key: str, shapes: Mapping[str, torch.Size]
 ) -> dict[str, Tensor]:
+    found = content[key]
+    if not all(isinstance(n, str) and isinstance(w, Tensor) for n, w in found.items()):
+        raise _refused(file, f"{key} is no mapping of names to weights")
     # Trainings on several GPUs put "module." before every name.
-    named = {name.removeprefix("module."): weight for name, weight in content[key].items()}
+    named = {name.removeprefix("module."): weight for name, weight in found.items()}
     missing, unknown = shapes.keys() - named.keys(), named.keys() - shapes.keys()
     if missing or unknown:
         some = ", ".join(sorted(missing or unknown)[:3])
@@ -61,8 +64,10 @@ def _weights(
         raise _refused(file, f"{key} {what} {some}")
     for name, shape in shapes.items():
         if named[name].shape != shape:
-            found = tuple(named[name].shape)
-            raise _refused(file, f"{key} has {name} {found}; learner.unet needs {tuple(shape)}")
+            given = tuple(named[name].shape)
+            raise _refused(file, f"{key} has {name} {given}; learner.unet needs {tuple(shape)}")
+        if not named[name].is_floating_point() or not named[name].isfinite().all():
+            raise _refused(file, f"{key} has {name} that is NaN, infinite or no real numbers")
     return {name: named[name].float()[None] for name in shapes}
 
 
@@ -77,7 +82,7 @@ def _moments(
             for state, shape in zip(states, shapes.values(), strict=True)
         )
         step = torch.as_tensor(states[0]["step"], dtype=torch.float32).reshape(1)
-    except (KeyError, TypeError, AttributeError, IndexError):
+    except (KeyError, TypeError, AttributeError, IndexError, ValueError, RuntimeError):
         fits = False
     if not fits:
         raise _refused(file, "has an optim that is not Adam's of this network")

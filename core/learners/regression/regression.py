@@ -144,6 +144,15 @@ class Regression(ABC):
         loss = self._train(run, training, config.steps, seeds, iteration, None)
         return Fitted(run.state(config.carry_optimizer), loss)
 
+    def check_checkpoint(self) -> None:
+        """Refuse a checkpoint that could not be p_0.
+
+        Raises:
+            ConfigError: naming the file and what is wrong with it.
+        """
+        if self.config.checkpoint is not None:
+            read_checkpoint(self.config.checkpoint, self.network, self.config.ema is not None)
+
     def _from_checkpoint(self, file: str, rows: int) -> Fitted:
         found = read_checkpoint(file, self.network, self.config.ema is not None)
         return Fitted(stack_rows([found] * rows), None)

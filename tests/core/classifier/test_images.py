@@ -130,6 +130,26 @@ def test_a_folder_without_images_is_one_clear_error(tmp_path):
         _config(data={"name": "image_folder", "root": str(tmp_path)}).data.build()
 
 
+def test_a_damaged_image_is_one_clear_error(tmp_path):
+    (tmp_path / "dark").mkdir()
+    Image.new("RGB", (40, 20)).save(tmp_path / "dark" / "0.png")
+    content = (tmp_path / "dark" / "0.png").read_bytes()
+    config = _config(data={"name": "image_folder", "root": str(tmp_path)})
+    for damaged in (b"", b"no image", content[:60], content[:20] + bytes(30) + content[50:]):
+        (tmp_path / "dark" / "0.png").write_bytes(damaged)
+        with pytest.raises(ConfigError, match=r"data\.root=") as error:
+            config.data.build()
+        assert "\n" not in str(error.value)
+
+
+def test_images_of_more_pixels_than_memory_holds_are_refused_unmade(tmp_path):
+    (tmp_path / "dark").mkdir()
+    Image.new("RGB", (4, 4)).save(tmp_path / "dark" / "0.png")
+    data = {"name": "image_folder", "root": str(tmp_path), "image_size": 10**9}
+    with pytest.raises(ConfigError, match=r"data\.image_size=1000000000: makes 1 images of .* TB"):
+        _config(data=data).data.build()
+
+
 def test_more_images_than_there_are_is_refused():
     with pytest.raises(ConfigError, match=r"data\.size=1798: must be at most 1797"):
         _config(data={"name": "digits", "size": 1798}).data.build()

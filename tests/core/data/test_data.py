@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -295,6 +297,138 @@ def test_a_file_that_is_no_npz_is_refused(tmp_path, content):
     path = tmp_path / "data.npz"
     path.write_bytes(content(path))
     assert _refusal(NpzConfig(path=str(path))).key == "data.path"
+
+
+def _member(path: Path, name: str, content: bytes, compression: int = zipfile.ZIP_STORED) -> bytes:
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        archive.writestr(name, content)
+    return path.read_bytes()
+
+
+def _claiming(shape: str, kind: str = "<f8", body: bytes = bytes(64)) -> bytes:
+    """A member whose header says what its content does not."""
+    header = f"{{'descr': '{kind}', 'fortran_order': False, 'shape': {shape}, }}".encode()
+    header += b" " * (-(len(header) + 11) % 64) + b"\n"
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + body
+
+
+def _sized(path: Path, size: int) -> bytes:
+    """An archive whose directory says how large its only member is."""
+    content = bytearray(_member(path, "x.npy", _claiming(f"({size // 8}, 1)")))
+    entry = content.index(b"PK\x01\x02")
+    content[entry + 24 : entry + 28] = (size + 128).to_bytes(4, "little")
+    return bytes(content)
+
+
+def _encrypted(path: Path) -> bytes:
+    content = bytearray(_whole(path))
+    for start in (content.index(b"PK\x03\x04") + 6, content.index(b"PK\x01\x02") + 8):
+        content[start] |= 1
+    return bytes(content)
+
+
+LIES: dict[str, tuple[Callable[[Path], bytes], str]] = {
+    "a shape of 10^15 numbers": (
+        lambda path: _member(path, "x.npy", _claiming("(1000000000000000, 1)")),
+        "'x' has a header of 8000.0 TB",
+    ),
+    "a shape beyond all numbers": (
+        lambda path: _member(path, "x.npy", _claiming(f"({10**40}, 2)")),
+        "'x' has a header of",
+    ),
+    "a size that the file cannot hold": (
+        lambda path: _sized(path, 4_000_000_000),
+        "'x' claims 4.0 GB, more than the file can hold",
+    ),
+    "a shape below nothing": (
+        lambda path: _member(path, "x.npy", _claiming("(-4, -2)")),
+        "not a readable .npz file",
+    ),
+    "a header of code": (
+        lambda path: _member(path, "x.npy", _claiming("__import__('os').getcwd()")),
+        "not a readable .npz file",
+    ),
+    "a header that is nested": (
+        lambda path: _member(path, "x.npy", _claiming("(" * 4000)),
+        "not a readable .npz file",
+    ),
+    "a kind of numbers that there is not": (
+        lambda path: _member(path, "x.npy", _claiming("(4, 2)", "<q7")),
+        "not a readable .npz file",
+    ),
+    "no header": (lambda path: _member(path, "x.npy", b"x,y\n1,2\n"), "magic"),
+    "a header and no numbers": (
+        lambda path: _member(path, "x.npy", _claiming("(4, 2)", body=b"")),
+        "holds 0 B",
+    ),
+    "bzip2": (
+        lambda path: _member(path, "x.npy", _claiming("(4, 2)"), zipfile.ZIP_BZIP2),
+        "use np.savez",
+    ),
+    "lzma": (
+        lambda path: _member(path, "x.npy", _claiming("(4, 2)"), zipfile.ZIP_LZMA),
+        "use np.savez",
+    ),
+    "a cipher": (_encrypted, "encrypted"),
+    "a damaged directory": (
+        lambda path: _whole(path).replace(b"PK\x01\x02", b"PK\x01\x07"),
+        "not a readable .npz file",
+    ),
+    "a damaged member": (
+        lambda path: _whole(path).replace(b"PK\x03\x04", b"PK\x03\x09"),
+        "not a readable .npz file",
+    ),
+    "a damaged header": (
+        lambda path: _whole(path).replace(b"\x93NUMPY\x01", b"\x93NUMPY\x07"),
+        "not a readable .npz file",
+    ),
+    "another version": (
+        lambda path: _member(path, "x.npy", b"\x93NUMPY\x03" + _claiming("(4, 2)")[7:]),
+        "version (3, 0)",
+    ),
+    "samples of nothing": (
+        lambda path: _member(path, "x.npy", _claiming("(4, 0)", body=b"")),
+        "'x' must be finite numbers",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", LIES)
+def test_a_file_is_believed_nothing_that_it_says_of_itself(kind, tmp_path):
+    content, complaint = LIES[kind]
+    path = tmp_path / "data.npz"
+    path.write_bytes(content(path))
+    tracemalloc.start()
+    error = _refusal(NpzConfig(path=str(path)))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert error.key == "data.path" and complaint in str(error)
+    assert peak < 10 * 2**20
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_any_damage_to_a_file_is_refused_or_changes_nothing(seed, tmp_path):
+    """Where it hit what nobody reads, the samples are those that were there."""
+    path, random = tmp_path / "data.npz", np.random.default_rng(seed)
+    np.savez_compressed(path, x=IMAGES, y=np.arange(50) % 3)
+    content = bytearray(path.read_bytes())
+    for place in random.integers(0, len(content), 3):
+        content[place] = random.integers(256)
+    path.write_bytes(content)
+    try:
+        found = NpzConfig(path=str(path)).build()
+    except ConfigError as error:
+        assert error.key == "data.path" and "\n" not in str(error)
+    else:
+        assert torch.equal(found.x, torch.from_numpy(IMAGES).float())
+
+
+def test_a_compressed_file_is_read_as_a_plain_one(save, tmp_path):
+    columns = np.asfortranarray(np.random.default_rng(0).normal(size=(50, 4)))
+    np.savez_compressed(tmp_path / "packed.npz", x=columns)
+    packed = NpzConfig(path=str(tmp_path / "packed.npz")).build()
+    assert torch.equal(packed.x, NpzConfig(path=save(x=columns)).build().x)
+    assert torch.equal(packed.x, torch.from_numpy(columns).float())
 
 
 def test_a_size_beyond_the_file_is_refused(save):

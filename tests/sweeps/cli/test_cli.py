@@ -82,6 +82,57 @@ def test_bad_input_gets_one_line_exit_2_and_writes_nothing(case, cli: Cli, tmp_p
     assert not list(tmp_path.iterdir())
 
 
+QUITTERS = {
+    "import sys\nsys.exit()\n": "it called sys.exit() (quitter.py:2)",
+    "import os\nos._exit(0)\n": "it called os._exit(0) (quitter.py:2)",
+    "raise KeyboardInterrupt\n": "it raised KeyboardInterrupt (quitter.py:1)",
+    "def f(x):\n    raise SystemExit(0)\n": "reward quitter:f called sys.exit(0)",
+    "def f(x):\n    import os\n    os._exit(0)\n": "reward quitter:f called os._exit(0)",
+    "class f:\n    supremum = property(lambda self: 1 / 0)\n    def __call__(self, x):\n"
+    "        return x\n": "reward.name='quitter:f': raised ZeroDivisionError: division by zero",
+    "def f(x):\n    return x[:, 0] * 1j\n": "returned a tensor of complex64",
+}
+
+
+@pytest.mark.parametrize("source", QUITTERS)
+def test_code_that_would_end_the_command_is_named_instead(source, cli: Cli, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "quitter.py").write_text(source)
+    monkeypatch.delitem(sys.modules, "quitter", raising=False)
+    ran = cli("forecast", "demo", "reward.name=quitter:f", "--output", str(tmp_path / "output"))
+    monkeypatch.delitem(sys.modules, "quitter", raising=False)
+    assert ran.code == 2 and ran.out == ""
+    assert QUITTERS[source] in ran.err and len(ran.err.strip().splitlines()) == 1
+    assert not (tmp_path / "output").exists()
+
+
+NOT_FINITE = """
+import torch
+
+class Data:
+    shape, n_classes = (2,), 0
+
+    def __init__(self, size):
+        self.size = size
+
+    def draw(self, size, generator):
+        return torch.full((size, 2), float("nan"))
+
+    def classify(self, x):
+        return None
+"""
+
+
+def test_a_forecast_of_data_with_nan_is_no_table(cli: Cli, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "holes.py").write_text(NOT_FINITE)
+    reward = "reward={name: mode_distance, center: [0, 0]}"
+    where = ["--output", str(tmp_path / "output")]
+    ran = cli("forecast", "demo", "data.name=holes:Data", reward, *where)
+    assert ran.code == 2 and ran.out == ""
+    assert ran.err.startswith("data.name='holes:Data': has samples that are NaN or infinite")
+
+
 def test_a_file_that_is_not_yaml_is_refused_in_one_line(cli: Cli, tmp_path):
     file = tmp_path / "broken.yaml"
     file.write_text("data: {name: eight_gaussians\nlam: [")

@@ -203,6 +203,8 @@ BAD_REWARDS = {
     "wrong_shape": "it must return one number a sample",
     "nan": "is NaN or infinite",
     "raises": "raised KeyError",
+    "leaves": "called sys.exit(0)",
+    "ends": "called os._exit(0)",
 }
 
 
