@@ -61,6 +61,20 @@ def one_line(error: Exception) -> str:
     return without_password(first)[:300]
 
 
+_LOGIN = re.compile(
+    r"(?<=://)(?:"
+    r"[^/\s]*"  # a name and a password, up to the last @ before a slash
+    r"|[^/\s:@]*:\d+/[^\s?#]*"  # what may be a port, were there no @ behind the slash
+    r"|[^/\s:@]*:(?!\d+/)\S*"  # a password with a slash in it
+    r")@"
+)
+_SECRET = re.compile(
+    r"(?i)((?:[?&;]|\b(?=pass|pwd))"
+    r"(?:[\w.-]*(?:pass(?:word|wd)?|pwd|token|secret|api_?key|signature|credential|auth)|key|sig)=)"
+    r"[^&;\s'\"#]+"
+)
+
+
 def without_password(text: str) -> str:
-    """An address, or a message that holds some, without their names and passwords."""
-    return re.sub(r"(?<=://)[^/\s]*@", "", text)
+    """An address, or a message that holds some, without their names, passwords and tokens."""
+    return _SECRET.sub(r"\1***", _LOGIN.sub("", text))

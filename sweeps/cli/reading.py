@@ -28,7 +28,7 @@ from luceloop.sweeps.run.progress import (
     sweep_table,
 )
 from luceloop.sweeps.run.summary import Summary, in_words, summarize
-from luceloop.sweeps.tracking.tracker import aggregates
+from luceloop.sweeps.tracking.load import aggregates
 
 
 def list_sweeps(output: Output, *, as_json: bool = False) -> None:

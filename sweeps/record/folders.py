@@ -20,14 +20,12 @@ from pathlib import Path
 import yaml
 
 from luceloop.analysis.reading import labels
+from luceloop.analysis.reading.store import is_database
 from luceloop.core.config.parsing import parse_config, plain_config
 from luceloop.core.config.sweep import SweepConfig
 from luceloop.core.errors import ConfigError, without_password
 from luceloop.core.io.files import write_atomically
 from luceloop.core.io.places import Folder, open_folder
-
-DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
-"""Schemes of MLflow's stores that are databases."""
 
 
 @dataclass(frozen=True)
@@ -238,7 +236,16 @@ class Output:
     @property
     def tracking_uri(self) -> str:
         """`$MLFLOW_TRACKING_URI`, else SQLite in this folder."""
-        return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{self.path / 'mlflow.db'}"
+        return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{self._database}"
+
+    @property
+    def has_no_store(self) -> bool:
+        """Whether MLflow's store is that of this folder, and is not there."""
+        return not os.environ.get("MLFLOW_TRACKING_URI") and not self._database.exists()
+
+    @property
+    def _database(self) -> Path:
+        return self.path / "mlflow.db"
 
     @property
     def shown_uri(self) -> str:
@@ -248,7 +255,7 @@ class Output:
     @property
     def is_database(self) -> bool:
         """Whether MLflow's store is a database without a server, which keeps no artifacts."""
-        return re.split("[:+]", self.tracking_uri)[0] in DATABASES
+        return is_database(self.tracking_uri)
 
     def create_sweep(
         self,

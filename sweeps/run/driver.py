@@ -44,7 +44,12 @@ from luceloop.sweeps.run.session import ray_session
 from luceloop.sweeps.run.settle import settle
 from luceloop.sweeps.run.summary import in_words
 from luceloop.sweeps.run.trials import Trials
-from luceloop.sweeps.tracking.delivery import Delivery, attach_environment, build_tracker
+from luceloop.sweeps.tracking.delivery import (
+    Delivery,
+    attach_environment,
+    build_tracker,
+    delivery_of,
+)
 from luceloop.sweeps.tracking.follower import Follower
 
 STORE_PATIENCE = 30.0
@@ -182,7 +187,7 @@ def _run(
     points = list(ledger.points.values())
     unfinished = _count_unfinished(config, ledger, folder)
     draws = not unfinished or bool(stopped)
-    delivery = Delivery(len(ledger.events), tracker.undelivered, tracker.error, draws)
+    delivery = delivery_of(tracker, len(ledger.events), figures=draws)
     return Outcome(folder, points, unfinished, delivery, stopped)
 
 

@@ -8,8 +8,8 @@ import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from luceloop.analysis.reading.store import connect
-from luceloop.core.errors import ConfigError, StorageError, one_line
+from luceloop.analysis.reading.store import connect, said_by_store
+from luceloop.core.errors import ConfigError, StorageError
 from luceloop.core.io.places import Folder, remove_folder
 from luceloop.sweeps.record.folders import Output, SweepFolder
 from luceloop.sweeps.record.holding import held
@@ -63,12 +63,14 @@ def remove_sweep(output: Output, folder: SweepFolder, *, force: bool = False) ->
                 raise
         remove_folder(output.artifacts / folder.id)
         shutil.rmtree(folder.path)
+    if output.has_no_store:
+        return ""
     try:
-        client = connect(output.tracking_uri)
+        client = connect(output.tracking_uri, create=False)
         for found in client.search_experiments(filter_string=f"name LIKE '%/{folder.id}'"):
             client.delete_experiment(found.experiment_id)
     except Exception as error:  # whatever a store may raise, the sweep itself is gone
-        return one_line(error)
+        return said_by_store(error, output.tracking_uri)
     return ""
 
 
