@@ -18,6 +18,7 @@ from luceloop.sweeps.costs.recorded import Pricing
 from luceloop.sweeps.costs.table import cost_table
 from luceloop.sweeps.record.folders import Output, SweepFolder
 from luceloop.sweeps.record.ledger import Ledger
+from luceloop.sweeps.record.mending import read_ledger
 from luceloop.sweeps.record.table import recorded_table
 from luceloop.sweeps.run.answers import answers
 from luceloop.sweeps.run.progress import (
@@ -85,7 +86,8 @@ def _listed(found: Sequence[Summary]) -> Table:
 
 def show_json(folder: SweepFolder) -> None:
     """Print a sweep and its points as JSON: statistics over seeds of the last iteration."""
-    config, ledger = folder.config(), Ledger(folder.ledger, writable=False)
+    config = folder.config()
+    ledger = read_ledger(folder, config)
     pricing = Pricing(config)
     points = [
         {
@@ -110,7 +112,7 @@ def show(folder: SweepFolder) -> list[Verdict]:
         How its claims are answered.
     """
     config = folder.config()
-    ledger = Ledger(folder.ledger, writable=False)
+    ledger = read_ledger(folder, config)
     console.print(f"{config.name}  {folder.id}", style="bold", highlight=False)
     lines, gaps, verdicts = remarks(config, ledger), None, list[Verdict]()
     try:

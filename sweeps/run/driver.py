@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from luceloop.sweeps.notify.notifier import Ending, Notifier
 from luceloop.sweeps.record.folders import Output, SweepFolder
 from luceloop.sweeps.record.holding import held
 from luceloop.sweeps.record.ledger import Ledger, Point
+from luceloop.sweeps.record.mending import mend
 from luceloop.sweeps.record.mirror import Mirror, mirrored
 from luceloop.sweeps.record.provenance import PACKAGES, versions
 from luceloop.sweeps.run.answers import answers, lasting_answers
@@ -106,7 +108,7 @@ def run_sweep(
         ChangedFileError: naming a file that has changed, unless that is accepted.
         DiskFullError: if there is no room left in the output folder; nothing on record is lost.
     """
-    with held(folder), mirrored(folder) as mirror:
+    with held(folder), mirrored(folder, partial(mend, folder, folder.config())) as mirror:
         files = settle(folder, folder.config(), accept=accept).files
         ledger = Ledger(folder.ledger)
         ledger.price = Pricing(folder.config()).plain

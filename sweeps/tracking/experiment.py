@@ -278,6 +278,12 @@ class Experiment:
                 self.is_known = True
                 return
 
+    def forget(self) -> None:
+        """Take all runs for repeated ones: others are made in their place."""
+        runs = [*self.repeated, *self._runs.values()]
+        self._forget_runs()
+        self.repeated = runs
+
     def _find(self, run: Run) -> None:
         tags, identity = run.data.tags, run.info.run_id
         kind, point = tags.get(labels.KIND, ""), tags.get(labels.POINT, "")

@@ -13,12 +13,12 @@ from collections import deque
 from collections.abc import Callable, Iterable
 
 from luceloop.analysis.reading.store import said_by_store
+from luceloop.sweeps.record.delivered import DeliveryNote
 from luceloop.sweeps.record.events import Event
 from luceloop.sweeps.record.folders import Output, SweepFolder
 from luceloop.sweeps.record.ledger import Ledger
 from luceloop.sweeps.tracking.experiment import Experiment, SweepIdentity
 from luceloop.sweeps.tracking.load import Loader, Step
-from luceloop.sweeps.tracking.note import DeliveryNote
 
 logger = logging.getLogger(__name__)
 
@@ -185,11 +185,16 @@ class Tracker:
             self._experiment = experiment
         if not experiment.is_known:
             experiment.look_up()
+            if self._note.anew:
+                experiment.forget()
             if experiment.made != self._note.experiment or experiment.repeated:
                 self._note.write(experiment=experiment.made, rows=0, files=0)
                 self._steps.clear()
             self.asked = True
         experiment.delete_repeated()
+        if self._note.anew:
+            self._note.anew = False
+            self._note.write()
         experiment.sweep_run()
         return experiment
 

@@ -61,7 +61,7 @@ def assert_whole(store: str, folder: SweepFolder) -> None:
     runs = client.search_runs([experiment.experiment_id])
     assert len(runs) == 1 + POINTS * (1 + len(SEEDS))
     for run in runs:
-        point, seed = run.data.tags.get("luceloop.point"), run.data.tags.get("luceloop.seed")
+        point, seed = run.data.tags.get("luceloop.point", ""), run.data.tags.get("luceloop.seed")
         assert run.info.status == ("FAILED" if point == "1" else "FINISHED")
         if seed is None:
             continue
