@@ -63,9 +63,9 @@ def one_line(error: Exception) -> str:
 
 _LOGIN = re.compile(
     r"(?<=://)(?:"
-    r"[^/\s]*"  # a name and a password, up to the last @ before a slash
-    r"|[^/\s:@]*:\d+/[^\s?#]*"  # what may be a port, were there no @ behind the slash
-    r"|[^/\s:@]*:(?!\d+/)\S*"  # a password with a slash in it
+    r"[^/\s:@]*:(?!\d+/)\S*"  # a name and a password, which may hold a slash or an @
+    r"|[^/\s:@]*:\d+/[^\s?#]*"  # the same, where it begins like a port
+    r"|[^/\s]*"  # a name alone
     r")@"
 )
 _SECRET = re.compile(
