@@ -76,8 +76,7 @@ class SweepFolder:
 
     def keep_address(self, address: str) -> None:
         """Put that where its owner alone can read it; it goes to no storage and no MLflow."""
-        write_atomically(address, self._address_file)
-        self._address_file.chmod(0o600)
+        write_atomically(address, self._address_file, private=True)
 
     @property
     def _address_file(self) -> Path:
