@@ -39,7 +39,7 @@ def list_sweeps(output: Output, *, as_json: bool = False) -> None:
         try:
             found.append(summarize(folder))
         except (ConfigError, OSError, ValueError, KeyError, TypeError) as error:  # or damaged
-            unread.append(f"{folder.id} cannot be read: {one_line(error)}")
+            unread.append(f"{folder.id} cannot be read: {_reason(error)}")
     if as_json:
         print_json([each.plain() for each in found])
     elif found:
@@ -48,6 +48,13 @@ def list_sweeps(output: Output, *, as_json: bool = False) -> None:
         console.print(f"no sweeps under {output.path}; start with: luceloop demo", highlight=False)
     for line in unread:
         print(line, file=sys.stderr)
+
+
+def _reason(error: Exception) -> str:
+    """Why a sweep cannot be read; its id stands before that already."""
+    if isinstance(error, ConfigError) and error.key == "SWEEP":
+        return error.allowed
+    return one_line(error)
 
 
 def _listed(found: Sequence[Summary]) -> Table:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 from luceloop.core.errors import ConfigError
+
+Content = TypeVar("Content")
 
 
 class DamagedError(ConfigError):
@@ -24,3 +29,20 @@ class DamagedError(ConfigError):
 
     def __reduce__(self) -> tuple[type[DamagedError], tuple[Path, int, str]]:
         return DamagedError, (self.path, self.number, self.reason)
+
+
+def read_json(file: Path, parse: Callable[[Any], Content]) -> Content:
+    """What a JSON file of a sweep says.
+
+    Args:
+        file: directly in the sweep's folder.
+        parse: makes something of its plain values.
+
+    Raises:
+        ConfigError: naming the file, if it holds something else.
+    """
+    try:
+        return parse(json.loads(file.read_bytes()))
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        allowed = f"{file} is damaged: it does not hold what was written"
+        raise ConfigError("SWEEP", file.parent.name, allowed) from None

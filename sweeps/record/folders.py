@@ -10,10 +10,12 @@ folder unless another place that all nodes see was named.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import secrets
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,9 +25,12 @@ from luceloop.analysis.reading import labels
 from luceloop.analysis.reading.store import is_database
 from luceloop.core.config.parsing import parse_config, plain_config
 from luceloop.core.config.sweep import SweepConfig
-from luceloop.core.errors import ConfigError, without_password
+from luceloop.core.errors import ConfigError, one_line, without_password
 from luceloop.core.io.files import write_atomically
 from luceloop.core.io.places import Folder, open_folder
+from luceloop.sweeps.record.versions import SCHEMA, headed, migrated, schema_of
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -169,10 +174,29 @@ class SweepFolder:
             ConfigError: if it cannot be read, such as one of another version.
         """
         try:
-            plain = yaml.safe_load(self.config_file.read_text())
-        except (yaml.YAMLError, UnicodeDecodeError):
+            text = self.config_file.read_text()
+            schema = schema_of(text)
+            if schema > SCHEMA:
+                allowed = f"schema {schema}, of which this one reads up to {SCHEMA}; update it"
+                raise ConfigError("SWEEP", self.id, f"was made by a newer Luceloop ({allowed})")
+            plain = yaml.safe_load(text)
+        except OSError as error:
+            raise ConfigError("SWEEP", self.id, f"{self.config_file}: {one_line(error)}") from None
+        except (yaml.YAMLError, UnicodeDecodeError, RecursionError):
             raise ConfigError("SWEEP", self.id, f"{self.config_file} is not YAML") from None
-        return parse_config(plain)
+        if not isinstance(plain, dict):
+            raise ConfigError("SWEEP", self.id, f"{self.config_file} holds no configuration")
+        try:
+            return parse_config(migrated(plain, schema))
+        except ConfigError as error:
+            reason = f"{self.config_file} is of another version: {error}"
+            raise ConfigError("SWEEP", self.id, reason) from None
+
+    def upgrade(self) -> None:
+        """Write the configuration as this version does, before the sweep goes on."""
+        text = self.config_file.read_text()
+        if schema_of(text) < SCHEMA:
+            write_atomically(headed(_dumped(text.split("\n")[0], self.config())), self.config_file)
 
     def try_config(self) -> SweepConfig | None:
         """The sweep's configuration; None if it cannot be read."""
@@ -284,8 +308,7 @@ class Output:
             folder.keep_storage(self.named_storage)
         if address:
             folder.keep_address(address)
-        text = yaml.safe_dump(plain_config(config), sort_keys=False, allow_unicode=True)
-        write_atomically(f"# {description}\n{text}", folder.config_file)
+        write_atomically(headed(_dumped(f"# {description}", config)), folder.config_file)
         return folder
 
     def sweeps(self) -> list[SweepFolder]:
@@ -296,7 +319,8 @@ class Output:
     def find(self, wanted: str) -> SweepFolder:
         """The sweep that `wanted` names: `latest`, an unambiguous prefix of an id, or a name.
 
-        Of several sweeps with the same name it is the newest.
+        Of several sweeps with the same name it is the newest, and `latest` is the newest of those
+        that can be read here.
 
         Raises:
             ConfigError: if there is none, or the prefix fits several.
@@ -305,7 +329,7 @@ class Output:
         if not sweeps:
             raise ConfigError("SWEEP", wanted, f"there are no sweeps under {self.path}")
         if wanted == "latest":
-            return sweeps[-1]
+            return self._latest(sweeps)
         by_id = [sweep for sweep in sweeps if sweep.id.startswith(wanted)] if wanted else []
         configs = {sweep.id: sweep.try_config() for sweep in sweeps}
         by_name = [s for s in sweeps if (config := configs[s.id]) and config.name == wanted]
@@ -316,6 +340,19 @@ class Output:
         known = ", ".join(sweep.id for sweep in (by_id or sweeps)[-5:])
         reason = "fits several sweeps" if by_id else "is no sweep's name or start of an id"
         raise ConfigError("SWEEP", wanted, f"{reason}; there are {known}")
+
+    def _latest(self, sweeps: Sequence[SweepFolder]) -> SweepFolder:
+        """The newest sweep that can be read; the newest one if none can, which says why."""
+        found = next((sweep for sweep in reversed(sweeps) if sweep.try_config()), sweeps[-1])
+        if found.id != sweeps[-1].id:
+            logger.warning("%s cannot be read here; latest is %s", sweeps[-1].id, found.id)
+        return found
+
+
+def _dumped(comment: str, config: SweepConfig) -> str:
+    """A configuration as text, after a comment that says what it varies."""
+    text = yaml.safe_dump(plain_config(config), sort_keys=False, allow_unicode=True)
+    return f"{comment}\n{text}"
 
 
 def new_sweep_id() -> str:

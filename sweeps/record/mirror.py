@@ -14,6 +14,7 @@ Object stores cannot append, so the ledger is cut into pieces, named by their fi
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import tempfile
@@ -183,7 +184,7 @@ class Mirror:
         with open_whole(file) as opened:
             content = opened.read()
         here = read_provenance(self._folder)
-        if here is None or len(here.accepted) < len(parse_provenance(content).accepted):
+        if here is None or len(here.accepted) < len(parse_provenance(json.loads(content)).accepted):
             places = [place for place in found if PROVENANCE.fullmatch(place)]
             fetch_files({found[place]: self._folder.path / place for place in places})
 

@@ -109,6 +109,7 @@ def run_sweep(
         DiskFullError: if there is no room left in the output folder; nothing on record is lost.
     """
     with held(folder), mirrored(folder, partial(mend, folder, folder.config())) as mirror:
+        folder.upgrade()
         files = settle(folder, folder.config(), accept=accept).files
         ledger = Ledger(folder.ledger)
         ledger.price = Pricing(folder.config()).plain
