@@ -118,6 +118,8 @@ class Ledger:
         """What limit of its budget the sweep has stopped at; empty if it goes on or has ended."""
         self._file: FileIO | None = None
         self._is_numbered = False
+        self.is_checked = True
+        """Whether all lines that were read have checksums, so that none can be missing."""
         whole = _read_whole_lines(path)
         self._size = len(whole)
         for number, line in enumerate(whole.split(b"\n")[:-1]):
@@ -145,6 +147,7 @@ class Ledger:
         if found.number is not None and found.number != number:
             raise ValueError(f"was written as line {found.number + 1}")
         self._is_numbered = found.number is not None
+        self.is_checked = self.is_checked and self._is_numbered
         self.take(found.event)
 
     def take(self, event: Event) -> None:

@@ -40,6 +40,8 @@ def read_ledger(folder: SweepFolder, config: SweepConfig) -> Ledger:
         DamagedError: naming the first line that is not as it was written.
     """
     ledger = Ledger(folder.ledger, writable=False)
+    if ledger.is_checked:
+        return ledger
     ends = {e.point: i for i, e in enumerate(ledger.events) if isinstance(e, PointEnded)}
     for index, number in ends.items():
         point = ledger.points[index]
@@ -115,7 +117,8 @@ class _Scratch(Ledger):
     """A ledger in memory alone."""
 
     def __init__(self) -> None:
-        self.points, self.events, self._is_numbered = {}, [], False
+        self.points, self.events = {}, []
+        self._is_numbered, self.is_checked = False, True
 
 
 def _try_take(kept: Ledger, event: Event, config: SweepConfig, damaged: bool) -> bool:
