@@ -138,10 +138,10 @@ class Tracker:
             use(self._connected())
         except Exception as error:  # whatever a store may raise, rows are kept and tried again
             reason = said_by_store(error, self._output.tracking_uri)
-            if not self.error:
-                logger.warning("MLflow takes no rows, which are kept until it does: %s", reason)
             self.error, self._troubled = reason, True
             self._failures += 1
+            if self._failures == MOST_FAILURES:  # else it fails now and then, and goes on
+                logger.warning("MLflow takes no rows, which are kept until it does: %s", reason)
             if self._failures % MOST_FAILURES == 0:  # it may be another store by now
                 self._drop()
             return False
