@@ -164,10 +164,14 @@ def _in_order(found: Sequence[Line | None]) -> Iterable[Event | None]:
             numbered.setdefault(line.number, line.event)
     by_number = (line is not None and line.number is not None for line in found)
     older = next((i for i, is_numbered in enumerate(by_number) if is_numbered), len(found))
-    yield from (None if line is None else line.event for line in found[:older])
+    begin = [None if line is None else line.event for line in found[:older]]
+    whole = [event for event in begin if event is not None]
+    if numbered and min(numbered) <= len(whole):
+        begin = list(whole)  # the others were no lines of the ledger
+    yield from begin
     if not numbered:
         return
     first, last = min(numbered), max(numbered)
-    if first > older:
+    if first > len(begin):
         yield None
     yield from (numbered.get(number) for number in range(first, last + 1))

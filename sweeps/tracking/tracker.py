@@ -58,6 +58,7 @@ class Tracker:
         """How many events' rows and files the store has more of once these are done."""
         self._answered = time.monotonic()
         self._failures = 0
+        """Attempts one after the other that have brought nothing."""
         self._troubled = self._abandoned = False
         self.asked = False
         """Whether the store was asked what it has: else it may be another one than was noted."""
@@ -113,7 +114,7 @@ class Tracker:
         left, begun, pause = deque(steps), time.monotonic(), PAUSE
         while not self._abandoned:
             before = len(left)
-            if self._try(lambda experiment: _take_all(left, experiment)):
+            if self._try(lambda experiment: self._take_all(left, experiment)):
                 return True
             now = time.monotonic()
             begun, pause = (now, PAUSE) if len(left) < before else (begun, min(2 * pause, 1.0))
@@ -154,8 +155,15 @@ class Tracker:
     def _deliver(self, experiment: Experiment, known: int) -> None:
         if not self._steps:
             self._plan(known)
-        _take_all(self._steps, experiment)
+        self._take_all(self._steps, experiment)
         self._advance(*self._part)
+
+    def _take_all(self, steps: deque[Step], experiment: Experiment) -> None:
+        """Take steps, each of which is gone once it is taken."""
+        while steps:
+            steps[0](experiment)
+            steps.popleft()
+            self._failures = 0
 
     def _plan(self, known: int) -> None:
         """Choose the next part, if there is one."""
@@ -197,10 +205,3 @@ class Tracker:
             self._note.write()
         experiment.sweep_run()
         return experiment
-
-
-def _take_all(steps: deque[Step], experiment: Experiment) -> None:
-    """Take steps, each of which is gone once it is taken."""
-    while steps:
-        steps[0](experiment)
-        steps.popleft()

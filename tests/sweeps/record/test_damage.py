@@ -260,12 +260,15 @@ def test_where_points_learn_from_others_only_what_came_before_the_damage_stays(t
     assert len(Ledger(folder.ledger, writable=False).events) == 6
 
 
-def test_a_line_written_twice_or_moved_costs_nothing(tmp_path):
+@pytest.mark.parametrize("config", [CONFIG, LEARNING], ids=["grid", "tpe"])
+def test_a_line_written_twice_or_moved_or_inserted_costs_nothing(tmp_path, config):
     lines = list(recorded())
     lines[4], lines[7] = lines[7], lines[4]
     lines.insert(2, lines[9])
-    folder = sweep(tmp_path, joined(lines))
-    assert mend(folder, CONFIG)
+    lines.insert(6, b"garbage")
+    lines.insert(0, b"")
+    folder = sweep(tmp_path, joined(lines), config)
+    assert mend(folder, config)
     assert folder.ledger.read_bytes() == joined(list(recorded()))
 
 
