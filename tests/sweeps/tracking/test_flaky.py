@@ -163,3 +163,13 @@ def test_no_process_of_the_pages_shows_the_address_of_the_store(output, folder, 
     server.serve(Output(output), "latest", free_port(), Looking(file=io.StringIO()))
     assert any("mlflow" in word for line in shown for word in line)
     assert not [line for line in shown if "password-77aa" in " ".join(line)]
+
+
+def test_the_page_of_a_server_is_printed_without_a_password(output, folder, monkeypatch):
+    from luceloop.sweeps.tracking import server
+
+    monkeypatch.setattr(server, "experiment_of", lambda *_: "7")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://me:pa/ss@mlflow.internal")
+    printed = io.StringIO()
+    server.serve(Output(output), "latest", 5000, Console(file=printed))
+    assert printed.getvalue().startswith("https://mlflow.internal/#/experiments/7/runs?")
