@@ -26,7 +26,7 @@ CHUNK = 200
 """Events delivered before that is noted."""
 MOST_FAILURES = 3
 """Failures one after the other, after which the experiment is looked up anew."""
-PATIENCE = 15.0
+PATIENCE = 30.0
 """Seconds that further files wait for a store that takes nothing."""
 PAUSE = 0.1
 """Seconds before the first of their further tries."""
