@@ -96,6 +96,20 @@ def one_line(error: Exception) -> str:
     return in_one_line(without_password(lines[0]), 300)
 
 
+_LOGIN = re.compile(
+    r"(?<=://)(?:"
+    r"[^/\s:@]*:(?!\d+/)\S*"  # a name and a password, which may hold a slash or an @
+    r"|[^/\s:@]*:\d+/[^\s?#]*"  # the same, where it begins like a port
+    r"|[^/\s]*"  # a name alone
+    r")@"
+)
+_SECRET = re.compile(
+    r"(?i)((?:[?&;]|\b(?=pass|pwd))"
+    r"(?:[\w.-]*(?:pass(?:word|wd)?|pwd|token|secret|api_?key|signature|credential|auth)|key|sig)=)"
+    r"[^&;\s'\"#]+"
+)
+
+
 def without_password(text: str) -> str:
-    """An address, or a message that holds some, without their names and passwords."""
-    return re.sub(r"(?<=://)[^/\s]*@", "", text)
+    """An address, or a message that holds some, without their names, passwords and tokens."""
+    return _SECRET.sub(r"\1***", _LOGIN.sub("", text))

@@ -5,20 +5,24 @@ from __future__ import annotations
 import getpass
 import os
 import pwd
+import random
 import shutil
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.request
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import requests
 
 START = 120.0
 """Seconds a server may take to answer."""
@@ -182,6 +186,66 @@ class MlflowServer:
             return
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(30)
+
+
+class FlakyProxy:
+    """Stands before a server, drops some requests and answers some with 500 once they are done."""
+
+    def __init__(self, server: str, *, dropped: float, denied: float) -> None:
+        """Begin to serve.
+
+        Args:
+            server: the server's address.
+            dropped: share of requests that never arrive.
+            denied: share of those whose answers are replaced.
+        """
+        chance, lock = random.Random(0), threading.Lock()
+        self.requests = self.failures = 0
+
+        def fate(*_: object) -> float:
+            with lock:
+                drawn = chance.random()
+                self.requests += 1
+                self.failures += drawn < dropped + denied
+                return drawn
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def handle_request(self) -> None:
+                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                drawn = fate()
+                if drawn < dropped:
+                    self.close_connection = True
+                    return
+                headers = {k: v for k, v in self.headers.items() if k.lower() != "host"}
+                sent = (self.command, server + self.path)
+                answer = requests.request(*sent, data=body, headers=headers, timeout=60)
+                denies = drawn < dropped + denied
+                content = b"{}" if denies else answer.content
+                self.send_response(500 if denies else answer.status_code)
+                self.send_header("Content-Type", answer.headers.get("Content-Type", "text/plain"))
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+            do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = handle_request
+
+            def log_message(self, format: str, *args: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    @property
+    def uri(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_port}"
+
+    def close(self) -> None:
+        """Serve no more."""
+        self._server.shutdown()
+        self._server.server_close()
 
 
 @dataclass

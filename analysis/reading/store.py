@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,18 +15,32 @@ from filelock import FileLock
 
 from luceloop.analysis.reading import labels
 from luceloop.analysis.statistics.seeds import LEVEL
-from luceloop.core.errors import ConfigError, without_password
+from luceloop.core.errors import ConfigError, one_line, without_password
+
+DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+"""Schemes of MLflow's stores that are databases."""
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Experiment, Run
 
 
-def connect(uri: str) -> MlflowClient:
+AUTOFLUSH = re.compile(r"\(raised as a result of Query-invoked autoflush[^)]*\)\s*")
+"""What SQLAlchemy puts before the reason, which says nothing of it."""
+
+
+def connect(uri: str, *, create: bool = True) -> MlflowClient:
     """A client for a tracking store, which fails at once where MLflow would retry for minutes.
 
     It repeats nothing by itself: a request whose answer was lost may have made a run, which only a
     look at the store can tell.
+
+    Args:
+        uri: of the store.
+        create: whether a database that is not there is made, which nobody who reads may do.
+
+    Raises:
+        ConfigError: if there is none, and none is made.
     """
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
@@ -38,9 +53,64 @@ def connect(uri: str) -> MlflowClient:
         logging.getLogger(name).setLevel(logging.WARNING)
     # It would print the traceback of every error that it also raises.
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
-    if uri.startswith("sqlite:///"):
-        _create_whole(Path(uri.removeprefix("sqlite:///")))
+    if not create:
+        _check_there(uri)
+    elif (database := _sqlite_file(uri)) is not None:
+        _create_whole(database)
     return MlflowClient(uri)
+
+
+def is_database(uri: str) -> bool:
+    """Whether a store is a database without a server."""
+    return re.split("[:+]", uri)[0] in DATABASES
+
+
+def _sqlite_file(uri: str) -> Path | None:
+    """The file of a store in SQLite; None of any other."""
+    if not uri.startswith("sqlite"):
+        return None
+    from sqlalchemy import make_url
+
+    file = make_url(uri).database
+    return Path(file) if file else None
+
+
+def _check_there(uri: str) -> None:
+    """Refuse a database that is not there, or has no tables of MLflow's, which it would get."""
+    if not is_database(uri):
+        return
+    from sqlalchemy import create_engine, inspect
+
+    shown, file = without_password(uri), _sqlite_file(uri)
+    if file is not None and not file.exists():
+        raise ConfigError("MLFLOW_TRACKING_URI", shown, f"there is no database {file}")
+    engine = create_engine(uri)
+    try:
+        if not inspect(engine).has_table("experiments"):
+            raise ConfigError("MLFLOW_TRACKING_URI", shown, "the database has no tables of MLflow")
+    finally:
+        engine.dispose()
+
+
+def said_by_store(error: Exception, uri: str) -> str:
+    """Why a store took or gave nothing, in a line.
+
+    Args:
+        error: what it raised.
+        uri: of the store.
+    """
+    text, file = AUTOFLUSH.sub("", str(error)), _sqlite_file(uri)
+    if file is not None and not file.exists():
+        return f"there is no database {file}"
+    if "no such table" in text:
+        return "the database has no tables of MLflow: it was deleted, or made anew"
+    if file is not None and "attempt to write a readonly database" in text:
+        if os.access(file, os.W_OK):
+            return f"the database {file} was deleted, or replaced by another, while it was in use"
+        return f"the database {file} may not be written"
+    if text == str(error):
+        return one_line(error)
+    return without_password(text.splitlines()[0])[:300]
 
 
 def _create_whole(database: Path) -> None:
@@ -115,11 +185,13 @@ def find_runs(tracking_uri: str, sweep: str) -> SweepRuns:
     """
     shown = without_password(tracking_uri)
     try:
-        client = connect(tracking_uri)
+        client = connect(tracking_uri, create=False)
         experiments = _experiments(client, sweep)
         runs = [run for experiment in experiments for run in _all_runs(client, experiment)]
+    except ConfigError:
+        raise
     except Exception as error:  # stores raise what they like: HTTP, SQL, files
-        reason = without_password(str(error).splitlines()[0] if str(error) else repr(error))
+        reason = said_by_store(error, tracking_uri)
         raise ConfigError("MLFLOW_TRACKING_URI", shown, f"no answer: {reason}") from error
     points, seeds, whole = {}, [], None
     for run in runs:

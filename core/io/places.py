@@ -225,6 +225,19 @@ def files_in(folder: Folder) -> dict[str, Folder]:
     return {place: file for place, file in found.items() if not file.name.startswith(".")}
 
 
+def remove_file(file: Folder) -> None:
+    """Delete a file.
+
+    Raises:
+        StorageError: if a URL cannot be deleted.
+    """
+    if isinstance(file, Path):
+        file.unlink()
+    else:
+        with _asking(file):
+            file.fs.rm_file(file.path)
+
+
 def remove_folder(folder: Folder) -> None:
     """Delete a folder with all that it holds, if it is there.
 

@@ -56,6 +56,16 @@ else:
 )
 @storage_option
 @notify_option
+@click.option(
+    "--include",
+    "included",
+    multiple=True,
+    metavar="FILE",
+    help="Also upload this file, though it looks like a secret or git ignores it; may be repeated.",
+)
+@click.option(
+    "--list", "only_list", is_flag=True, help="List the files that would be uploaded, and end."
+)
 def submit(
     config: str | None,
     overrides: tuple[str, ...],
@@ -70,29 +80,24 @@ def submit(
     output: str | None,
     storage: str | None,
     notify: str | None,
+    included: tuple[str, ...],
+    only_list: bool,
 ) -> None:
     """Run a sweep as a job of a Ray cluster.
 
-    This folder's files travel along: code that CONFIG names, and files beneath it.
+    This folder's files travel along: code that CONFIG names, and files beneath it; not what git
+    ignores, what looks like a secret, or what a link leads to elsewhere.
     """
-    if config is not None and (
-        extends is not None or (resume and config.startswith(("budget.", "budget=")))
-    ):
-        overrides = (config, *overrides)  # it is the first KEY=VALUE
-        config = None
-    if sum(each is not None for each in (config, resume, extends)) != 1:
-        raise click.UsageError("Give either CONFIG or --resume SWEEP, or --extends SWEEP.")
+    config, overrides = _arguments(config, overrides, resume, extends)
     if accept and resume is None:
         raise click.UsageError("--accept-changes is for --resume.")
-    if output and not output.startswith("/"):
-        raise ConfigError("--output", output, "must be an absolute path on the cluster")
-    if storage:
-        places.refuse_password("--storage", storage)
-        if not places.is_url(storage) and not storage.startswith("/"):
-            allowed = "must be a URL or an absolute path on the cluster"
-            raise ConfigError("--storage", storage, allowed)
+    _check_places(output, storage)
+    wanted = submitting.Wanted(config, resume, extends, within(overrides, hours), notify)
+    if only_list:
+        submitting.list_upload(wanted, included)
+        return
     submitting.submit(
-        submitting.Wanted(config, resume, extends, within(overrides, hours), notify),
+        wanted,
         address,
         wait=not no_wait,
         build=check,
@@ -100,7 +105,32 @@ def submit(
         accept=accept,
         output=output or "",
         storage=storage,
+        included=included,
     )
+
+
+def _arguments(
+    config: str | None, overrides: tuple[str, ...], resume: str | None, extends: str | None
+) -> tuple[str | None, tuple[str, ...]]:
+    """CONFIG and overrides: where a sweep is named, the first argument is an override, too."""
+    first: tuple[str, ...] = ()
+    if config is not None and (
+        extends is not None or (resume and config.startswith(("budget.", "budget=")))
+    ):
+        first, config = (config,), None
+    if sum(each is not None for each in (config, resume, extends)) != 1:
+        raise click.UsageError("Give either CONFIG or --resume SWEEP, or --extends SWEEP.")
+    return config, (*first, *overrides)
+
+
+def _check_places(output: str | None, storage: str | None) -> None:
+    if output and not output.startswith("/"):
+        raise ConfigError("--output", output, "must be an absolute path on the cluster")
+    if storage:
+        places.refuse_password("--storage", storage)
+        if not places.is_url(storage) and not storage.startswith("/"):
+            allowed = "must be a URL or an absolute path on the cluster"
+            raise ConfigError("--storage", storage, allowed)
 
 
 @click.command()

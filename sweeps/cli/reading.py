@@ -18,6 +18,7 @@ from luceloop.sweeps.costs.recorded import Pricing
 from luceloop.sweeps.costs.table import cost_table
 from luceloop.sweeps.record.folders import Output, SweepFolder
 from luceloop.sweeps.record.ledger import Ledger
+from luceloop.sweeps.record.mending import read_ledger
 from luceloop.sweeps.record.table import recorded_table
 from luceloop.sweeps.run.answers import answers
 from luceloop.sweeps.run.progress import (
@@ -28,7 +29,7 @@ from luceloop.sweeps.run.progress import (
     sweep_table,
 )
 from luceloop.sweeps.run.summary import Summary, in_words, summarize
-from luceloop.sweeps.tracking.tracker import aggregates
+from luceloop.sweeps.tracking.load import aggregates
 
 
 def list_sweeps(output: Output, *, as_json: bool = False) -> None:
@@ -38,7 +39,7 @@ def list_sweeps(output: Output, *, as_json: bool = False) -> None:
         try:
             found.append(summarize(folder))
         except (ConfigError, OSError, ValueError, KeyError, TypeError) as error:  # or damaged
-            unread.append(f"{folder.id} cannot be read: {one_line(error)}")
+            unread.append(f"{folder.id} cannot be read: {_reason(error)}")
     if as_json:
         print_json([each.plain() for each in found])
     elif found:
@@ -47,6 +48,13 @@ def list_sweeps(output: Output, *, as_json: bool = False) -> None:
         console.print(f"no sweeps under {output.path}; start with: luceloop demo", highlight=False)
     for line in unread:
         print(printable(line), file=sys.stderr)
+
+
+def _reason(error: Exception) -> str:
+    """Why a sweep cannot be read; its id stands before that already."""
+    if isinstance(error, ConfigError) and error.key == "SWEEP":
+        return error.allowed
+    return one_line(error)
 
 
 def _listed(found: Sequence[Summary]) -> Table:
@@ -85,7 +93,8 @@ def _listed(found: Sequence[Summary]) -> Table:
 
 def show_json(folder: SweepFolder) -> None:
     """Print a sweep and its points as JSON: statistics over seeds of the last iteration."""
-    config, ledger = folder.config(), Ledger(folder.ledger, writable=False)
+    config = folder.config()
+    ledger = read_ledger(folder, config)
     pricing = Pricing(config)
     points = [
         {
@@ -110,7 +119,7 @@ def show(folder: SweepFolder) -> list[Verdict]:
         How its claims are answered.
     """
     config = folder.config()
-    ledger = Ledger(folder.ledger, writable=False)
+    ledger = read_ledger(folder, config)
     console.print(f"{config.name}  {folder.id}", style="bold", highlight=False)
     lines, gaps, verdicts = remarks(config, ledger), None, list[Verdict]()
     try:

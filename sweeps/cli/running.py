@@ -171,10 +171,8 @@ def print_missing(found: Delivery, folder: SweepFolder, output: Output) -> bool:
     """Print in one line what MLflow lacks of a sweep, and how to deliver it; True if nothing."""
     if found.is_whole:
         return True
-    count = found.undelivered
     print_line(
-        f"MLflow at {output.shown_uri} "
-        f"{f'lacks {count} events' if count else 'may lack files'} of {folder.id} "
+        f"MLflow at {output.shown_uri} {found.lack} {folder.id} "
         f"({found.error}); deliver them with: luceloop sync {folder.id}{_where(output)}"
     )
     return False

@@ -14,11 +14,19 @@ from luceloop.core.config.sweep import SweepConfig
 from luceloop.core.config.webhooks import named_address
 from luceloop.sweeps.cluster import jobs
 from luceloop.sweeps.cluster.jobs import Cluster, Job
-from luceloop.sweeps.cluster.upload import CONFIG, NOTIFY, gather, named_files
+from luceloop.sweeps.cluster.upload import (
+    CONFIG,
+    NOTIFY,
+    Upload,
+    gather,
+    included_files,
+    named_files,
+)
 from luceloop.sweeps.console import console, print_json, print_line
 from luceloop.sweeps.presets.reading import read_config
 from luceloop.sweeps.record.folders import new_sweep_id
 from luceloop.sweeps.run.check import check
+from luceloop.sweeps.run.summary import in_words
 
 
 @dataclass(frozen=True)
@@ -81,6 +89,7 @@ def submit(
     accept: bool,
     output: str,
     storage: str | None,
+    included: Sequence[str] = (),
 ) -> None:
     """Run a sweep as a job of a Ray cluster.
 
@@ -93,11 +102,13 @@ def submit(
         accept: whether a resumed sweep goes on although files of the user's have changed.
         output: the output folder on the cluster; empty where the cluster knows it.
         storage: where its nodes find what they share, if elsewhere.
+        included: files that travel whatever they look like.
     """
     parsed = wanted.parse()
     told = wanted.address(parsed)
     if parsed is not None and build:
         check(parsed, here=False)
+    named = [*named_files(wanted.overrides, parsed), *included_files(included)]
     cluster = Cluster(address)
     sweep, labels = _labels(cluster, wanted, parsed, output)
     options = ["--output", labels[jobs.OUTPUT]] if labels[jobs.OUTPUT] else []
@@ -107,13 +118,47 @@ def submit(
     options += ["--notify", f"@{Path('..') / NOTIFY}"] if told else []
     command = [*wanted.command(sweep, labels[jobs.SWEEP]), *options]
     with tempfile.TemporaryDirectory(prefix="luceloop-") as folder:
-        gather(Path(folder), parsed, named_files(wanted.overrides, parsed), told)
+        _tell_upload(gather(Path(folder), parsed, named, told))
         job = cluster.start(Path(folder), command, labels)
     console.print(f"sweep {labels[jobs.SWEEP]}  {labels[jobs.NAME]}: job {job}", highlight=False)
     if not wait:
         console.print(f"follow it with: luceloop logs -f {job}", highlight=False)
         return
     _follow(cluster, job)
+
+
+def list_upload(wanted: Wanted, included: Sequence[str]) -> None:
+    """Print every file that would travel, and start nothing.
+
+    Args:
+        wanted: what would be run.
+        included: files that travel whatever they look like.
+    """
+    parsed = wanted.parse()
+    named = [*named_files(wanted.overrides, parsed), *included_files(included)]
+    with tempfile.TemporaryDirectory(prefix="luceloop-") as folder:
+        upload = gather(Path(folder), parsed, named)
+    for place, size in sorted(upload.sizes.items()):
+        print_line(f"{in_words(size):>9}  {place}")
+    _tell_upload(upload)
+
+
+def _tell_upload(upload: Upload) -> None:
+    """Print how much travels, and what stays here that might be missed."""
+    if upload.sizes:
+        count, largest = len(upload.sizes), upload.largest
+        size, most = in_words(sum(upload.sizes.values())), in_words(upload.sizes[largest])
+        files = f"{count} files" if count > 1 else "1 file"
+        print_line(
+            f"uploads {files} of this folder, {size}, the largest {largest} ({most}); "
+            "luceloop submit --list shows all"
+        )
+    if upload.secrets:
+        names = ", ".join(map(str, upload.secrets))
+        print_line(f"not uploaded, as they look like secrets: {names} (--include FILE takes one)")
+    if upload.outside:
+        names = ", ".join(map(str, upload.outside))
+        print_line(f"not uploaded, as they are links out of this folder: {names}")
 
 
 def _labels(

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 import click
 from rich.table import Table
 
+from luceloop.core.errors import ConfigError
 from luceloop.sweeps.cli.lazy import LazyModule
 from luceloop.sweeps.cli.options import output_of, output_option, sweep_argument
 from luceloop.sweeps.console import console, print_line
 
 if TYPE_CHECKING:
+    from luceloop.sweeps.record.folders import SweepFolder
     from luceloop.sweeps.run import summary, tidying
 else:
     summary = LazyModule("luceloop.sweeps.run.summary")
@@ -49,18 +51,26 @@ def rm(sweep: str, yes: bool, force: bool, output: Path | None) -> None:
     """Delete a sweep: its record, its figures, its checkpoints, and its runs in MLflow."""
     where = output_of(output)
     folder = where.find(sweep)
-    told = summary.summarize(folder)
-    size = summary.in_words(told.size)
-    print_line(f"{told.id}  {told.name}: {told.points} points, {told.state}, {size}")
+    print_line(f"{folder.id}  {_described(folder)}")
     for other in tidying.extended_by(where, folder):
         print_line(f"{other} extends it, and keeps what it has taken")
     if not yes:
         click.confirm("Delete it?", abort=True)
     reason = tidying.remove_sweep(where, folder, force=force)
-    print_line(f"deleted {told.id}")
+    print_line(f"deleted {folder.id}")
     if reason:
         print_line(f"MLflow at {where.shown_uri} keeps its runs: {reason}")
         sys.exit(1)
+
+
+def _described(folder: SweepFolder) -> str:
+    """What is to be deleted, in words; why that is not known where it cannot be read."""
+    size = summary.in_words(summary.size_of(folder.path))
+    try:
+        told = summary.summarize(folder)
+    except ConfigError as error:
+        return f"cannot be read: {error.allowed}, {size}"
+    return f"{told.name}: {told.points} points, {told.state}, {size}"
 
 
 @click.command()

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from pathspec import GitIgnoreSpec
+
+from luceloop.sweeps.cluster.secrets import looks_secret
 
 SKIPPED = {"__pycache__", "build", "dist", "luceloop-out", "mlruns", "node_modules"}
 """Folders that hold no code of the user's."""
@@ -28,12 +31,36 @@ class _Rules:
         return self.spec.check_file(f"{place}/" if is_folder else place).include
 
 
-def selected(folder: Path) -> Iterator[Path]:
-    """Files that may be code or belong to it; of a folder `data` beside them, code alone.
+@dataclass(frozen=True)
+class Selection:
+    """What of a folder travels, and what was left out that somebody may miss."""
 
-    Left out are hidden files, what `.gitignore` leaves out, virtual environments, caches and output
+    files: list[Path]
+    secrets: list[Path]
+    """Files that look like secrets."""
+    outside: list[Path]
+    """Links to files outside the folder."""
+
+
+def select(folder: Path) -> Selection:
+    """Choose the files that may be code or belong to it; of a folder `data`, code alone.
+
+    Left out are also hidden files, what git ignores, virtual environments, caches and output
     folders.
     """
+    found, home = Selection([], [], []), folder.resolve()
+    for path in _not_ignored(folder, _candidates(folder)):
+        if not path.resolve().is_relative_to(home):
+            found.outside.append(path)
+        elif looks_secret(path):
+            found.secrets.append(path)
+        else:
+            found.files.append(path)
+    return found
+
+
+def _candidates(folder: Path) -> Iterator[Path]:
+    """Files that are neither hidden nor named by a `.gitignore` in the folder."""
     rules: dict[Path, list[_Rules]] = {}
     for parent, folders, names in os.walk(folder):
         here = Path(parent)
@@ -45,6 +72,18 @@ def selected(folder: Path) -> Iterator[Path]:
             wanted = not name.startswith(".") and (path.suffix == ".py" or not in_data)
             if wanted and path.is_file() and not _is_ignored(path, valid, is_folder=False):
                 yield path
+
+
+def _not_ignored(folder: Path, paths: Iterable[Path]) -> list[Path]:
+    """Those that git does not ignore either, by rules that lie elsewhere; all without git."""
+    places = {os.fsencode(path.relative_to(folder)): path for path in paths}
+    command = ["git", "-C", str(folder), "check-ignore", "-z", "--stdin"]
+    try:
+        asked = subprocess.run(command, input=b"\0".join(places), capture_output=True, check=False)
+    except OSError:  # there is no git
+        return list(places.values())
+    ignored = set(asked.stdout.split(b"\0"))  # nothing where there is no repository
+    return [path for place, path in places.items() if place not in ignored]
 
 
 def _read(folder: Path) -> list[_Rules]:

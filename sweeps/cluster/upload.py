@@ -13,7 +13,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
@@ -23,10 +24,12 @@ from luceloop.core.config.parsing import override, plain_config, set_dotted
 from luceloop.core.config.sweep import SweepConfig
 from luceloop.core.config.webhooks import VARIABLE, default_address
 from luceloop.core.errors import ConfigError
-from luceloop.core.fields import strings
+from luceloop.core.fields import named_code, strings
 from luceloop.core.io.places import is_url
-from luceloop.sweeps.cluster.selection import selected
+from luceloop.core.io.sources import Sources
+from luceloop.sweeps.cluster.selection import select
 from luceloop.sweeps.record.revision import revision_of
+from luceloop.sweeps.search.space import check_space
 
 FOLDER = Path("users-folder")
 """The user's folder, where the job runs."""
@@ -51,12 +54,29 @@ MOST_BYTES = 100 * 2**20
 """Ray keeps uploads in the memory of the head node."""
 
 
+@dataclass(frozen=True)
+class Upload:
+    """What of the user's folder travels."""
+
+    sizes: Mapping[Path, int]
+    """Bytes of files, by their place beneath the folder."""
+    secrets: Sequence[Path]
+    """Places of files that stay here because they look like secrets."""
+    outside: Sequence[Path]
+    """Places of links that stay here because they lead out of the folder."""
+
+    @property
+    def largest(self) -> Path:
+        """The largest file."""
+        return max(self.sizes, key=lambda place: self.sizes[place])
+
+
 def gather(
     target: Path,
     config: SweepConfig | None,
     named: Iterable[Path] = (),
     address: str = "",
-) -> None:
+) -> Upload:
     """Fill an empty folder with what a job needs of this machine.
 
     Args:
@@ -65,6 +85,9 @@ def gather(
         named: further files of this folder that travel.
         address: whom the sweep tells of itself, if it names one.
 
+    Returns:
+        What travels of the user's folder, and what stays though it might be missed.
+
     Raises:
         ConfigError: if it is too much, or the tracking store is a file of this machine.
     """
@@ -72,10 +95,14 @@ def gather(
     (target / OWN).mkdir()
     (target / FOLDER).mkdir()
     own = [] if config is None else _write_config(target / CONFIG, config, here)
-    for place, path in _small_enough(here, [*selected(here), *own, *named]).items():
+    own += [] if config is None else _code(config, here)
+    found, needed = select(here), [*own, *named]
+    sizes = dict[Path, int]()
+    for place, path in _small_enough(here, [*found.files, *needed]).items():
         copy = target / FOLDER / place
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, copy)
+        sizes[place] = copy.stat().st_size
     package = Path(luceloop.__file__).parent
     # In a checkout the layers are links, which become folders.
     shutil.copytree(package, target / package.name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -85,6 +112,34 @@ def gather(
     _write_environment(target / ENVIRONMENT)
     if address:
         _write_secret(target / NOTIFY, address)
+    stays = [
+        [path.relative_to(here) for path in paths if path not in needed]
+        for paths in (found.secrets, found.outside)
+    ]
+    return Upload(sizes, *stays)
+
+
+def included_files(names: Iterable[str]) -> list[Path]:
+    """Files of this folder that the user wants to travel, whatever they look like.
+
+    Raises:
+        ConfigError: if one is not there, or not beneath this folder.
+    """
+    here, found = Path.cwd(), list[Path]()
+    for name in names:
+        path = Path(os.path.normpath(here / name))
+        if not path.is_file() or not path.is_relative_to(here):
+            raise ConfigError("--include", name, "must be a file beneath this folder")
+        found.append(path)
+    return found
+
+
+def _code(config: SweepConfig, here: Path) -> list[Path]:
+    """Files beneath `here` that hold the code that a configuration names, ignored or not."""
+    plugins = {name for point in check_space(config) for name in named_code(point).values()}
+    found = Sources(here)
+    places = {file for name in plugins for file in found.of(name.partition(":")[0]).values()}
+    return sorted(place for place in places if place.is_relative_to(here))
 
 
 def named_files(overrides: Iterable[str], config: SweepConfig | None) -> list[Path]:

@@ -106,14 +106,15 @@ def recorded_paces(
         wanted: keys.
         places: how the trials of a sweep share the cluster that there is now.
     """
-    keys, found = set(wanted), dict[str, _Found]()
-    for folder in reversed(sweeps[-NEWEST:]):
-        if keys <= found.keys():
+    keys, found, asked = set(wanted), dict[str, _Found](), 0
+    for folder in reversed(sweeps):
+        if keys <= found.keys() or asked == NEWEST:
             break
         try:
             _read(folder, keys, found, places)
         except (ConfigError, OSError, ValueError, KeyError, TypeError):
-            continue  # damaged, or of another version: it tells nothing
+            continue  # damaged, or of another version: it tells nothing, and counts for nothing
+        asked += 1
     return {key: _pace(each) for key, each in found.items()}
 
 

@@ -10,27 +10,31 @@ folder unless another place that all nodes see was named.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import secrets
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
 from luceloop.analysis.reading import labels
+from luceloop.analysis.reading.store import is_database
 from luceloop.core.config.parsing import parse_config, plain_config
 from luceloop.core.config.sweep import SweepConfig
-from luceloop.core.errors import ConfigError, without_password
+from luceloop.core.errors import ConfigError, one_line, without_password
 from luceloop.core.io.files import write_atomically
 from luceloop.core.io.places import Folder, check_path, open_folder
 from luceloop.core.io.plain import read_yaml
+from luceloop.sweeps.record.versions import SCHEMA, headed, migrated, schema_of
 
 LATEST = "latest"
 """What stands for the newest sweep, where one is named."""
-DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
-"""Schemes of MLflow's stores that are databases."""
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -81,8 +85,7 @@ class SweepFolder:
 
     def keep_address(self, address: str) -> None:
         """Put that where its owner alone can read it; it goes to no storage and no MLflow."""
-        write_atomically(address, self._address_file)
-        self._address_file.chmod(0o600)
+        write_atomically(address, self._address_file, private=True)
 
     @property
     def _address_file(self) -> Path:
@@ -177,9 +180,28 @@ class SweepFolder:
         refusal = f"{self.config_file} is not YAML"
         try:
             text = self.config_file.read_text()
+            schema = schema_of(text)
+            if schema > SCHEMA:
+                allowed = f"schema {schema}, of which this one reads up to {SCHEMA}; update it"
+                raise ConfigError("SWEEP", self.id, f"was made by a newer Luceloop ({allowed})")
+        except OSError as error:
+            raise ConfigError("SWEEP", self.id, f"{self.config_file}: {one_line(error)}") from None
         except UnicodeDecodeError:
             raise ConfigError("SWEEP", self.id, refusal) from None
-        return parse_config(read_yaml(text, "SWEEP", self.id, refusal))
+        plain = read_yaml(text, "SWEEP", self.id, refusal)
+        if not isinstance(plain, dict):
+            raise ConfigError("SWEEP", self.id, f"{self.config_file} holds no configuration")
+        try:
+            return parse_config(migrated(plain, schema))
+        except ConfigError as error:
+            reason = f"{self.config_file} is of another version: {error}"
+            raise ConfigError("SWEEP", self.id, reason) from None
+
+    def upgrade(self) -> None:
+        """Write the configuration as this version does, before the sweep goes on."""
+        text = self.config_file.read_text()
+        if schema_of(text) < SCHEMA:
+            write_atomically(headed(_dumped(text.split("\n")[0], self.config())), self.config_file)
 
     def try_config(self) -> SweepConfig | None:
         """The sweep's configuration; None if it cannot be read."""
@@ -243,7 +265,16 @@ class Output:
     @property
     def tracking_uri(self) -> str:
         """`$MLFLOW_TRACKING_URI`, else SQLite in this folder."""
-        return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{self.path / 'mlflow.db'}"
+        return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{self._database}"
+
+    @property
+    def has_no_store(self) -> bool:
+        """Whether MLflow's store is that of this folder, and is not there."""
+        return not os.environ.get("MLFLOW_TRACKING_URI") and not self._database.exists()
+
+    @property
+    def _database(self) -> Path:
+        return self.path / "mlflow.db"
 
     @property
     def shown_uri(self) -> str:
@@ -253,7 +284,7 @@ class Output:
     @property
     def is_database(self) -> bool:
         """Whether MLflow's store is a database without a server, which keeps no artifacts."""
-        return re.split("[:+]", self.tracking_uri)[0] in DATABASES
+        return is_database(self.tracking_uri)
 
     def create_sweep(
         self,
@@ -283,8 +314,7 @@ class Output:
             folder.keep_storage(self.named_storage)
         if address:
             folder.keep_address(address)
-        text = yaml.safe_dump(plain_config(config), sort_keys=False, allow_unicode=True)
-        write_atomically(f"# {description}\n{text}", folder.config_file)
+        write_atomically(headed(_dumped(f"# {description}", config)), folder.config_file)
         return folder
 
     def sweeps(self) -> list[SweepFolder]:
@@ -295,7 +325,8 @@ class Output:
     def find(self, wanted: str) -> SweepFolder:
         """The sweep that `wanted` names: `latest`, an unambiguous prefix of an id, or a name.
 
-        Of several sweeps with the same name it is the newest.
+        Of several sweeps with the same name it is the newest, and `latest` is the newest of those
+        that can be read here.
 
         Raises:
             ConfigError: if there is none, or the prefix fits several.
@@ -304,7 +335,7 @@ class Output:
         if not sweeps:
             raise ConfigError("SWEEP", wanted, f"there are no sweeps under {self.path}")
         if wanted == LATEST:
-            return sweeps[-1]
+            return self._latest(sweeps)
         by_id = [sweep for sweep in sweeps if sweep.id.startswith(wanted)] if wanted else []
         configs = {sweep.id: sweep.try_config() for sweep in sweeps}
         by_name = [s for s in sweeps if (config := configs[s.id]) and config.name == wanted]
@@ -315,6 +346,19 @@ class Output:
         known = ", ".join(sweep.id for sweep in (by_id or sweeps)[-5:])
         reason = "fits several sweeps" if by_id else "is no sweep's name or start of an id"
         raise ConfigError("SWEEP", wanted, f"{reason}; there are {known}")
+
+    def _latest(self, sweeps: Sequence[SweepFolder]) -> SweepFolder:
+        """The newest sweep that can be read; the newest one if none can, which says why."""
+        found = next((sweep for sweep in reversed(sweeps) if sweep.try_config()), sweeps[-1])
+        if found.id != sweeps[-1].id:
+            logger.warning("%s cannot be read here; latest is %s", sweeps[-1].id, found.id)
+        return found
+
+
+def _dumped(comment: str, config: SweepConfig) -> str:
+    """A configuration as text, after a comment that says what it varies."""
+    text = yaml.safe_dump(plain_config(config), sort_keys=False, allow_unicode=True)
+    return f"{comment}\n{text}"
 
 
 def new_sweep_id() -> str:

@@ -2,7 +2,8 @@
 
 One event a line (`events.py`), one writer (the driver). Whatever is on record happened; repeating
 it is refused, so a recovered trial that computes an iteration twice leaves one row. A line cut
-short by a killed driver is dropped on opening, one cut short by a full disk at once.
+short by a killed driver is dropped on opening, one cut short by a full disk at once. A ledger that
+was damaged in any other way is not read: see `mending.py`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import itertools
 import math
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import FileIO
 from pathlib import Path
@@ -20,6 +21,7 @@ from typing import Any
 from luceloop.core.config.parsing import at_point
 from luceloop.core.config.point import PointConfig
 from luceloop.core.config.sweep import SweepConfig
+from luceloop.sweeps.record.damage import DamagedError
 from luceloop.sweeps.record.events import (
     BudgetReached,
     Event,
@@ -103,7 +105,11 @@ class Ledger:
     """The record of one sweep, in memory and on disk."""
 
     def __init__(self, path: Path, writable: bool = True) -> None:
-        """Read what is on record; a writable ledger is created where there is none."""
+        """Read what is on record; a writable ledger is created where there is none.
+
+        Raises:
+            DamagedError: naming the first line that is not as it was written.
+        """
         self.points: dict[int, Point] = {}
         self.events: list[Event] = []
         self.price: Callable[[Point], Mapping[str, Mapping[str, float]]] | None = None
@@ -111,13 +117,48 @@ class Ledger:
         self.stopped = ""
         """What limit of its budget the sweep has stopped at; empty if it goes on or has ended."""
         self._file: FileIO | None = None
+        self._is_numbered = False
+        self.is_checked = True
+        """Whether all lines that were read have checksums, so that none can be missing."""
         whole = _read_whole_lines(path)
         self._size = len(whole)
-        for line in whole.splitlines():
-            self._apply(decode(line))
+        for number, line in enumerate(whole.split(b"\n")[:-1]):
+            try:
+                self.read(line, number)
+            except ValueError as error:
+                raise DamagedError(path, number, str(error)) from None
         if writable:
             self._file = open(path, "ab", buffering=0)
             os.truncate(path, len(whole))
+
+    def read(self, line: bytes, number: int) -> None:
+        """Take a line of a file.
+
+        Args:
+            line: without its end.
+            number: of the line, from 0.
+
+        Raises:
+            ValueError: saying why it cannot be that line.
+        """
+        found = decode(line)
+        if found.number is None and self._is_numbered:
+            raise ValueError("has no number, though the line before has one")
+        if found.number is not None and found.number != number:
+            raise ValueError(f"was written as line {found.number + 1}")
+        self._is_numbered = found.number is not None
+        self.is_checked = self.is_checked and self._is_numbered
+        self.take(found.event)
+
+    def take(self, event: Event) -> None:
+        """Take an event that is on record.
+
+        Raises:
+            ValueError: if it cannot follow those before it.
+        """
+        if reason := _misfit(self.points, event):
+            raise ValueError(reason)
+        self._apply(event)
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the file: a copy, as Tune makes of all it is given, can only be read."""
@@ -180,7 +221,8 @@ class Ledger:
 
     def _append(self, *events: Event) -> None:
         assert self._file is not None, "the ledger was opened for reading"
-        line = b"".join(map(encode, events))
+        first = len(self.events)
+        line = b"".join(encode(event, first + i) for i, event in enumerate(events))
         try:
             written = 0
             while written < len(line):  # a disk that becomes full takes a part first
@@ -216,6 +258,47 @@ class Ledger:
                 point.batch_rows, point.status, point.reason, point.costs = {}, None, "", None
         self.stopped = event.reason if isinstance(event, BudgetReached) else ""
         self.events.append(event)
+
+
+def _misfit(points: Mapping[int, Point], event: Event) -> str:
+    """Why an event cannot follow what is on record of the points; empty if it can."""
+    if isinstance(event, BudgetReached):
+        return ""
+    point = points.get(event.point)
+    if isinstance(event, PointBegun):
+        return "" if point is None else f"begins point {event.point}, which has begun before"
+    if point is None:
+        return f"is of point {event.point}, which has not begun"
+    match event:
+        case IterationDone() if point.status is not None:
+            return f"is of point {point.index} after its end"
+        case IterationDone() if event.iteration != point.reported + 1:
+            last = f"iteration {point.reported} is the last before it"
+            return f"is iteration {event.iteration} of point {point.index}, though {last}"
+        case IterationDone() if tuple(event.seeds) != point.batch:
+            return f"is of other seeds than point {point.index} runs"
+        case IterationDone() if _width(event.metrics) not in _widths(point):
+            return f"has {_width(event.metrics)} values a metric, unlike the lines before it"
+        case PointEnded() if point.status is not None:
+            return f"ends point {point.index}, which has ended before"
+        case PointReopened() if point.status != "lost":
+            return f"reopens point {point.index}, which is not lost"
+        case PointGrown() if point.status is None:
+            return f"adds seeds to point {point.index}, which has not ended"
+    return ""
+
+
+def _width(row: Row) -> int:
+    """For how many seeds a row has values."""
+    return len(next(iter(row.values()), ()))
+
+
+def _widths(point: Point) -> Collection[int]:
+    """For how many seeds the next row of a point can have values."""
+    if point.batch:
+        return (len(point.batch),)
+    before = point.running_rows.get(point.reported)
+    return range(2**31) if before is None else (_width(before),)
 
 
 def recorded_config(config: SweepConfig, point: Point) -> PointConfig:

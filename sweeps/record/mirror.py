@@ -14,13 +14,14 @@ Object stores cannot append, so the ledger is cut into pieces, named by their fi
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -36,11 +37,14 @@ from luceloop.core.io.places import (
     listed,
     make_folder,
     open_whole,
+    remove_file,
     send_files,
     write_whole,
 )
+from luceloop.sweeps.record.delivered import DeliveryNote
 from luceloop.sweeps.record.events import IterationDone, decode
 from luceloop.sweeps.record.folders import Output, SweepFolder, is_sweep_id
+from luceloop.sweeps.record.mending import is_sound, set_aside
 from luceloop.sweeps.record.provenance import copied_files, parse_provenance, read_provenance
 
 logger = logging.getLogger(__name__)
@@ -53,8 +57,14 @@ PROVENANCE = re.compile(r"provenance(\.json|/.+)")
 
 
 @contextmanager
-def mirrored(folder: SweepFolder) -> Iterator[Mirror | None]:
+def mirrored(
+    folder: SweepFolder, mend: Callable[[], bool] = lambda: False
+) -> Iterator[Mirror | None]:
     """Hold a sweep on all machines and bring its record here and the copy together.
+
+    Args:
+        folder: of the sweep.
+        mend: mends its ledger if that is damaged, and says whether it was.
 
     Yields:
         What copies the record from then on; None where storage and output folder are one place.
@@ -65,6 +75,7 @@ def mirrored(folder: SweepFolder) -> Iterator[Mirror | None]:
         StorageError: if the storage does not answer.
     """
     if not folder.has_own_storage:
+        mend()
         yield None
         return
     record = _record(folder.storage, folder.id)
@@ -74,7 +85,7 @@ def mirrored(folder: SweepFolder) -> Iterator[Mirror | None]:
     try:
         with held.acquire(patience):
             mirror = Mirror(folder, record)
-            mirror.reconcile()
+            mirror.reconcile(mend)
             yield mirror
     except Timeout:
         raise ConfigError("SWEEP", folder.id, "is being run on another machine") from None
@@ -105,16 +116,23 @@ class Mirror:
         self.answered = time.monotonic()
         """When the storage last took something."""
 
-    def reconcile(self) -> None:
+    def reconcile(self, mend: Callable[[], bool] = lambda: False) -> None:
         """Take over what only the copy has, and note what it has.
+
+        Of two records one of which is damaged the other one counts. One that is damaged in both
+        places is mended here, and copied anew.
+
+        Args:
+            mend: see `mirrored`.
 
         Raises:
             ConfigError: if neither ledger is the beginning of the other, or a piece is missing.
         """
         found = files_in(self._there)
         there = _ledger_of(found, self._folder.id)
-        here = self._folder.ledger.read_bytes() if self._folder.ledger.exists() else b""
-        here = here[: here.rfind(b"\n") + 1]
+        here = self._read_here()
+        if not there.startswith(here) and not here.startswith(there):
+            here, there = self._without_damage(found, here, there)
         if not there.startswith(here) and not here.startswith(there):
             reason = f"was run on another machine, too, whose record in {self._there} is another"
             raise ConfigError("SWEEP", self._folder.id, reason)
@@ -125,7 +143,38 @@ class Mirror:
             files = {found[place]: self._folder.path / place for place in self._copied}
             fetch_files({there: here for there, here in files.items() if not here.exists()})
             write_atomically(there, self._folder.ledger)
+        if mend():
+            there = self._read_here()
+            self._replace(found, there)
         self._bytes, self.events = len(there), there.count(b"\n")
+
+    def _read_here(self) -> bytes:
+        """The whole lines of the ledger in this folder."""
+        here = self._folder.ledger.read_bytes() if self._folder.ledger.exists() else b""
+        return here[: here.rfind(b"\n") + 1]
+
+    def _without_damage(
+        self, found: Mapping[str, Folder], here: bytes, there: bytes
+    ) -> tuple[bytes, bytes]:
+        """Both ledgers, after the sound one has taken the place of the damaged one."""
+        if is_sound(there) and not is_sound(here):
+            aside, record = set_aside(self._folder, here), self._there
+            logger.warning("the ledger is damaged, and kept as %s; %s has it whole", aside, record)
+            write_atomically(b"", self._folder.ledger)
+            DeliveryNote(self._folder.path / "delivered").ask_anew()
+            return b"", there
+        if is_sound(here) and not is_sound(there):
+            logger.warning("the copy of the ledger in %s is damaged, and made anew", self._there)
+            self._replace(found, here)
+            return here, here
+        return here, there
+
+    def _replace(self, found: Mapping[str, Folder], ledger: bytes) -> None:
+        """Write the whole copy of the ledger anew: as one piece, the last one to be there."""
+        for place in sorted(filter(PIECE.fullmatch, found), reverse=True):
+            remove_file(found[place])
+        make_folder(self._there / "ledger")
+        write_whole(ledger, self._there / "ledger" / f"{0:015d}.jsonl")
 
     def _take_provenance(self, found: Mapping[str, Folder]) -> None:
         """Take over what is on record of the user's files, if the copy has more of it."""
@@ -135,7 +184,7 @@ class Mirror:
         with open_whole(file) as opened:
             content = opened.read()
         here = read_provenance(self._folder)
-        if here is None or len(here.accepted) < len(parse_provenance(content).accepted):
+        if here is None or len(here.accepted) < len(parse_provenance(json.loads(content)).accepted):
             places = [place for place in found if PROVENANCE.fullmatch(place)]
             fetch_files({found[place]: self._folder.path / place for place in places})
 
@@ -180,7 +229,7 @@ class Mirror:
     def _copy_events(self, lines: Sequence[bytes]) -> None:
         """Copy the files of events, then the events."""
         files: dict[str, Path] = {}
-        for event in map(decode, lines):
+        for event in (decode(line).event for line in lines):
             if isinstance(event, IterationDone):
                 for file, _ in self._folder.iteration_files(event.point, event.iteration):
                     files[file.relative_to(self._folder.path).as_posix()] = file

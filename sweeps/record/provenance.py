@@ -24,6 +24,7 @@ from luceloop.core.io.files import write_atomically
 from luceloop.core.io.holdings import Change, Holdings, place_of
 from luceloop.core.io.plugins import used_folder
 from luceloop.core.loop.initial import FORMAT
+from luceloop.sweeps.record.damage import read_json
 from luceloop.sweeps.record.folders import SweepFolder
 from luceloop.sweeps.record.revision import Revision, revision_of
 
@@ -67,12 +68,11 @@ def read_provenance(folder: SweepFolder) -> Provenance | None:
     """What is on record; None where a sweep has not begun, or began with an older version."""
     if not folder.provenance.exists():
         return None
-    return parse_provenance(folder.provenance.read_bytes())
+    return read_json(folder.provenance, parse_provenance)
 
 
-def parse_provenance(content: bytes) -> Provenance:
-    """What the content of a `provenance.json` says."""
-    plain = json.loads(content)
+def parse_provenance(plain: Any) -> Provenance:
+    """What the plain values of a `provenance.json` say."""
     accepted = [
         Acceptance(each["time"], [Change(**change) for change in each["changes"]], each["git"])
         for each in plain.pop("accepted")

@@ -13,7 +13,8 @@ from luceloop.analysis.statistics.seeds import aggregate
 from luceloop.core.config.naming import SYMBOLS
 from luceloop.core.config.sweep import SweepConfig
 from luceloop.sweeps.record.folders import SweepFolder
-from luceloop.sweeps.record.ledger import Ledger, Point, recorded_config
+from luceloop.sweeps.record.ledger import Point, recorded_config
+from luceloop.sweeps.record.mending import read_ledger
 
 
 def recorded_table(folder: SweepFolder) -> pd.DataFrame:
@@ -21,8 +22,12 @@ def recorded_table(folder: SweepFolder) -> pd.DataFrame:
 
     Args:
         folder: of the sweep.
+
+    Raises:
+        DamagedError: if its ledger is not as it was written.
     """
-    config, ledger = folder.config(), Ledger(folder.ledger, writable=False)
+    config = folder.config()
+    ledger = read_ledger(folder, config)
     further = [key for key in config.search.space if key not in SYMBOLS]
     rows = [
         row for point in ledger.points.values() for row in _rows(folder.id, config, further, point)

@@ -33,10 +33,10 @@ def find_sweep(config: SweepConfig, output: Output) -> SweepFolder | None:
     for folder in output.sweeps():
         try:
             same = _numbers(folder.config()) == _numbers(config)
-        except ConfigError:  # of another version, or not whole: no figure is drawn from it
+            if same and not _failed(folder) and (done := done_points(folder)) >= most:
+                best, most = folder, done
+        except ConfigError:  # of another version, or damaged: no figure is drawn from it
             continue
-        if same and not _failed(folder) and (done := done_points(folder)) >= most:
-            best, most = folder, done
     return best
 
 

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from luceloop.sweeps.notify.notifier import Ending, Notifier
 from luceloop.sweeps.record.folders import Output, SweepFolder
 from luceloop.sweeps.record.holding import held
 from luceloop.sweeps.record.ledger import Ledger, Point
+from luceloop.sweeps.record.mending import mend
 from luceloop.sweeps.record.mirror import Mirror, mirrored
 from luceloop.sweeps.record.provenance import PACKAGES, versions
 from luceloop.sweeps.run.answers import answers, lasting_answers
@@ -44,7 +46,12 @@ from luceloop.sweeps.run.session import ray_session
 from luceloop.sweeps.run.settle import settle
 from luceloop.sweeps.run.summary import in_words
 from luceloop.sweeps.run.trials import Trials
-from luceloop.sweeps.tracking.delivery import Delivery, attach_environment, build_tracker
+from luceloop.sweeps.tracking.delivery import (
+    Delivery,
+    attach_environment,
+    build_tracker,
+    delivery_of,
+)
 from luceloop.sweeps.tracking.follower import Follower
 
 STORE_PATIENCE = 30.0
@@ -103,7 +110,8 @@ def run_sweep(
         ChangedFileError: naming a file that has changed, unless that is accepted.
         DiskFullError: if there is no room left in the output folder; nothing on record is lost.
     """
-    with held(folder), mirrored(folder) as mirror:
+    with held(folder), mirrored(folder, partial(mend, folder, folder.config())) as mirror:
+        folder.upgrade()
         files = settle(folder, folder.config(), accept=accept).files
         ledger = Ledger(folder.ledger)
         ledger.price = Pricing(folder.config()).plain
@@ -185,7 +193,7 @@ def _run(
     points = list(ledger.points.values())
     unfinished = _count_unfinished(config, ledger, folder)
     draws = not unfinished or bool(stopped)
-    delivery = Delivery(len(ledger.events), tracker.undelivered, tracker.error, draws)
+    delivery = delivery_of(tracker, len(ledger.events), figures=draws)
     return Outcome(folder, points, unfinished, delivery, stopped)
 
 

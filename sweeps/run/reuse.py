@@ -6,7 +6,6 @@ computed: on the same kind of device, by the same version, from the same files o
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from luceloop.core.io.holdings import digests
 from luceloop.core.io.places import listed
 from luceloop.core.loop.initial import FORMAT
 from luceloop.sweeps.costs.recorded import SECONDS
+from luceloop.sweeps.record.damage import read_json
 from luceloop.sweeps.record.events import Row
 from luceloop.sweeps.record.folders import Output, SweepFolder
 from luceloop.sweeps.record.ledger import Ledger, Point, recorded_config
@@ -218,7 +218,7 @@ class Reuse:
             return "files that its numbers depend on changed while it ran"
         now, last = versions(), found.versions
         if other.environment.exists():  # of the last attempt; the first one's are on record, too
-            last = json.loads(other.environment.read_text())["packages"]
+            last = read_json(other.environment, lambda plain: dict(plain["packages"]))
         for name in NUMERIC:
             for then in (found.versions.get(name), last.get(name)):
                 if then != now[name]:

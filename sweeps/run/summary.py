@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import time
 from collections import Counter
@@ -14,15 +15,19 @@ from typing import Any
 
 from luceloop.analysis.statistics.claims import Verdict
 from luceloop.core.config.sweep import SweepConfig
+from luceloop.core.errors import ConfigError
 from luceloop.core.io.files import write_atomically
 from luceloop.core.io.memory import in_words as in_words
 from luceloop.core.io.places import Folder, files_in
 from luceloop.sweeps.costs.recorded import PointCosts, sweep_costs
+from luceloop.sweeps.record.damage import read_json
 from luceloop.sweeps.record.events import IterationDone, PointEnded
 from luceloop.sweeps.record.folders import SweepFolder
 from luceloop.sweeps.record.ledger import Ledger, Point
 from luceloop.sweeps.run.progress import name_of
 from luceloop.sweeps.search import objective
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -147,16 +152,19 @@ def _read_answers(folder: SweepFolder, events: int) -> dict[str, int] | None:
     """The same; None where nobody answered them since the last of so many events."""
     if not folder.answers.exists():
         return None
-    plain = json.loads(folder.answers.read_text())
-    return dict(plain["answers"]) if plain["events"] == events else None
+    try:
+        of, found = read_json(folder.answers, lambda plain: (plain["events"], plain["answers"]))
+        return dict(found) if of == events else None
+    except (ConfigError, ValueError, TypeError):  # the next run answers them again
+        logger.warning("%s is damaged, and left out", folder.answers)
+        return None
 
 
 def read_note(folder: SweepFolder) -> Note:
     """What the user has written about a sweep."""
     if not folder.note.exists():
         return Note()
-    plain = json.loads(folder.note.read_text())
-    return Note(plain["text"], tuple(plain["tags"]))
+    return read_json(folder.note, lambda plain: Note(plain["text"], tuple(plain["tags"])))
 
 
 def write_note(folder: SweepFolder, note: Note) -> None:

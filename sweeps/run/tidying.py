@@ -8,8 +8,8 @@ import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from luceloop.analysis.reading.store import connect
-from luceloop.core.errors import ConfigError, StorageError, one_line
+from luceloop.analysis.reading.store import connect, said_by_store
+from luceloop.core.errors import ConfigError, StorageError
 from luceloop.core.io.places import Folder, remove_folder
 from luceloop.sweeps.record.folders import Output, SweepFolder
 from luceloop.sweeps.record.holding import held
@@ -51,11 +51,10 @@ def remove_sweep(output: Output, folder: SweepFolder, *, force: bool = False) ->
         ConfigError: if another process runs it, here or on another machine.
         StorageError: if its storage does not answer; nothing is deleted then.
     """
-    config = folder.try_config()
     with held(folder), contextlib.ExitStack() as stack:
         try:
             if folder.has_own_storage:
-                if config is None or not _has_ended(folder):
+                if not _has_ended(folder):
                     stack.enter_context(mirrored(folder))
                 remove_folder(folder.storage / "sweeps" / folder.id)
         except StorageError:
@@ -63,12 +62,14 @@ def remove_sweep(output: Output, folder: SweepFolder, *, force: bool = False) ->
                 raise
         remove_folder(output.artifacts / folder.id)
         shutil.rmtree(folder.path)
+    if output.has_no_store:
+        return ""
     try:
-        client = connect(output.tracking_uri)
+        client = connect(output.tracking_uri, create=False)
         for found in client.search_experiments(filter_string=f"name LIKE '%/{folder.id}'"):
             client.delete_experiment(found.experiment_id)
     except Exception as error:  # whatever a store may raise, the sweep itself is gone
-        return one_line(error)
+        return said_by_store(error, output.tracking_uri)
     return ""
 
 
@@ -86,10 +87,9 @@ def unneeded(output: Output, kinds: Iterable[str]) -> list[Unneeded]:
         kinds: which of `KINDS` are looked for.
     """
     found, kinds = list[Unneeded](), set(kinds)
-    sweeps = [sweep for sweep in output.sweeps() if sweep.try_config()]  # of others nothing goes
-    running = {sweep.id for sweep in sweeps if _may_run(sweep)}
-    for sweep in sweeps:
-        if sweep.id in running:
+    running = {sweep.id for sweep in output.sweeps() if _may_run(sweep)}
+    for sweep in output.sweeps():
+        if sweep.id in running or sweep.try_config() is None:  # of those nothing goes
             continue
         lost = f"more iterations of {sweep.config().name} begin anew"
         places = {"states": (sweep.states, lost)}
@@ -114,9 +114,13 @@ def remove(found: Iterable[Unneeded]) -> None:
 
 
 def _has_ended(sweep: SweepFolder) -> bool:
-    points = Ledger(sweep.ledger, writable=False).points.values()
-    ended = [point for point in points if point.status not in (None, "lost")]
-    return len(ended) == sweep.config().point_count
+    """Whether all points of a sweep have ended; not where it cannot be read."""
+    try:
+        points = Ledger(sweep.ledger, writable=False).points.values()
+        count = sweep.config().point_count
+    except ConfigError:
+        return False
+    return len([point for point in points if point.status not in (None, "lost")]) == count
 
 
 def _may_run(sweep: SweepFolder) -> bool:

@@ -16,6 +16,7 @@ from luceloop.sweeps.record.ledger import Ledger
 from luceloop.sweeps.record.mirror import Mirror, mirrored
 from luceloop.sweeps.tracking.experiment import Experiment, SweepIdentity
 from luceloop.sweeps.tracking.follower import Follower
+from luceloop.sweeps.tracking.load import Step, attaching
 from luceloop.sweeps.tracking.tracker import Tracker
 
 PATIENCE = 15.0
@@ -34,6 +35,21 @@ class Delivery:
     """Why something is missing, be it figures; empty if nothing is."""
     figures: bool = True
     """Whether the sweep's figures are still to be attached: it is not marked as ended."""
+    lacks_rows: bool = True
+    """Whether rows are missing, where something is; else files are."""
+    asked: bool = True
+    """Whether the store was asked what it has; else that is what it had when it was asked last."""
+
+    @property
+    def lack(self) -> str:
+        """What the store does of a sweep that it does not have whole: `lacks 3 events of`."""
+        if not self.asked:
+            return f"cannot be asked what it lacks of the {self.events} events of"
+        if not self.undelivered:
+            return "lacks figures and the report of"
+        if self.lacks_rows:
+            return f"lacks {self.undelivered} events of"
+        return f"lacks files of {self.undelivered} events of"
 
     @property
     def is_whole(self) -> bool:
@@ -46,6 +62,24 @@ def build_tracker(output: Output, folder: SweepFolder, ledger: Ledger) -> Tracke
     config = folder.config()
     identity = SweepIdentity(folder.id, config, describe(config))
     return Tracker(output, folder, identity, ledger)
+
+
+def delivery_of(tracker: Tracker, events: int, *, figures: bool) -> Delivery:
+    """What the store that a tracker delivers to has of a sweep.
+
+    Args:
+        tracker: which has ended.
+        events: of the sweep's ledger.
+        figures: whether figures are still to be attached.
+    """
+    return Delivery(
+        events,
+        tracker.undelivered,
+        tracker.error,
+        figures,
+        lacks_rows=tracker.lacks_rows,
+        asked=tracker.asked or tracker.undelivered == events,
+    )
 
 
 def sync(folder: SweepFolder, output: Output) -> Delivery:
@@ -65,7 +99,7 @@ def sync(folder: SweepFolder, output: Output) -> Delivery:
             attach_environment(tracker, folder)
         elif not tracker.undelivered:
             wanted = False
-    return Delivery(len(ledger.events), tracker.undelivered, tracker.error, wanted)
+    return delivery_of(tracker, len(ledger.events), figures=wanted)
 
 
 def _copied_first(
@@ -83,27 +117,24 @@ def _has_ended(ledger: Ledger, config: SweepConfig) -> bool:
 
 def attach_environment(tracker: Tracker, folder: SweepFolder) -> None:
     """Attach what the last run of a sweep ran on, and what its numbers come from."""
-
-    def use(experiment: Experiment) -> None:
-        run = experiment.sweep_run()
-        if folder.environment.exists():
-            experiment.log_file(run, folder.environment)
-        if folder.provenance_files.is_dir():  # without code of the user's there is none
-            experiment.log_file(run, folder.provenance_files, labels.PROVENANCE)
-        if folder.provenance.exists():
-            experiment.log_file(run, folder.provenance, labels.PROVENANCE)
-
-    tracker.with_experiment(use)
+    steps: list[Step] = []
+    if folder.environment.exists():
+        steps += attaching(folder.environment)
+    if folder.provenance_files.is_dir():  # without code of the user's there is none
+        steps += attaching(folder.provenance_files, labels.PROVENANCE)
+    if folder.provenance.exists():
+        steps += attaching(folder.provenance, labels.PROVENANCE)
+    tracker.take(steps)
 
 
 def _is_marked_as_ended(tracker: Tracker) -> bool:
     marked = False
 
-    def use(experiment: Experiment) -> None:
+    def look(experiment: Experiment) -> None:
         nonlocal marked
         marked = experiment.is_ended(experiment.sweep_run())
 
-    tracker.with_experiment(use)
+    tracker.take([look])
     return marked
 
 
@@ -122,12 +153,9 @@ def attach(
         return delivery
     tracker = build_tracker(output, folder, Ledger(folder.ledger, writable=False))
 
-    def use(experiment: Experiment) -> None:
-        run = experiment.sweep_run()
-        for path in files:
-            place = None if path == folder.report else labels.FIGURES
-            experiment.log_file(run, path, place)
-        experiment.end(run, "FINISHED")
-
-    tracker.with_experiment(use)
+    steps: list[Step] = []
+    for path in files:
+        steps += attaching(path, None if path == folder.report else labels.FIGURES)
+    steps.append(lambda experiment: experiment.end(experiment.sweep_run(), "FINISHED"))
+    tracker.take(steps)
     return replace(delivery, error=tracker.error)

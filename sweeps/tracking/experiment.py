@@ -36,6 +36,8 @@ BATCH = 1000
 """MLflow's limit on metrics, parameters and tags in a call."""
 MOST_PARAMS = 100
 """MLflow's limit on parameters among them."""
+LONGEST = 5000
+"""Characters of a tag or parameter that every version of MLflow takes."""
 
 
 @dataclass(frozen=True)
@@ -63,13 +65,16 @@ class Experiment:
     def __init__(self, uri: str, identity: SweepIdentity, artifacts: str | None) -> None:
         self._client = connect(uri)
         self._identity = identity
+        self.answered = 0.0
+        """When the store last took something."""
         found = self._client.get_experiment_by_name(identity.experiment)
         if found is None:
             created = self._client.create_experiment(
                 identity.experiment,
                 artifact_location=artifacts,
-                tags={labels.NOTE: identity.description},
+                tags={labels.NOTE: sendable(identity.description)},
             )
+            self.answered = time.monotonic()
             found = self._client.get_experiment(created)
         self.id = str(found.experiment_id)
         if labels.VIEW not in found.tags:
@@ -77,6 +82,14 @@ class Experiment:
         self._shows_pictures = "IMAGE" in found.tags.get(labels.VIEW, "")
         self.made = f"{found.experiment_id} of {found.creation_time}"
         """Tells this experiment from those of other stores, or of this store made anew."""
+        self.is_known = False
+        """Whether its runs were looked up since a request may have made one unseen."""
+        self._pictured: dict[str, set[int]] = {}
+        """Iterations of which a run has a picture."""
+        self._palette = Palette(identity.config)
+        self._forget_runs()
+
+    def _forget_runs(self) -> None:
         self._params: dict[str, int] = {}
         """Parameters of runs that were found: a process may have died before it had logged all."""
         self._lacking: dict[str, dict[str, Any]] = {}
@@ -89,19 +102,8 @@ class Experiment:
         """How many seeds the curves of a point's run are over; 0 where that is not there yet."""
         self._parents: dict[str, str] = {}
         """The run of the point that a seed's run stands beneath."""
-        self._pictured: dict[str, set[int]] = {}
-        """Iterations of which a run has a picture."""
-        self._palette = Palette(identity.config)
         self._runs: dict[tuple[str, str], str] = {}
         self._complete: set[str | None] = set()
-        self.answered = time.monotonic()
-        """When the store last took something."""
-        self._find_runs()
-
-    @property
-    def without_params(self) -> set[str]:
-        """Runs that still lack parameters: `log` gives them theirs."""
-        return set(self._lacking)
 
     def sweep_run(self) -> str:
         """The run that holds configuration, environment, figures; it never gets a metric."""
@@ -191,8 +193,9 @@ class Experiment:
         """
         from mlflow.entities import Param, RunTag
 
-        params = [Param(key, spelled(value)) for key, value in self._lacking.get(run, {}).items()]
-        labelled = [RunTag(key, value) for key, value in tags.items()]
+        lacking = self._lacking.get(run, {})
+        params = [Param(key, sendable(spelled(value))) for key, value in lacking.items()]
+        labelled = [RunTag(key, sendable(value)) for key, value in tags.items()]
         first = 0
         while params or labelled or first < len(metrics):
             room = BATCH - len(params[:MOST_PARAMS]) - len(labelled)
@@ -239,6 +242,7 @@ class Experiment:
     def reopen(self, run: str) -> None:
         """Mark a run as running again."""
         self._client.update_run(run, status="RUNNING")
+        self.answered = time.monotonic()
 
     def end(self, run: str, status: str) -> None:
         """Mark a run as ended."""
@@ -254,9 +258,14 @@ class Experiment:
         while self.repeated:
             self._client.delete_run(self.repeated[-1])
             self.repeated.pop()
+            self.answered = time.monotonic()
 
-    def _find_runs(self) -> None:
-        """Find runs by kind and key, so that a resumed sweep goes on with them."""
+    def look_up(self) -> None:
+        """Find runs by kind and key, so that a resumed sweep goes on with them.
+
+        A request whose answer was lost may have made one: none is repeated before this look.
+        """
+        self._forget_runs()
         token = None
         while True:
             page = self._client.search_runs(
@@ -266,7 +275,14 @@ class Experiment:
                 self._find(run)
             token = page.token
             if not token:
+                self.is_known = True
                 return
+
+    def forget(self) -> None:
+        """Take all runs for repeated ones: others are made in their place."""
+        runs = [*self.repeated, *self._runs.values()]
+        self._forget_runs()
+        self.repeated = runs
 
     def _find(self, run: Run) -> None:
         tags, identity = run.data.tags, run.info.run_id
@@ -301,7 +317,10 @@ class Experiment:
                 labels.SWEEP: self._identity.sweep,
                 labels.SEARCHED: json.dumps(self._identity.searched),
             }
-            created = self._client.create_run(self.id, tags=own | tags, run_name=name)
+            labelled = {tag: sendable(text) for tag, text in (own | tags).items()}
+            self.is_known = False
+            created = self._client.create_run(self.id, tags=labelled, run_name=sendable(name))
+            self.is_known = True
             self._runs[kind, key] = created.info.run_id
             self._pictured[created.info.run_id] = set()
             self.answered = time.monotonic()
@@ -310,3 +329,13 @@ class Experiment:
             self._lacking[run] = params
         self._complete.add(run)
         return run
+
+
+def sendable(text: str) -> str:
+    """A text that every store takes.
+
+    What UTF-8 cannot hold, such as bytes of a file's name that are no text, is spelled, as is NUL,
+    which PostgreSQL refuses; what is too long for MLflow is cut.
+    """
+    spelled = text.encode(errors="backslashreplace").decode().replace("\0", "\\x00")
+    return spelled if len(spelled) <= LONGEST else f"{spelled[: LONGEST - 1]}…"

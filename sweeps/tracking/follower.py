@@ -19,6 +19,8 @@ HEAD_START = 10.0
 """Seconds for trials to start in, before the tracking store's library is loaded beside them."""
 RETRY_AT_MOST = 30.0
 """Seconds between attempts while the store is down."""
+BRIEF = 0.1
+"""Seconds before the first new attempt where the store has just taken something."""
 
 
 class Follower:
@@ -80,7 +82,8 @@ class Follower:
                 if self._tracker.is_sure():
                     return
                 continue
-            (self._given_up if closing else self._closing).wait(INTERVAL)
+            pause = min(self._pause, INTERVAL)
+            (self._given_up if closing else self._closing).wait(pause)
 
     def _waits_for_trials(self) -> bool:
         """Whether nothing is on record that a trial has computed, and trials may still start."""
@@ -91,7 +94,13 @@ class Follower:
         """Deliver, unless the store has just failed; False if it failed, or was left in peace."""
         if not hurry and time.monotonic() < self._next_delivery:
             return False
+        begun = time.monotonic()
         delivered = self._tracker.try_deliver(known)
-        self._pause = INTERVAL if delivered else min(2 * self._pause, RETRY_AT_MOST)
+        if delivered:
+            self._pause = INTERVAL
+        elif self._tracker.answered > begun:
+            self._pause = BRIEF
+        else:
+            self._pause = min(2 * self._pause, RETRY_AT_MOST)
         self._next_delivery = time.monotonic() + (0.0 if delivered else self._pause)
         return delivered

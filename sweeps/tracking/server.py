@@ -15,8 +15,8 @@ from pathlib import Path
 from rich.console import Console
 
 from luceloop.analysis.reading.labels import chart_page, experiment_name
-from luceloop.analysis.reading.store import connect
-from luceloop.core.errors import ConfigError, one_line
+from luceloop.analysis.reading.store import connect, said_by_store
+from luceloop.core.errors import ConfigError
 from luceloop.sweeps.record.folders import Output
 
 START = 120.0
@@ -32,9 +32,11 @@ def experiment_of(output: Output, sweep: str) -> str:
     folder = output.find(sweep)
     name = experiment_name(folder.config().name, folder.id)
     try:
-        experiment = connect(output.tracking_uri).get_experiment_by_name(name)
+        experiment = connect(output.tracking_uri, create=False).get_experiment_by_name(name)
+    except ConfigError:
+        raise
     except Exception as error:  # stores raise what they like
-        reason = one_line(error)
+        reason = said_by_store(error, output.tracking_uri)
         raise ConfigError("MLFLOW_TRACKING_URI", output.shown_uri, reason) from error
     if experiment is None:
         raise ConfigError("MLFLOW_TRACKING_URI", output.shown_uri, f"has no experiment {name}")
@@ -55,7 +57,7 @@ def serve(output: Output, sweep: str, port: int, console: Console) -> None:
     """
     experiment = experiment_of(output, sweep)
     if output.tracking_uri.startswith("http"):
-        page = chart_page(output.tracking_uri.rstrip("/"), experiment)
+        page = chart_page(output.shown_uri.rstrip("/"), experiment)
         console.print(page, highlight=False, soft_wrap=True)
         return
     with socket.socket() as probe:
@@ -67,10 +69,14 @@ def serve(output: Output, sweep: str, port: int, console: Console) -> None:
                 "--port", port, f"is taken ({error.strerror}); give another"
             ) from None
     command = [sys.executable, "-m", "mlflow", "server", "--workers", "1"]
-    command += ["--backend-store-uri", output.tracking_uri, "--host", "127.0.0.1"]
+    command += ["--host", "127.0.0.1"]
     log = output.path / "mlflow-server.log"
-    # MLflow's jobs score traces of language models: eight processes that no sweep has work for.
-    environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    environment = os.environ | {
+        # Not on the command line, which everybody on this machine can read.
+        "MLFLOW_BACKEND_STORE_URI": output.tracking_uri,
+        # MLflow's jobs score traces of language models: eight processes that no sweep has work for.
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    }
     with log.open("w") as file:
         server = subprocess.Popen(
             [*command, "--port", str(port)], stdout=file, stderr=file, env=environment

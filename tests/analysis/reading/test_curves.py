@@ -14,7 +14,7 @@ from luceloop.analysis.reading.store import find_runs
 from luceloop.analysis.statistics.seeds import aggregate, band
 from luceloop.core.errors import ConfigError
 from luceloop.sweeps.record.folders import Output
-from luceloop.sweeps.tracking.tracker import aggregates
+from luceloop.sweeps.tracking.load import aggregates
 from tests.support import PAIRWISE, QUICK, Finished
 
 

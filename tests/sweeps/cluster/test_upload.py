@@ -14,11 +14,11 @@ import luceloop
 from luceloop.core.config.parsing import parse_config
 from luceloop.core.errors import ConfigError, without_password
 from luceloop.sweeps.cli import job
-from luceloop.sweeps.cluster.selection import selected
+from luceloop.sweeps.cluster.selection import select
 from luceloop.sweeps.cluster.upload import CONFIG, ENVIRONMENT, FOLDER, REVISION, gather
 from luceloop.sweeps.record.folders import Output, is_sweep_id, new_sweep_id
 from luceloop.sweeps.record.revision import TRAVELLED, revision_of
-from tests.support import SECRETS
+from tests.support import SECRETS, Cli
 
 
 def config(**data: object):
@@ -117,7 +117,7 @@ def test_what_git_ignores_stays_here(outer, inner, expected, tmp_path):
     for place, rules in ((".gitignore", outer), ("code/.gitignore", inner)):
         if rules:
             (tmp_path / place).write_text(rules)
-    found = {path.relative_to(tmp_path).as_posix() for path in selected(tmp_path)}
+    found = {path.relative_to(tmp_path).as_posix() for path in select(tmp_path).files}
     assert found == expected
     subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
     listed = ["git", "ls-files", "--others", "--exclude-standard"]
@@ -129,6 +129,83 @@ def test_a_named_file_travels_though_git_ignores_it(mine: Path, upload):
     (mine / ".gitignore").write_text("*.npz\n")
     gather(upload, config(path="mine.npz"))
     assert (upload / FOLDER / "mine.npz").read_bytes() == (mine / "mine.npz").read_bytes()
+
+
+SECRET = [
+    "id_rsa", "keys/id_ed25519", "server.pem", "tls.key", "credentials", "aws_credentials.json",
+    "kubeconfig", "kubeconfig.yaml", "secrets.json", "secret.yml", "token.txt", "api-key.txt",
+    "my_tokens.json", "prod.env", "passwords.csv", "_netrc", "service-account.json", "x.tfstate",
+]  # fmt: skip
+PLAIN = [
+    "id_rsa.pub", "tokens.py", "secrets/reward.py", "secretary.txt", "tokenizer.json", "keys.npz",
+    "data.json", "keynote.txt",
+]  # fmt: skip
+
+
+def test_what_looks_like_a_secret_stays_and_is_named(mine: Path, upload):
+    touch(mine, *SECRET, *PLAIN, ".netrc", ".aws/credentials", ".ssh/id_rsa", ".env")
+    key = "-----BEGIN OPENSSH PRIVATE KEY-----\n"
+    (mine / "deploy.txt").write_text(key)
+    found = gather(upload, config(path="mine.npz"))
+    assert {str(place) for place in found.secrets} == {*SECRET, "deploy.txt"}
+    assert set(map(str, found.sizes)) == files_of(upload / FOLDER)
+    assert files_of(upload / FOLDER) == {"mine.npz", "mine.yaml", "users_own.py", *PLAIN}
+
+
+def test_links_out_of_the_folder_are_not_followed(mine: Path, upload, tmp_path):
+    (tmp_path / "elsewhere.txt").write_text("private")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "inner.txt").write_text("private")
+    (mine / "link.txt").symlink_to(tmp_path / "elsewhere.txt")
+    (mine / "up.txt").symlink_to("../elsewhere.txt")
+    (mine / "folder").symlink_to(tmp_path / "folder")
+    (mine / "within.yaml").symlink_to("mine.yaml")
+    found = gather(upload, config(path="mine.npz"))
+    assert {str(place) for place in found.outside} == {"link.txt", "up.txt"}
+    assert files_of(upload / FOLDER) == {"mine.npz", "mine.yaml", "users_own.py", "within.yaml"}
+    assert "private" not in "".join(
+        path.read_text() for path in (upload / FOLDER).rglob("*.txt") if path.is_file()
+    )
+
+
+def test_what_a_configuration_needs_travels_whatever_it_looks_like(mine: Path, upload, tmp_path):
+    shutil.move("mine.npz", tmp_path / "far.npz")
+    (mine / "token.npz").symlink_to(tmp_path / "far.npz")
+    shutil.copy("users_own.py", "secret_reward.py")
+    (mine / ".gitignore").write_text("*.npz\nsecret_reward.py\n")
+    reward = {"name": "secret_reward:right"}
+    plain = {"name": "mine", "data": {"name": "npz", "path": "token.npz"}, "lam": 1}
+    found = gather(upload, parse_config(plain | {"reward": reward}))
+    assert {"token.npz", "secret_reward.py"} <= files_of(upload / FOLDER)
+    assert not found.secrets and not found.outside
+
+
+@pytest.mark.external
+def test_rules_of_git_that_lie_elsewhere_count_too(tmp_path, monkeypatch):
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    (tmp_path / ".gitignore").write_text("*.log\n")
+    (tmp_path / ".git" / "info" / "exclude").write_text("private*\n")
+    touch(tmp_path, "mine/a.py", "mine/a.log", "mine/private.txt", "mine/b.txt")
+    found = {path.name for path in select(tmp_path / "mine").files}
+    assert found == {"a.py", "b.txt"}
+
+
+LIST = ["submit", "mine.yaml", "lam=1", "reward={name: 'users_own:right'}", "--list"]
+
+
+def test_submit_lists_what_it_would_upload_and_takes_what_is_included(mine: Path, cli: Cli):
+    touch(mine, "token.txt", ".hidden")
+    (mine / "away").symlink_to("/etc/hostname")
+    ran = cli(*LIST)
+    assert ran.code == 0, ran.err
+    assert "users_own.py\n" in ran.out and "  token.txt" not in ran.out
+    assert "uploads 3 files of this folder, " in ran.out and "the largest mine.npz (" in ran.out
+    assert "look like secrets: token.txt (--include FILE takes one)" in ran.out
+    assert "links out of this folder: away" in ran.out
+    ran = cli(*LIST, "--include", "token.txt")
+    assert "  token.txt" in ran.out and "secrets" not in ran.out
+    ran = cli(*LIST, "--include", "../token.txt")
+    assert ran.code == 2 and ran.err.startswith("--include='../token.txt': must be a file beneath")
 
 
 def test_too_large_an_upload_names_the_file_to_move(mine: Path, upload, monkeypatch):
@@ -191,6 +268,17 @@ def test_ids_sort_by_time_and_no_other_text_is_one():
         ("request to https://me:pass@host/api failed", "request to https://host/api failed"),
         ("sqlite:////tmp/mlflow.db", "sqlite:////tmp/mlflow.db"),
         ("http://host/a@b", "http://host/a@b"),
+        ("http://host:5000/#/x?mail=a@b", "http://host:5000/#/x?mail=a@b"),
+        ("postgresql://me:pa/ss@db/mlflow", "postgresql://db/mlflow"),
+        ("postgresql://me:p@ss/w@rd@db:5432/mlflow", "postgresql://db:5432/mlflow"),
+        ("postgresql://me:12/34@db/mlflow", "postgresql://db/mlflow"),
+        ("no answer from http://:p/w@h/x: refused", "no answer from http://h/x: refused"),
+        ("postgresql://db/x?user=me&password=p", "postgresql://db/x?user=me&password=***"),
+        ("https://h/api?token=abc&x=1 failed", "https://h/api?token=***&x=1 failed"),
+        ("https://h/?access_token=abc#top", "https://h/?access_token=***#top"),
+        ("s3://b/k?X-Amz-Signature=abc", "s3://b/k?X-Amz-Signature=***"),
+        ("host=db password=pw dbname=x", "host=db password=*** dbname=x"),
+        ("seeds=3: must be a count", "seeds=3: must be a count"),
     ],
 )
 def test_addresses_are_shown_without_passwords(text, without):

@@ -154,4 +154,4 @@ EVENTS: list[Event] = [
 def test_an_event_is_one_line_and_read_back_as_it_was(event):
     line = encode(event)
     assert line.count(b"\n") == 1 and line.endswith(b"\n")
-    assert decode(line) == event
+    assert decode(line).event == event

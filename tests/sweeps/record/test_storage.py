@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -14,6 +15,7 @@ from upath import UPath
 
 from luceloop.core.io import locks
 from luceloop.core.io.places import files_in, listed, make_folder, remove_folder, write_whole
+from luceloop.sweeps.record.events import IterationDone, decode, encode
 from luceloop.sweeps.record.folders import Output, SweepFolder
 from luceloop.sweeps.record.ledger import Ledger
 from luceloop.sweeps.record.mirror import find_or_fetch, mirrored
@@ -164,7 +166,10 @@ def test_records_that_have_parted_are_not_mixed(
     _copy(copied, b"".join(lines[:5]))
     other = _fetched(tmp_path / "other", bucket, copied.id)
     _copy(other, b"".join(lines[:6]))
-    mine = b"".join([*lines[:5], lines[6]])  # was recorded, and not copied, when the line broke
+    event = decode(lines[5]).event
+    assert isinstance(event, IterationDone)
+    recorded = encode(replace(event, time=event.time + 1), 5)  # and not copied: the line broke
+    mine = b"".join([*lines[:5], recorded])
     copied.ledger.write_bytes(mine)
     refused = cli("resume", copied.id, "--output", str(copied.path.parents[1]))
     assert refused.code == 2 and "was run on another machine, too" in refused.err

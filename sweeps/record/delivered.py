@@ -22,12 +22,16 @@ class DeliveryNote:
         """Events whose rows it has."""
         self.files = 0
         """Events whose files it has."""
+        self.anew = False
+        """Whether the store is to forget what it has, since the ledger was mended: the time of a
+        row that is computed again is another, and both would stand there."""
 
     def read(self, events: int) -> None:
         """Read what was noted, unless it cannot be true of a ledger of so many events."""
         try:
             noted = json.loads(self._path.read_text())
             experiment, rows, files = noted["experiment"], int(noted["rows"]), int(noted["files"])
+            self.anew = bool(noted.get("anew"))
         except (OSError, ValueError, TypeError, KeyError):
             return  # all is delivered again, which changes nothing
         if min(rows, files) >= 0 and max(rows, files) <= events:
@@ -41,7 +45,13 @@ class DeliveryNote:
         self.rows = self.rows if rows is None else rows
         self.files = self.files if files is None else files
         content = {"experiment": self.experiment, "rows": self.rows, "files": self.files}
+        content |= {"anew": True} if self.anew else {}
         try:
             write_atomically(json.dumps(content), self._path, durable=False)
         except OSError as error:  # the next process delivers again what this one has
             logger.debug("not noted what was delivered: %s", error)
+
+    def ask_anew(self) -> None:
+        """Note that all is to be delivered anew, once what the store has is deleted."""
+        self.anew = True
+        self.write(experiment="", rows=0, files=0)
