@@ -218,12 +218,13 @@ def _run_trials(
     progress = build_progress(console, config, ledger, total)
 
     def attempt(first: bool) -> None:
-        with ray_session(f"everything on record is kept; go on with: luceloop resume {folder.id}"):
+        hint = f"everything on record is kept; go on with: luceloop resume {folder.id}"
+        with ray_session(hint) as watch:
             trials = Trials(config, folder, ledger, files, budget)
             if first and not ledger.points:
                 _print_plan(trials.plan(), console)
             shown = _foretold(trials.foresight, progress, console, ledger) if first else progress
-            trials.run(shown)
+            trials.run(shown, watch)
 
     try:
         _persist(attempt, config, ledger, progress)

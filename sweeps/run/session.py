@@ -53,7 +53,7 @@ ENVIRONMENT = {
 
 
 @contextmanager
-def ray_session(remedy: str = "") -> Iterator[None]:
+def ray_session(remedy: str = "") -> Iterator[Watch]:
     """Hold a Ray session, and let SIGTERM, a cluster's polite kill, end a run as Ctrl-C does.
 
     A session that the caller has started is left as it is; else that of `$RAY_ADDRESS` (set inside
@@ -62,6 +62,9 @@ def ray_session(remedy: str = "") -> Iterator[None]:
 
     Args:
         remedy: what the user can do if the session ends before its time.
+
+    Yields:
+        What leaves a session that has ended, as a callback of Tune's.
 
     Raises:
         SessionError: if there is no session, or it has ended or does not answer any more.
@@ -78,7 +81,7 @@ def ray_session(remedy: str = "") -> Iterator[None]:
     watch = Watch(owned=owned, remedy=remedy)
     try:
         with _no_interrupt_lost(), watch:
-            yield
+            yield watch
     except BaseException as error:
         if watch.lost:
             raise SessionError(watch.lost, remedy, owned) from error

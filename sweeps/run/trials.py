@@ -77,8 +77,13 @@ class Trials:
             return None
         return self._reuse.plan(check_space(self._config))
 
-    def run(self, progress: Progress) -> None:
-        """Run them to their ends; every report is on record before the next is asked for."""
+    def run(self, progress: Progress, *callbacks: tune.Callback) -> None:
+        """Run them to their ends; every report is on record before the next is asked for.
+
+        Args:
+            progress: what shows how they stand.
+            callbacks: further ones of Tune's.
+        """
         self._progress = progress
         is_over = self._budget.is_reached
         stopper = EarlyStop(self._config.search, self._ledger, self._stop, is_over)
@@ -87,12 +92,14 @@ class Trials:
             self._folder, self._ledger, stopper.reasons, progress, journal, self._reuse
         )
         with recorder:
-            self._tuner(stopper, recorder).fit()
+            self._tuner(stopper, recorder, *callbacks).fit()
         journal.update(self._ledger)
         points = self._ledger.points.values()
         self._checkpoints.remove(point.index for point in points if point.status)
 
-    def _tuner(self, stopper: EarlyStop, recorder: Recorder) -> tune.Tuner:
+    def _tuner(
+        self, stopper: EarlyStop, recorder: Recorder, *callbacks: tune.Callback
+    ) -> tune.Tuner:
         search, ledger = self._config.search, self._ledger
         searcher = PointSearcher(
             search,
@@ -122,7 +129,7 @@ class Trials:
                 name=self._checkpoints.next_attempt,
                 storage_path=where,
                 storage_filesystem=filesystem,
-                callbacks=[recorder],
+                callbacks=[recorder, *callbacks],
                 checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=1),
                 failure_config=tune.FailureConfig(max_failures=RETRIES),
                 verbose=0,

@@ -1,12 +1,11 @@
 """Notices that the Ray session a sweep runs on has ended, for which Ray itself would wait for ever.
 
-A thread asks once in a while. When the session is gone, it interrupts the thread that runs the
-sweep; where that one is stuck within Ray and does not react, it ends the whole process.
+A thread asks once in a while. When the session is gone, the thread that runs the sweep leaves it at
+its next step; where that one is stuck within Ray and does not, the whole process is ended.
 """
 
 from __future__ import annotations
 
-import ctypes
 import os
 import sys
 import threading
@@ -16,13 +15,14 @@ from typing import Any, NoReturn
 
 import psutil
 import ray
+from ray.tune import Callback
 
 SERVERS = ("raylet", "gcs_server")
 """Processes of a session that it cannot go on without."""
 PATIENCE = 25.0
 """Seconds without an answer of Ray's after which it is taken for gone."""
 REACTION = 10.0
-"""Seconds that an interrupted thread may take to leave what it does."""
+"""Seconds until the next step of a sweep, after which its thread is taken for stuck."""
 ANSWER = 3.0
 """Seconds that one question may take."""
 PAUSE = 0.5
@@ -30,14 +30,14 @@ PAUSE = 0.5
 
 
 class SessionLost(KeyboardInterrupt):
-    """Raised in the thread that runs a sweep when its Ray session has ended.
+    """Raised between two steps of a sweep whose Ray session has ended.
 
     It is an interrupt, since Tune catches errors.
     """
 
 
-class Watch:
-    """Watches the session that this process is connected to, and interrupts the calling thread.
+class Watch(Callback):
+    """Watches the session that this process is connected to; as a callback of Tune's, leaves it.
 
     Args:
         owned: whether this process started the session, whose servers are then its children.
@@ -48,12 +48,14 @@ class Watch:
         self.lost = ""
         """What has ended; empty while all is well."""
         self._remedy = remedy
-        self._caller = threading.get_ident()
         self._servers = _servers() if owned else []
         self._questions = _Questions()
         self._over = threading.Event()
-        self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._watch, name="watch", daemon=True)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without threads: Tune keeps a copy of all it is given."""
+        return {"lost": self.lost}
 
     def __enter__(self) -> Watch:
         """Start watching."""
@@ -69,10 +71,17 @@ class Watch:
         """Stop watching; whether the session was lost is known from then on."""
         if kind is not None and not self.lost:  # maybe it is the reason
             self.lost = self._find_ended()
-        with self._lock:
-            self._over.set()
-            _interrupt(self._caller, None)
+        self._over.set()
         self._thread.join()
+
+    def on_step_begin(self, **info: Any) -> None:
+        """Leave a session that has ended, where nothing is half done.
+
+        Raises:
+            SessionLost: if it has.
+        """
+        if self.lost:
+            raise SessionLost
 
     def _watch(self) -> None:
         since = 0  # looks, not seconds: a process that was stopped for a while has missed none
@@ -83,7 +92,9 @@ class Watch:
                 since = 0
                 ended = self._questions.ask()
             if ended:
-                self._interrupt_caller(ended)
+                self.lost = ended
+                if not self._over.wait(REACTION):
+                    end_process(f"{ended}; {self._remedy}")
                 return
 
     def _find_ended(self) -> str:
@@ -91,15 +102,6 @@ class Watch:
             if not _runs(process):
                 return f"Ray's process {name} has ended"
         return ""
-
-    def _interrupt_caller(self, ended: str) -> None:
-        with self._lock:
-            if self._over.is_set():
-                return
-            self.lost = ended
-            _interrupt(self._caller, SessionLost)
-        if not self._over.wait(REACTION):
-            end_process(f"{ended}; {self._remedy}")
 
 
 class _Questions:
@@ -146,9 +148,3 @@ def _runs(process: psutil.Process) -> bool:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
-
-
-def _interrupt(thread: int, error: type[BaseException] | None) -> None:
-    """Raise an error in another thread; None takes back what it has not got yet."""
-    raised = None if error is None else ctypes.py_object(error)
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), raised)
