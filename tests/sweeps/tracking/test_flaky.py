@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from luceloop.sweeps.record.ledger import Ledger
 from luceloop.sweeps.tracking import delivery
 from luceloop.sweeps.tracking.delivery import attach, build_tracker, sync
 from luceloop.sweeps.tracking.experiment import sendable
-from tests.servers import FlakyProxy, MlflowServer
+from tests.servers import FlakyProxy, MlflowServer, free_port
 
 POINTS, SEEDS, ITERATIONS = 4, [3, 4], 12
 
@@ -161,9 +162,11 @@ def test_no_process_of_the_pages_shows_the_address_of_the_store(output, folder, 
                 shown.extend(child.cmdline() for child in children)
                 raise KeyboardInterrupt
 
-    from tests.servers import free_port
-
-    server.serve(Output(output), "latest", free_port(), Looking(file=io.StringIO()))
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        server.serve(Output(output), "latest", free_port(), Looking(file=io.StringIO()))
+    finally:
+        signal.signal(signal.SIGTERM, before)
     assert any("mlflow" in word for line in shown for word in line)
     assert not [line for line in shown if "password-77aa" in " ".join(line)]
 
