@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from typing import Any, get_args
 
@@ -106,9 +107,15 @@ def _unknown_key(place: list[str], path: list[str], model: type[BaseModel]) -> s
     names = _top_keys(model)
     if len(place) > 1:
         names = list(_model_at(place[:-1]).model_fields)
-    if len(path) == 1 and path[0] in SHORT_KEYS:
-        return f"unknown key; did you mean {SHORT_KEYS[path[0]]}?"
+    if len(path) == 1 and (short := SHORT_KEYS.get(path[0]) or _short_for(path[0], names)):
+        return f"unknown key; did you mean {short}?"
     return f"unknown key; {path[-1]!r} is not one of {', '.join(names)}" + closest(path[-1], names)
+
+
+def _short_for(given: str, names: list[str]) -> str:
+    """The whole key whose short name a mistyped one is nearest to; empty where a key is nearer."""
+    nearest = difflib.get_close_matches(given, [*names, *SHORT_KEYS], n=1)
+    return SHORT_KEYS.get(nearest[0], "") if nearest else ""
 
 
 def _top_keys(model: type[BaseModel]) -> list[str]:

@@ -14,7 +14,7 @@ from rich.console import Console
 from luceloop.core.config.parsing import at_point
 from luceloop.core.config.point import PointConfig
 from luceloop.core.config.sweep import SweepConfig
-from luceloop.core.errors import ConfigError, LoopError
+from luceloop.core.errors import ConfigError
 from luceloop.core.io.places import Folder, listed
 from luceloop.core.loop.initial import initial_key
 from luceloop.core.loop.loop import Loop
@@ -175,10 +175,7 @@ def _measured(missing: Mapping[str, PointConfig], device: str) -> tuple[dict[str
             pace, size = reference
             found[key] = replace(pace, pool=pace.pool * pool / size)
             continue
-        try:
-            result = measure(point, device)
-        except LoopError as error:
-            return {}, f"a measurement failed: {error}"
+        result = measure(point, device)
         if result is None:
             return {}, "a learner of your own, which may take any time"
         found[key], reference = result[0], (result[0], pool)
@@ -231,6 +228,7 @@ def foresee_here(config: SweepConfig, output: Output) -> Estimate:
 
     Raises:
         ConfigError: if a point's data cannot be built.
+        LoopError: if a measured loop cannot go on, as the sweep's own could not.
     """
     folder = SweepFolder(output.path / "sweeps" / "-")  # as that of a new sweep
     cluster = this_machine()

@@ -32,6 +32,7 @@ from luceloop.core.kinds import Kinds
 from luceloop.core.learners.kinds import LEARNERS
 from luceloop.core.learners.networks.unet import UNetConfig
 from luceloop.core.rewards.kinds import REWARDS
+from luceloop.sweeps.search.space import check_space
 
 PLACES: list[tuple[str, type[BaseModel], dict[str, Any]]] = [
     # a place, what stands there, and what else must
@@ -95,3 +96,12 @@ def test_a_mistyped_key_is_named_with_the_one_that_is_meant(place, key, there):
     assert len(line.splitlines()) == 1
     assert f"did you mean {key}" in line
     assert line.startswith(f"{full}=") or key == "name"
+
+
+@pytest.mark.parametrize("slip", ["betta", "bta"])
+def test_a_mistyped_short_key_is_named_with_the_whole_one(slip):
+    for place in (slip, f"search.{slip}.grid"):
+        plain: dict[str, Any] = {"name": "test", "data": {"name": "two_moons"}}
+        set_dotted(plain, place, [1])
+        with pytest.raises(ConfigError, match=r"did you mean curation\.beta\?$"):
+            check_space(parse_config(plain))
