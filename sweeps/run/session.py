@@ -128,7 +128,7 @@ def _start(remedy: str) -> None:
             )
     except Exception as error:  # Ray raises what it likes
         ray.shutdown()
-        raise SessionError(f"{named}: {one_line(error)}", remedy) from error
+        raise SessionError(f"{named}: {one_line(error)}", remedy, owned=local) from error
 
 
 @contextmanager
