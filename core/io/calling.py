@@ -7,8 +7,9 @@ were done. All code of the user's is imported and called inside `calling`, where
 * whatever is raised becomes the failure that the caller names;
 * a function of `os` that would end this process raises instead. Threads and processes that the code
   has started may still end themselves, and a crash of compiled code still ends the process;
-* Ctrl-C, and any other signal whose handler interrupts, stays one: a handler's own
-  `KeyboardInterrupt` is told from one that code raises by having gone through the handler.
+* what the handler of a signal raises stays what it is: the `KeyboardInterrupt` of Ctrl-C, or the
+  `SystemExit` by which Ray ends a worker, are told from those that code raises by having gone
+  through the handler.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ ENDINGS = ("_exit", "abort", "execv", "execve")
 INTERRUPTING = (signal.SIGINT, signal.SIGTERM)
 """Signals whose handlers may interrupt."""
 
+leave = os._exit
+"""Ends this process at once, inside of the user's code, too."""
 _here = threading.local()
 """Of this thread: `inside`, the process in which it calls the user's code, if it does."""
 
@@ -48,17 +51,17 @@ def calling(failure: Callable[[str, TracebackType | None], Exception]) -> Iterat
             'x'", "called sys.exit(3)"), and where.
 
     Raises:
-        KeyboardInterrupt: if a signal interrupts this process, whatever the code makes of it.
+        BaseException: that of a signal's handler, whatever the code makes of it.
     """
     with _endings_forbidden(), _interrupts_noted() as interrupts:
         try:
             yield
         except BaseException as error:
             if interrupts:
-                raise KeyboardInterrupt from error
+                raise interrupts[-1] from None
             raise failure(_in_words(error), error.__traceback__) from error
         if interrupts:
-            raise KeyboardInterrupt
+            raise interrupts[-1]
 
 
 def _in_words(error: BaseException) -> str:
@@ -110,9 +113,9 @@ def _checked(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @contextmanager
-def _interrupts_noted() -> Iterator[list[int]]:
-    """The signals that have interrupted this thread so far; only the main thread gets any."""
-    noted = list[int]()
+def _interrupts_noted() -> Iterator[list[BaseException]]:
+    """What handlers of signals have raised so far; only the main thread gets any."""
+    noted = list[BaseException]()
     if threading.current_thread() is not threading.main_thread():
         yield noted
         return
@@ -121,8 +124,8 @@ def _interrupts_noted() -> Iterator[list[int]]:
         def handle(number: int, frame: Any) -> Any:
             try:
                 return handler(number, frame)
-            except KeyboardInterrupt:
-                noted.append(number)
+            except BaseException as error:
+                noted.append(error)
                 raise
 
         return handle

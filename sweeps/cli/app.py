@@ -26,7 +26,13 @@ from luceloop.core.errors import (
 from luceloop.core.io.files import FULL
 from luceloop.core.text import in_one_line
 from luceloop.sweeps.cli import beginning, cluster, conclusions, tidying
-from luceloop.sweeps.cli.ending import INTERRUPTED, Commands, InterruptedCommand, interruptible
+from luceloop.sweeps.cli.ending import (
+    INTERRUPTED,
+    Commands,
+    InterruptedCommand,
+    came_of_interrupt,
+    interruptible,
+)
 from luceloop.sweeps.cli.lazy import LazyModule
 from luceloop.sweeps.cli.options import (
     accept_option,
@@ -310,8 +316,8 @@ def main() -> None:
                 sys.exit(app(standalone_mode=False))
         except (KeyboardInterrupt, InterruptedCommand, click.Abort):
             interruptions.tell()
-        except Exception:  # of code that Ctrl-C met at a bad moment
-            if not interruptions.count:
+        except Exception as error:
+            if not came_of_interrupt(error):
                 raise
             interruptions.tell()
         finally:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 from click.shell_completion import CompletionItem
 
-import luceloop
+from luceloop import core
 from luceloop.core.io.files import write_atomically
 from luceloop.sweeps.cli.lazy import LazyModule
 
@@ -67,12 +68,14 @@ def complete_keys(
 def _known_keys() -> list[str]:
     """All keys; kept in a file, since working them out takes seconds."""
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    kept = Path(cache, "luceloop", f"keys-{luceloop.__version__}.txt")
+    edited = max(file.stat().st_mtime_ns for file in Path(core.__path__[0]).rglob("*.py"))
+    kept = Path(cache, "luceloop", f"keys-{edited}.txt")
     if kept.is_file():
         return kept.read_text().split()
     keys = sorted(set(schema_keys(schemas.config_schema())))
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically("\n".join(keys), kept, durable=False)
+    with suppress(OSError):  # without a place for it they are worked out each time
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically("\n".join(keys), kept, durable=False)
     return keys
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from luceloop.core.io.calling import leave
 from luceloop.sweeps.console import drop_output, is_output_closed
 
 INTERRUPTED = 130
@@ -39,7 +40,7 @@ class Interruptions:
         if self.count <= PATIENCE and not self.leaves:
             raise KeyboardInterrupt
         self.tell()
-        os._exit(INTERRUPTED)
+        leave(INTERRUPTED)
 
     def tell(self) -> None:
         """Say that the command was interrupted, once; from now on it leaves at once."""
@@ -65,6 +66,14 @@ def interruptible() -> Iterator[Interruptions]:
         found.leaves = True
         if not found.count:
             signal.signal(signal.SIGINT, before)
+
+
+def came_of_interrupt(error: BaseException) -> bool:
+    """Whether an error was raised by code that Ctrl-C met at a bad moment."""
+    met: BaseException | None = error
+    while met is not None and not isinstance(met, KeyboardInterrupt | InterruptedCommand):
+        met = met.__cause__ or met.__context__
+    return met is not None
 
 
 class InterruptedCommand(BaseException):

@@ -31,6 +31,7 @@ from luceloop.sweeps.costs.budget import Budget
 from luceloop.sweeps.costs.recorded import Pricing
 from luceloop.sweeps.notify.notice import Status
 from luceloop.sweeps.notify.notifier import Ending, Notifier
+from luceloop.sweeps.record.events import IterationDone
 from luceloop.sweeps.record.folders import Output, SweepFolder
 from luceloop.sweeps.record.holding import held
 from luceloop.sweeps.record.ledger import Ledger, Point
@@ -57,7 +58,7 @@ from luceloop.sweeps.tracking.follower import Follower
 STORE_PATIENCE = 30.0
 """Seconds a finished sweep waits for a tracking store that is down."""
 ATTEMPTS = 3
-"""Ray sessions in a row that may end without anything new on record before a sweep gives up."""
+"""Ray sessions in a row that may end without a new row on record before a sweep gives up."""
 FULL_PATIENCE = 3.0
 """The same where the sweep ended because its disk is full, as the store may be on it too."""
 
@@ -241,18 +242,22 @@ def _persist(
     Raises:
         SessionError: if the session is not ours to start anew, or `ATTEMPTS` ended without a row.
     """
-    left, before, first = ATTEMPTS, len(ledger.events), True
+    left, before, first = ATTEMPTS, _count_rows(ledger), True
     while True:
         try:
             return attempt(first)
         except SessionError as error:
-            left = ATTEMPTS if len(ledger.events) > before else left - 1
-            before, first = len(ledger.events), False
+            left = ATTEMPTS if _count_rows(ledger) > before else left - 1
+            before, first = _count_rows(ledger), False
             if not (error.owned and left):
                 raise
             progress.tell(f"{error.reason}; the sweep goes on in a new session")
             if not config.search.learns:
                 ledger.reopen_lost()
+
+
+def _count_rows(ledger: Ledger) -> int:
+    return sum(isinstance(event, IterationDone) for event in ledger.events)
 
 
 def _stopped(config: SweepConfig, ledger: Ledger, folder: SweepFolder, budget: Budget) -> str:

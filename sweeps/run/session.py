@@ -22,7 +22,7 @@ import luceloop
 from luceloop.core.errors import SessionError, one_line
 from luceloop.core.io.plugins import BESIDE
 from luceloop.sweeps.run.address import LOCAL, check_session, session_address
-from luceloop.sweeps.run.watch import Watch, end_process
+from luceloop.sweeps.run.watch import SessionLost, Watch, end_process
 
 UNNEEDED = ("start_monitor", "start_log_monitor", "start_api_server")
 """What Ray starts beside its raylet and GCS, and a sweep on one machine does without."""
@@ -83,16 +83,19 @@ def ray_session(remedy: str = "") -> Iterator[Watch]:
         with _no_interrupt_lost(), watch:
             yield watch
     except BaseException as error:
-        if watch.lost:
+        interrupted = isinstance(error, KeyboardInterrupt) and not isinstance(error, SessionLost)
+        if watch.lost and not interrupted:  # who ends a whole group of processes means the driver
             raise SessionError(watch.lost, remedy, owned) from error
         raise
     finally:
-        if joins:
-            gc.collect()  # a handle that is freed after Ray has ended would end this process, too
-            with at_most(ENDING, f"Ray did not end within {ENDING:.0f} s", remedy):
-                ray.shutdown()
-        if main:
-            signal.signal(signal.SIGTERM, before)
+        try:
+            if joins:
+                gc.collect()  # a handle that is freed after Ray has ended would end this process
+                with at_most(ENDING, f"Ray did not end within {ENDING:.0f} s", remedy):
+                    ray.shutdown()
+        finally:
+            if main:
+                signal.signal(signal.SIGTERM, before)
 
 
 class _OwnPath(JobConfig):
@@ -178,12 +181,14 @@ def _no_interrupt_lost() -> Iterator[None]:
     interrupt, too.
     """
     before, main = sys.unraisablehook, threading.main_thread().ident
+    timers = list[threading.Timer]()
 
     def hook(unraisable: sys.UnraisableHookArgs) -> None:
         if issubclass(unraisable.exc_type, KeyboardInterrupt):
             again = threading.Timer(0.1, signal.pthread_kill, [main, signal.SIGTERM])
             again.daemon = True  # which a thread of its own sends, since here it would be lost, too
             again.start()
+            timers.append(again)
         else:
             before(unraisable)
 
@@ -192,6 +197,8 @@ def _no_interrupt_lost() -> Iterator[None]:
         yield
     finally:
         sys.unraisablehook = before
+        for timer in timers:
+            timer.cancel()
 
 
 def _interrupt(*_: object) -> NoReturn:

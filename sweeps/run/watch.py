@@ -17,6 +17,8 @@ import psutil
 import ray
 from ray.tune import Callback
 
+from luceloop.core.text import in_one_line
+
 SERVERS = ("raylet", "gcs_server")
 """Processes of a session that it cannot go on without."""
 PATIENCE = 25.0
@@ -132,9 +134,11 @@ class _Questions:
 
 def end_process(line: str, code: int = 1) -> NoReturn:
     """End this process with a line for the user, from whatever thread."""
-    sys.stdout.flush()
-    print(line, file=sys.stderr, flush=True)
-    os._exit(code)
+    try:
+        sys.stdout.flush()
+        os.write(2, f"{in_one_line(line)}\n".encode())
+    finally:
+        os._exit(code)  # also where nobody reads what it says
 
 
 def _servers() -> list[tuple[str, psutil.Process]]:

@@ -203,3 +203,58 @@ def test_ctrl_c_while_users_code_runs_ends_a_command_as_ever(tmp_path: Path):
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert (process.returncode, said.strip()) == (130, "interrupted")
+
+
+ENDED = """
+import os, signal, sys, time
+from luceloop.core.io.calling import calling
+
+def handler(*_):
+    raise SystemExit(5)  # as Ray's, which ends a worker so
+
+def call():
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(20)
+
+signal.signal(signal.SIGTERM, handler)
+with calling(lambda did, trace: RuntimeError(did)):
+    call()
+"""
+
+
+def test_a_process_that_its_own_handler_ends_is_ended():
+    ran = subprocess.run([sys.executable, "-c", ENDED], capture_output=True, text=True, timeout=60)
+    assert (ran.returncode, ran.stderr) == (5, "")
+
+
+ENDLESS = """
+import time
+print("here", flush=True)
+
+def swallows(x):
+    while True:
+        try:
+            time.sleep(60)
+        except BaseException:
+            pass
+"""
+
+
+@pytest.mark.processes
+def test_the_third_ctrl_c_leaves_code_that_swallows_all_of_them(tmp_path: Path):
+    (tmp_path / "endless.py").write_text(ENDLESS)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "luceloop", "forecast", "demo", "reward.name=endless:swallows"],
+        cwd=tmp_path,
+        env=dict(os.environ, PYTHONPATH=str(Path(__file__).parents[3])),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    assert process.stdout is not None and process.stdout.readline() == "here\n"
+    for _ in range(3):
+        time.sleep(1)
+        process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (130, "interrupted\n")

@@ -19,7 +19,10 @@ import psutil
 import pytest
 
 from luceloop.core.errors import ConfigError, SessionError
+from luceloop.sweeps.presets.reading import read_config
+from luceloop.sweeps.record.ledger import Ledger
 from luceloop.sweeps.run.address import LONGEST_PLACE, check_session
+from luceloop.sweeps.run.driver import _persist
 from tests.processes import SWEEP, finish, luceloop, rows
 from tests.support import ALONE, QUICK, curves, run_main
 
@@ -290,3 +293,78 @@ with _no_interrupt_lost():
 def test_an_interrupt_in_a_callback_of_a_weak_reference_is_not_forgotten():
     ran = subprocess.run([sys.executable, "-c", LOST], capture_output=True, text=True, timeout=60)
     assert (ran.stdout, ran.stderr) == ("interrupted\n", "")
+
+
+UNREAD = """
+import os, sys, threading, time
+from luceloop.sweeps.run.watch import end_process
+os.close(1)
+print("a line that nobody reads")
+threading.Thread(target=end_process, args=["it has ended"]).start()
+time.sleep(60)
+"""
+
+
+def test_a_process_whose_output_is_closed_is_ended_all_the_same():
+    ran = subprocess.run([sys.executable, "-c", UNREAD], stderr=subprocess.PIPE, timeout=50)
+    assert ran.returncode == 1
+
+
+GROUP = """
+import os, signal, psutil
+from luceloop.sweeps.run.session import ray_session
+try:
+    with ray_session():
+        [raylet] = [each for each in psutil.Process().children() if each.name() == "raylet"]
+        raylet.kill()
+        raylet.wait()
+        os.kill(os.getpid(), signal.SIGTERM)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+@pytest.mark.processes
+def test_who_ends_a_whole_group_of_processes_ends_the_sweep():
+    environment = {k: v for k, v in os.environ.items() if k not in ("RAY_ADDRESS", "PYTHONPATH")}
+    ran = subprocess.run(
+        [sys.executable, "-c", GROUP], capture_output=True, text=True, timeout=200, env=environment
+    )
+    assert ran.stdout == "interrupted\n", ran.stderr
+
+
+class Told:
+    """A progress that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def tell(self, line: str) -> None:
+        self.lines.append(line)
+
+
+def test_a_sweep_gives_up_after_three_sessions_without_a_row(tmp_path):
+    config = read_config("mog", [])
+    ledger = Ledger(tmp_path / "ledger.jsonl")
+    ledger.begin_point(0, {"curation.beta": 10, "lam": 1})
+    told, attempts = Told(), list[bool]()
+
+    def attempt(first: bool) -> None:
+        attempts.append(first)
+        if len(attempts) == 2:
+            ledger.add_iteration(0, 0, {"reward_mean": [0.0] * 5})
+        ledger.end_point(0, "lost", "its process died")
+        raise SessionError("Ray's process raylet has ended", "", owned=True)
+
+    with pytest.raises(SessionError):
+        _persist(attempt, config, ledger, told)  # type: ignore[arg-type]
+    assert attempts == [True, False, False, False, False]  # a row in the second, then in none
+    assert len(told.lines) == 4
+
+
+def test_a_session_of_others_is_not_started_anew(tmp_path):
+    def attempt(first: bool) -> None:
+        raise SessionError("Ray's head has not answered", "", owned=False)
+
+    with pytest.raises(SessionError, match="has not answered"):
+        _persist(attempt, read_config("mog", []), Ledger(tmp_path / "l"), Told())  # type: ignore[arg-type]
