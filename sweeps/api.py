@@ -196,8 +196,8 @@ def run(
         LoopError: if points failed; what the others came to can be loaded.
         StorageError: if the tracking store does not have all of it.
         DiskFullError: if there is no room left in the output folder.
-        SessionError: if Ray has ended, or does not answer. Where this thread is stuck within Ray, the
-            process ends with that line, as it would by Ray itself a minute later.
+        SessionError: if Ray has ended, or does not answer. Where this thread is stuck within Ray,
+            the process ends with that line, as it would by Ray itself a minute later.
         KeyboardInterrupt: after Ctrl-C; `luceloop resume` goes on.
     """
     use_folder(Path.cwd())
@@ -228,8 +228,8 @@ def extend(
         LoopError: if points failed; what the others came to can be loaded.
         StorageError: if the tracking store does not have all of it, or the storage does not answer.
         DiskFullError: if there is no room left in the output folder.
-        SessionError: if Ray has ended, or does not answer. Where this thread is stuck within Ray, the
-            process ends with that line, as it would by Ray itself a minute later.
+        SessionError: if Ray has ended, or does not answer. Where this thread is stuck within Ray,
+            the process ends with that line, as it would by Ray itself a minute later.
         KeyboardInterrupt: after Ctrl-C; `luceloop resume` goes on.
     """
     use_folder(Path.cwd())

@@ -105,11 +105,12 @@ class CustomData(RealData):
         if not whole or found.shape != x.shape[:1]:
             allowed = f"classes are int64 of shape ({len(x)},)"
             raise self._broken(f"classified samples by {_kind(found)}; {allowed}")
+        found = found.to(x.device)
         outside = found[(found < 0) | (found >= self.n_classes)]
         if len(outside):
             allowed = f"classes are from 0 to {self.n_classes - 1}"
             raise self._broken(f"returned class {int(outside[0])}; {allowed}")
-        return found.to(x.device)
+        return found
 
     def across(self, x: Tensor) -> Tensor:
         """What the user's `across` returns, on the samples' device; all coordinates without one.
@@ -139,7 +140,7 @@ class CustomData(RealData):
     def _samples(self, draw: Callable[[], Tensor], count: int) -> Tensor:
         """Samples `(count, *shape)` that the user's code returns, float32 on the CPU."""
         found = self._asking(draw)
-        is_real = isinstance(found, Tensor) and not found.is_complex() and not found.is_quantized
+        is_real = isinstance(found, Tensor) and not found.dtype.is_complex and not found.is_quantized
         if not is_real or found.shape != (count, *self.shape):
             allowed = f"samples are real numbers of shape {(count, *self.shape)}"
             raise self._broken(f"returned {_kind(found)}; {allowed}")

@@ -83,7 +83,7 @@ class CheckedReward:
                 f"reward {self.name} returned {shape} for samples {tuple(x.shape)}; "
                 f"it must return one number a sample, a tensor of shape ({len(x)},)"
             )
-        if found.is_complex() or found.is_quantized or found.layout != torch.strided:
+        if found.dtype.is_complex or found.is_quantized or found.layout != torch.strided:
             kind = f"a tensor of {str(found.dtype).removeprefix('torch.')}, {found.layout}"
             raise LoopError(f"reward {self.name} returned {kind}; rewards must be real numbers")
         with plugins.running(f"reward {self.name}"):

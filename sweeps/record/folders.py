@@ -188,7 +188,10 @@ class SweepFolder:
             raise ConfigError("SWEEP", self.id, f"{self.config_file}: {one_line(error)}") from None
         except UnicodeDecodeError:
             raise ConfigError("SWEEP", self.id, refusal) from None
-        plain = read_yaml(text, "SWEEP", self.id, refusal)
+        try:
+            plain = read_yaml(text, "SWEEP", self.id, "is not YAML")
+        except ConfigError as error:
+            raise ConfigError("SWEEP", self.id, f"{self.config_file} {error.allowed}") from None
         if not isinstance(plain, dict):
             raise ConfigError("SWEEP", self.id, f"{self.config_file} holds no configuration")
         try:
