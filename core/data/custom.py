@@ -140,7 +140,9 @@ class CustomData(RealData):
     def _samples(self, draw: Callable[[], Tensor], count: int) -> Tensor:
         """Samples `(count, *shape)` that the user's code returns, float32 on the CPU."""
         found = self._asking(draw)
-        is_real = isinstance(found, Tensor) and not found.dtype.is_complex and not found.is_quantized
+        is_real = (
+            isinstance(found, Tensor) and not found.dtype.is_complex and not found.is_quantized
+        )
         if not is_real or found.shape != (count, *self.shape):
             allowed = f"samples are real numbers of shape {(count, *self.shape)}"
             raise self._broken(f"returned {_kind(found)}; {allowed}")
