@@ -9,11 +9,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.support import QUICK, SMALL
+from tests.support import ALONE, QUICK, SMALL
 
 SWEEP = ["run", "demo", "seeds=[1,2]", "iterations=3", "lam=1", *SMALL, "learner.steps=80", QUICK]
 ROWS = 2 * 4
 """Iterations of its points."""
+LONG = [*SWEEP, "iterations=12", ALONE]
+"""The same, long enough for something to happen to it."""
 
 
 def luceloop(output: Path, *arguments: str, **variables: str) -> subprocess.Popen:

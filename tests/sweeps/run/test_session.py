@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -23,10 +22,9 @@ from luceloop.sweeps.presets.reading import read_config
 from luceloop.sweeps.record.ledger import Ledger
 from luceloop.sweeps.run.address import LONGEST_PLACE, check_session
 from luceloop.sweeps.run.driver import _persist
-from tests.processes import SWEEP, finish, luceloop, rows
-from tests.support import ALONE, QUICK, curves, run_main
+from tests.processes import LONG, finish, luceloop, rows
+from tests.support import QUICK, curves
 
-LONG = [*SWEEP, "iterations=12", ALONE]
 LIMIT = 30.0
 """Seconds within which something must be said of a session that has ended."""
 
@@ -39,16 +37,6 @@ context = ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_
 print(context.address_info["gcs_address"], flush=True)
 sys.stdin.read()
 """
-
-
-@pytest.fixture(scope="module")
-def undisturbed(local_ray, tmp_path_factory, empty_store) -> pd.DataFrame:
-    output = tmp_path_factory.mktemp("undisturbed")
-    shutil.copy(empty_store, output / "mlflow.db")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        assert run_main(*LONG, "--output", str(output)) == 0
-    return curves(output)
 
 
 def wait_for_rows(process: subprocess.Popen, output: Path, count: int) -> None:
@@ -89,7 +77,7 @@ class Lines(threading.Thread):
 @pytest.mark.slow
 @pytest.mark.parametrize("server", ["raylet", "gcs_server"])
 def test_a_sweep_whose_ray_is_killed_goes_on_in_a_new_session_to_the_same_table(
-    server, undisturbed, output, orphans
+    server, undisturbed_long, output, orphans
 ):
     process = luceloop(output, *LONG)
     printed = Lines(process)
@@ -102,7 +90,7 @@ def test_a_sweep_whose_ray_is_killed_goes_on_in_a_new_session_to_the_same_table(
     printed.join(10)
     assert printed.moment_of(f"{server} has ended; the sweep goes on") - killed < LIMIT
     assert "Traceback" not in printed.text and "state-dump" not in printed.text
-    pd.testing.assert_frame_equal(curves(output), undisturbed, check_exact=True)
+    pd.testing.assert_frame_equal(curves(output), undisturbed_long, check_exact=True)
 
 
 @pytest.mark.processes
@@ -142,7 +130,7 @@ def head() -> Iterator[tuple[subprocess.Popen, str]]:
 @pytest.mark.processes
 @pytest.mark.slow
 def test_a_sweep_whose_cluster_dies_ends_with_a_line_and_is_resumed_to_the_same_table(
-    head, undisturbed, output
+    head, undisturbed_long, output
 ):
     cluster, address = head
     process = luceloop(output, *LONG, RAY_ADDRESS=address)
@@ -158,7 +146,7 @@ def test_a_sweep_whose_cluster_dies_ends_with_a_line_and_is_resumed_to_the_same_
     before = rows(output)
     finish(luceloop(output, "resume", "latest", QUICK), 0)
     assert rows(output)[: len(before)] == before
-    pd.testing.assert_frame_equal(curves(output), undisturbed, check_exact=True)
+    pd.testing.assert_frame_equal(curves(output), undisturbed_long, check_exact=True)
 
 
 class Mute(threading.Thread):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from pathlib import Path
 
@@ -10,22 +9,10 @@ import pandas as pd
 import pytest
 
 from luceloop.sweeps.record.folders import Output
-from tests.processes import SWEEP, finish, luceloop, rows
-from tests.support import ALONE, QUICK, curves, run_main
+from tests.processes import LONG, finish, luceloop, rows
+from tests.support import QUICK, curves
 
 pytestmark = [pytest.mark.processes, pytest.mark.slow]
-
-LONG = [*SWEEP, "iterations=12", ALONE]
-
-
-@pytest.fixture(scope="module")
-def undisturbed(local_ray, tmp_path_factory, empty_store) -> pd.DataFrame:
-    output = tmp_path_factory.mktemp("undisturbed")
-    shutil.copy(empty_store, output / "mlflow.db")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        assert run_main(*LONG, "--output", str(output)) == 0
-    return curves(output)
 
 
 def wait_for_rows(output: Path, count: int) -> None:
@@ -35,29 +22,33 @@ def wait_for_rows(output: Path, count: int) -> None:
         time.sleep(0.05)
 
 
-def test_two_drivers_in_one_output_folder_do_not_disturb_each_other(undisturbed, output, orphans):
+def test_two_drivers_in_one_output_folder_do_not_disturb_each_other(
+    undisturbed_long, output, orphans
+):
     drivers = [luceloop(output, *LONG) for _ in range(2)]
     for driver in drivers:
         finish(driver, 0)
     sweeps = Output(output).sweeps()
     assert len(sweeps) == 2
     for sweep in sweeps:
-        pd.testing.assert_frame_equal(curves(output, sweep=sweep.id), undisturbed, check_exact=True)
+        pd.testing.assert_frame_equal(
+            curves(output, sweep=sweep.id), undisturbed_long, check_exact=True
+        )
 
 
 def test_a_second_resume_is_refused_and_the_first_one_ends_undisturbed(
-    undisturbed, output, orphans
+    undisturbed_long, output, orphans
 ):
     first = luceloop(output, *LONG)
     wait_for_rows(output, 3)
     said = finish(luceloop(output, "resume", "latest", QUICK), 2)
     assert said.endswith("is being run by another process\n") and len(said.splitlines()) == 1
     finish(first, 0)
-    pd.testing.assert_frame_equal(curves(output), undisturbed, check_exact=True)
+    pd.testing.assert_frame_equal(curves(output), undisturbed_long, check_exact=True)
 
 
 def test_what_reads_a_running_sweep_works_and_changes_nothing(
-    undisturbed, output, tmp_path, cli, orphans
+    undisturbed_long, output, tmp_path, cli, orphans
 ):
     driver = luceloop(output, *LONG)
     wait_for_rows(output, 3)
@@ -80,4 +71,4 @@ def test_what_reads_a_running_sweep_works_and_changes_nothing(
         assert part["iteration"].max() <= 12
         asked += 1
     finish(driver, 0)
-    pd.testing.assert_frame_equal(curves(output), undisturbed, check_exact=True)
+    pd.testing.assert_frame_equal(curves(output), undisturbed_long, check_exact=True)
