@@ -263,7 +263,7 @@ class Thing:
     pass
 
 def callback(reference):
-    signal.raise_signal(signal.SIGINT)
+    signal.raise_signal(signal.SIGTERM)
 
 signal.signal(signal.SIGTERM, signal.default_int_handler)
 with _no_interrupt_lost():
