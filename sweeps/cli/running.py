@@ -193,11 +193,12 @@ def validate(config: SweepConfig, output: Output, *, as_json: bool = False) -> N
         )
     estimate = foresee_here(config, output)
     if as_json:
-        remarks = [remark] if remark else []
+        remarks = [each for each in (remark, estimate.remark) if each]
         told = {"points": points, "description": describe(config), "remarks": remarks}
         print_json(told | {"estimate": estimate.plain()})
         return
     print_remark(remark)
+    print_remark(estimate.remark)
     console.print(f"ok: {points} points. {describe(config)}", highlight=False)
     for line in estimate.lines(in_words, duration):
         print_line(line)

@@ -82,6 +82,8 @@ class Estimate:
     """Whether it may be more, as points may get further seeds."""
     memory: int = 0
     """Bytes that a trial of the largest point takes, in all its processes."""
+    remark: str = ""
+    """That trials at once take more memory than there is, and what helps; empty if they do not."""
 
     def plain(self) -> dict[str, Any]:
         """Plain types for JSON."""

@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
 
 import ray
-import torch
 
 from luceloop.core.config.claims import ClaimConfig, Target
 from luceloop.core.config.parsing import with_values
@@ -22,8 +20,16 @@ from luceloop.core.pickers.opinions import user_metric_names
 from luceloop.core.theory.bounds import applicable
 from luceloop.sweeps.costs.budget import check_budget
 from luceloop.sweeps.record.folders import LATEST
+from luceloop.sweeps.run.machines import (
+    Room,
+    knows_cluster,
+    room_anywhere,
+    room_here,
+    room_of_session,
+    this_machine,
+)
 from luceloop.sweeps.run.resources import allocate_for, check_crowd, check_fits
-from luceloop.sweeps.run.room import check_memory, knows_cluster, room_anywhere, room_here
+from luceloop.sweeps.run.room import check_memory
 from luceloop.sweeps.search.space import check_objectives, check_space
 
 
@@ -45,14 +51,16 @@ def check(config: SweepConfig, here: bool = True) -> int:
     reached = check_space(config)
     check_budget(config, reached)
     check_objectives(config, single_seed=len(config.point.seeds) == 1)
-    machine = {"CPU": float(os.cpu_count() or 1), "GPU": float(torch.cuda.device_count())}
-    alone = here and not knows_cluster()
-    check_memory(config, reached, machine, room_here() if alone else room_anywhere())
+    cluster, room = _place(here)
+    needs = check_memory(config, reached, cluster, room)
     trained = set[str]()
     measured = [measured_names(_built(point, trained)) for point in reached]
     names = set.intersection(*measured)
-    if here:
-        _check_machine(config, reached[0], machine)
+    if room.is_known:
+        allocation = allocate_for(config, cluster, Loop(reached[0]), needs.fits)
+        check_crowd(config.point.resources, allocation, cluster)
+        if not ray.is_initialized():
+            check_fits(allocation, cluster)
     for wanted in config.search.objective:
         if wanted.metric not in names:
             allowed = f"must be one of {', '.join(sorted(names))}"
@@ -62,18 +70,14 @@ def check(config: SweepConfig, here: bool = True) -> int:
     return config.point_count
 
 
-def _check_machine(config: SweepConfig, point: PointConfig, machine: Mapping[str, float]) -> None:
-    """Refuse what this machine, or the Ray session that there is, has no room for.
+def _place(here: bool) -> tuple[dict[str, float], Room]:
+    """Resources of this machine, or of the Ray session that there is, and its memory.
 
     A cluster that is still to be joined is asked when it has been.
     """
-    if ray.is_initialized():
-        cluster = ray.cluster_resources()
-        check_crowd(config.point.resources, allocate_for(config, cluster, Loop(point)), cluster)
-    elif not knows_cluster():
-        allocation = allocate_for(config, machine, Loop(point))
-        check_crowd(config.point.resources, allocation, machine)
-        check_fits(allocation, machine)
+    if here and ray.is_initialized():
+        return ray.cluster_resources(), room_of_session()
+    return this_machine(), room_here() if here and not knows_cluster() else room_anywhere()
 
 
 def _built(point: PointConfig, trained: set[str]) -> Loop:

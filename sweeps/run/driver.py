@@ -294,6 +294,8 @@ def _foretold(
 ) -> Progress:
     """Print what the sweep will cost; a progress that says how long, if that is not known yet."""
     told = TimeTold(progress, console, foresight, ledger)
+    if foresight.remark:
+        console.print(foresight.remark, highlight=False, soft_wrap=True)
     if any(point.rows for point in ledger.points.values()):
         told.tell_left("by what is on record")
         return progress

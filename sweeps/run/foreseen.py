@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import functools
 import math
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from rich.console import Console
 
-from luceloop.core.config.parsing import at_point
 from luceloop.core.config.point import PointConfig
 from luceloop.core.config.sweep import SweepConfig
 from luceloop.core.errors import ConfigError
 from luceloop.core.io.places import Folder, listed
 from luceloop.core.loop.initial import initial_key
 from luceloop.core.loop.loop import Loop
-from luceloop.core.pool.shards import cut_into_shards
 from luceloop.sweeps.costs.disk import estimate_disk
 from luceloop.sweeps.costs.estimate import Estimate, Work, device_time, initial_fit, wall_time
 from luceloop.sweeps.costs.measure import measure
@@ -29,10 +26,11 @@ from luceloop.sweeps.costs.sizes import sizes_of
 from luceloop.sweeps.record.folders import Output, SweepFolder
 from luceloop.sweeps.record.ledger import Ledger, Point
 from luceloop.sweeps.run.check import measured_names
+from luceloop.sweeps.run.machines import knows_cluster, room_anywhere, room_here, this_machine
+from luceloop.sweeps.run.needs import Needs, shape_of, shapes_of
 from luceloop.sweeps.run.progress import Progress, duration
-from luceloop.sweeps.run.resources import Allocation, allocate, trials_at_once
 from luceloop.sweeps.run.reuse import Reuse, reuses
-from luceloop.sweeps.run.room import shape_of
+from luceloop.sweeps.run.sharing import crowding, places_of
 from luceloop.sweeps.search.space import check_space, planned_points
 
 MOST_ASKED = 1000
@@ -56,11 +54,14 @@ class Foresight:
     """Of one of its points."""
     known: Callable[[PointConfig], Mapping[int, int]]
     """By seed, how many rows of a point are taken from other sweeps."""
+    needs: Needs
+    """What its trials take of memory."""
 
     @functools.cached_property
     def places(self) -> Places:
         """How its trials share the cluster."""
-        return places_of(self.config, self.cluster, large=self.loop.fitter.one_by_one)
+        large, fits = self.loop.fitter.one_by_one, self.needs.fits
+        return places_of(self.config, self.cluster, large=large, fits=fits)
 
     def estimate(self, *, measured: bool) -> Estimate:
         """What it will cost.
@@ -88,8 +89,23 @@ class Foresight:
         grows = self.config.seed_rule is not None
         memory = max(map(self._memory, points), default=0)
         return Estimate(
-            len(work), costs, left, disk, seconds, basis, trials, bounded, grows, memory
+            len(work),
+            costs,
+            left,
+            disk,
+            seconds,
+            basis,
+            trials,
+            bounded,
+            grows,
+            memory,
+            self.remark,
         )
+
+    @property
+    def remark(self) -> str:
+        """That trials take more memory together than there is, where they do."""
+        return crowding(self.places, self.needs)
 
     def _memory(self, point: PointConfig) -> int:
         """Bytes that a trial of a point takes, by the data of the point that was built."""
@@ -187,42 +203,6 @@ def _name_of(device: str) -> str:
     return torch.cuda.get_device_name() if device == "cuda" else "this machine's CPU"
 
 
-def places_of(config: SweepConfig, cluster: Mapping[str, float], *, large: bool) -> Places:
-    """How the trials of a sweep share a cluster.
-
-    Args:
-        config: of the sweep.
-        cluster: resources by kind.
-        large: whether its network fills a device by itself.
-
-    Raises:
-        ConfigError: if a point's data cannot be built.
-    """
-    first = {key: (each.values or each.bounds)[0] for key, each in config.search.space.items()}
-    point = at_point(config, first)
-    shards = len(cut_into_shards(sizes_of(point).pool, point.k, point.sampling.shard_size))
-    at_once, seeds = trials_at_once(config), len(point.seeds)
-    given = config.point.resources
-    allocation = allocate(given, cluster, at_once, shards, large=large, seeds=seeds)
-    needs = allocation.bundles().required_resources
-    fit = [cluster.get(kind, 0.0) / amount for kind, amount in needs.items() if amount]
-    trials = max(1, min(math.ceil(at_once / allocation.pack), int(min(fit, default=1.0))))
-    device, samplers = device_of(allocation), allocation.samplers
-    return Places(trials, allocation.pack, device, large, samplers)
-
-
-def device_of(allocation: Allocation) -> str:
-    """What points are computed on, as the ledger has it."""
-    kinds = [allocation.trial_gpus, *([allocation.sampler_gpus] if allocation.samplers else [])]
-    # Where samplers have another kind than the trial, their streams are others, too.
-    return "+".join(dict.fromkeys("cuda" if gpus else "cpu" for gpus in kinds))
-
-
-def this_machine() -> dict[str, float]:
-    """Its resources, as Ray would name them."""
-    return {"CPU": float(os.cpu_count() or 1), "GPU": float(torch.cuda.device_count())}
-
-
 def foresee_here(config: SweepConfig, output: Output) -> Estimate:
     """What a sweep would cost if it ran on this machine; what is not on record is measured.
 
@@ -231,11 +211,13 @@ def foresee_here(config: SweepConfig, output: Output) -> Estimate:
         LoopError: if a measured loop cannot go on, as the sweep's own could not.
     """
     folder = SweepFolder(output.path / "sweeps" / "-")  # as that of a new sweep
-    cluster = this_machine()
-    loop = Loop(check_space(config)[0])
+    cluster, reached = this_machine(), check_space(config)
+    room = room_anywhere() if knows_cluster() else room_here()  # which it may not be meant for
+    loop, needs = Loop(reached[0]), Needs(reached, shapes_of(reached), room)
     device = places_of(config, cluster, large=loop.fitter.one_by_one).device
     known = Reuse(folder, config, device).known if reuses(config) else nothing_known
-    return Foresight(config, folder, output.cache, cluster, loop, known).estimate(measured=True)
+    foresight = Foresight(config, folder, output.cache, cluster, loop, known, needs)
+    return foresight.estimate(measured=True)
 
 
 def nothing_known(point: PointConfig) -> Mapping[int, int]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from bisect import bisect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from ray.tune import PlacementGroupFactory
@@ -22,6 +23,12 @@ MOST_SAMPLERS = 8
 
 MOST_PER_CPU = 16
 """Processes of a trial, or threads of a process, that may share a CPU."""
+
+SHARES = 10_000
+"""Parts of a CPU that Ray tells apart."""
+
+Fits = Callable[[int, int, bool, int], bool]
+"""Whether memory does for trials: samplers and points of each, whether on GPUs, and how many."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +54,12 @@ class Allocation:
         sampler = _bundle(self.sampler_cpus, self.sampler_gpus)
         return PlacementGroupFactory([trial, *[sampler] * self.samplers])
 
+    def trials_at_once(self, cluster: Mapping[str, float], points: int) -> int:
+        """Trials of so many points that a cluster's resources, by kind, have room for."""
+        needs = self.bundles().required_resources
+        fit = [cluster.get(kind, 0.0) / amount for kind, amount in needs.items() if amount]
+        return max(1, min(math.ceil(points / self.pack), int(min(fit, default=1.0))))
+
 
 def allocate(
     config: ResourcesConfig,
@@ -56,8 +69,9 @@ def allocate(
     *,
     large: bool = False,
     seeds: int = 1,
+    fits: Fits | None = None,
 ) -> Allocation:
-    """Fill in `auto`.
+    """Fill in `auto`, by the cluster and, if that is known, by its memory.
 
     A large network takes a whole GPU: two that share one gain nothing and need twice the memory. A
     small network does so only where there is a GPU for every trial; else each takes one CPU, of
@@ -72,11 +86,26 @@ def allocate(
         shards: shards of a pool; more samplers would idle.
         large: whether the network fills a device by itself.
         seeds: of a point.
+        fits: tells whether memory does; where it does not, trials get fewer samplers, then fewer
+            points, and then fewer run at once.
 
     Raises:
         ConfigError: if packs are asked for where points cannot share a trial.
     """
     _check_pack(config, large)
+    found = _fill(config, cluster, points, shards, large, seeds)
+    return found if fits is None else _within(found, config, cluster, points, fits)
+
+
+def _fill(
+    config: ResourcesConfig,
+    cluster: Mapping[str, float],
+    points: int,
+    shards: int,
+    large: bool,
+    seeds: int,
+) -> Allocation:
+    """Fill in `auto`, whatever memory there is."""
     if config.pack != "auto":
         points = math.ceil(points / config.pack)
     cpus, gpus = cluster.get("CPU", 1.0), cluster.get("GPU", 0.0)
@@ -89,7 +118,7 @@ def allocate(
             spare = min(spare, int(gpus / max(1, points) - 1)) if sampler_gpus else 0
         samplers = max(0, min(spare, shards, MOST_SAMPLERS))
     elif trial_cpus + samplers * sampler_cpus > cpus:  # more actors than CPUs share them
-        even = _hundredths(cpus / (1 + samplers))
+        even = max(0.01, _hundredths(cpus / (1 + samplers)))  # none at all would suit any node
         trial_cpus = _given(config.trial.cpus, even)
         sampler_cpus = _given(config.sampler.cpus, even)
     pack = 1 if config.pack == "auto" else config.pack
@@ -97,6 +126,36 @@ def allocate(
         at_once = int(gpus / trial_gpus if trial_gpus else cpus / (trial_cpus or 1.0))
         pack = _pack_size(points, max(1, at_once), seeds, on_gpus=trial_gpus > 0)
     return Allocation(trial_cpus, trial_gpus, samplers, sampler_cpus, sampler_gpus, pack)
+
+
+def _within(
+    usual: Allocation,
+    config: ResourcesConfig,
+    cluster: Mapping[str, float],
+    points: int,
+    fits: Fits,
+) -> Allocation:
+    """An allocation whose `auto` are lowered as far as memory asks for, and none that is given."""
+    found, on_gpu = usual, usual.trial_gpus > 0
+    at_once = found.trials_at_once(cluster, points)
+    if config.samplers == "auto":
+        samplers = _most(0, found.samplers, lambda s: fits(s, found.pack, on_gpu, at_once))
+        found = replace(found, samplers=samplers)
+    if config.pack == "auto":
+        pack = _most(1, found.pack, lambda p: fits(found.samplers, p, on_gpu, at_once))
+        found = replace(found, pack=pack)
+    if config.trial.cpus == "auto":
+        at_once = found.trials_at_once(cluster, points)
+        most = _most(1, at_once, lambda n: fits(found.samplers, found.pack, on_gpu, n))
+        if most < at_once:
+            share = cluster.get("CPU", 1.0) / most - found.samplers * found.sampler_cpus
+            found = replace(found, trial_cpus=math.floor(share * SHARES) / SHARES)
+    return found
+
+
+def _most(least: int, most: int, fits: Callable[[int], bool]) -> int:
+    """The largest number that fits, of which all smaller do, too; the least if none does."""
+    return least + bisect(range(least + 1, most + 1), False, key=lambda number: not fits(number))
 
 
 def _share_gpus(
@@ -141,19 +200,22 @@ def _check_pack(config: ResourcesConfig, large: bool) -> None:
         raise ConfigError("resources.pack", config.pack, allowed)
 
 
-def allocate_for(config: SweepConfig, cluster: Mapping[str, float], loop: Loop) -> Allocation:
+def allocate_for(
+    config: SweepConfig, cluster: Mapping[str, float], loop: Loop, fits: Fits
+) -> Allocation:
     """The resources of a sweep's trials on a cluster.
 
     Args:
         config: of the sweep.
         cluster: Ray's total resources.
         loop: of one of its points.
+        fits: tells whether memory does.
     """
     at_once = trials_at_once(config)
     large = loop.fitter.one_by_one
     seeds, shards = len(loop.rows.seeds), len(loop.shards)
     resources = config.point.resources
-    return allocate(resources, cluster, at_once, shards, large=large, seeds=seeds)
+    return allocate(resources, cluster, at_once, shards, large=large, seeds=seeds, fits=fits)
 
 
 def trials_at_once(config: SweepConfig) -> int:

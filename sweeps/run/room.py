@@ -1,36 +1,27 @@
 """Whether a trial fits into memory: refused before anything is built, by the key that is to blame.
 
-A trial that surely cannot run is refused, by what its one node has in all. That several at once, or
-other work beside them, take more than there is, no estimate of one can tell.
+A trial that surely cannot run is refused, by what its one node has in all. Of several at once that
+take more than there is, a remark tells: they may not all be at their largest at the same time.
 """
 
 from __future__ import annotations
 
 import math
-import os
-import socket
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
-
-import ray
-import torch
 
 from luceloop.core.config.point import PointConfig
 from luceloop.core.config.sweep import SweepConfig
-from luceloop.core.data.base import RealData
-from luceloop.core.data.npz import ArrayData
 from luceloop.core.errors import ConfigError
 from luceloop.core.io.memory import in_words, machine_memory
 from luceloop.core.learners.networks.sizes import NUMBER, unet_size
 from luceloop.core.learners.regression.config import RegressionConfig
-from luceloop.core.pool.rows import training_sizes
 from luceloop.core.pool.shards import shard_length
 from luceloop.sweeps.costs.memory import DataShape, Memory, Part, estimate_memory
+from luceloop.sweeps.run.machines import Room
+from luceloop.sweeps.run.needs import Needs, shapes_of
 from luceloop.sweeps.run.resources import Allocation, allocate, trials_at_once
 
-LARGEST_MACHINE = 64e12
-"""Bytes beyond which no machine goes, wherever a sweep is sent."""
 USUAL = {
     "seeds": 5.0, "iterations": 8, "lam": 1, "curation.k": 2,
     "data.size": 5000, "data.image_size": 32, "data.dim": 2,
@@ -45,57 +36,6 @@ SQUARED = {"learner.width", "learner.unet.channels", "classifier.width", "data.i
 """Keys with whose square memory grows."""
 
 
-@dataclass(frozen=True)
-class Room:
-    """The memory that a trial may take.
-
-    Example:
-        Room(25e9, "this machine")
-    """
-
-    host: float
-    """Bytes of a node."""
-    where: str
-    """What has it, in words."""
-    device: float = math.inf
-    """Bytes of a GPU."""
-
-
-def room_here() -> Room:
-    """What this machine has."""
-    device = math.inf
-    if torch.cuda.device_count():
-        device = float(torch.cuda.get_device_properties(0).total_memory)
-    return Room(machine_memory(), "this machine", device)
-
-
-def room_anywhere() -> Room:
-    """What no machine exceeds, where it is not known which one will run a sweep."""
-    return Room(LARGEST_MACHINE, "the largest machine")
-
-
-def room_of_cluster() -> Room:
-    """What the largest node of the Ray session has."""
-    nodes = [node for node in ray.nodes() if node["Alive"]]
-    if [node["NodeManagerHostname"] for node in nodes] == [socket.gethostname()]:
-        return room_here()  # of which Ray counts what was free when it began
-    found = [node["Resources"] for node in nodes]
-    sizes = [each.get("memory", 0.0) + each.get("object_store_memory", 0.0) for each in found]
-    return Room(max(sizes, default=0.0) or LARGEST_MACHINE, "the cluster's largest node")
-
-
-def shape_of(point: PointConfig, data: RealData) -> DataShape:
-    """What a point's memory depends on of its data.
-
-    Raises:
-        ConfigError: if it is too small for the point.
-    """
-    images, sizes = data.images, training_sizes(point, data.size)
-    held = len(data.x) if isinstance(data, ArrayData) else 0
-    held = held if images is None else len(images)
-    return DataShape(tuple(data.shape), data.size, held, images is not None, sizes)
-
-
 def is_large(point: PointConfig, shape: DataShape) -> bool:
     """Whether a point's network fills a device by itself, as far as it is known unbuilt."""
     return len(shape.sample) == 3 and isinstance(point.learner, RegressionConfig)
@@ -103,8 +43,11 @@ def is_large(point: PointConfig, shape: DataShape) -> bool:
 
 def check_memory(
     config: SweepConfig, points: Sequence[PointConfig], cluster: dict[str, float], room: Room
-) -> None:
+) -> Needs:
     """Refuse a point that no trial could run, before anything of its sizes is built.
+
+    On one machine all processes of a trial must fit; on a cluster the trial's own on the largest
+    node: samplers, which take no more than that, may lie on others.
 
     Args:
         config: of the sweep.
@@ -112,24 +55,24 @@ def check_memory(
         cluster: resources by kind.
         room: the memory that a trial may take.
 
+    Returns:
+        What trials of these points take.
+
     Raises:
         ConfigError: naming the key that takes most.
     """
-    built: dict[str, RealData] = {}
-    for point in points:
-        key = point.data.model_dump_json()
-        if key not in built:
-            built[key] = point.data.build()
-        shape = shape_of(point, built[key])
+    shapes = shapes_of(points)
+    for point, shape in zip(points, shapes, strict=True):
         _check_network(point, shape)
-        allocation = _allocation(config, point, shape, cluster)
+        allocation = _allocation(config, point, shape, cluster, room)
         on_gpu = allocation.trial_gpus > 0
-        samplers = allocation.samplers
+        samplers = allocation.samplers if room.is_shared else 0
         memory = estimate_memory(point, shape, samplers=samplers, on_gpu=on_gpu)
         if memory.host > room.host:
             raise _too_large(point, shape, memory, room, on_device=False)
         if memory.device > room.device:
             raise _too_large(point, shape, memory, room, on_device=True)
+    return Needs(points, shapes, room)
 
 
 def _check_network(point: PointConfig, shape: DataShape) -> None:
@@ -145,13 +88,18 @@ def _check_network(point: PointConfig, shape: DataShape) -> None:
 
 
 def _allocation(
-    config: SweepConfig, point: PointConfig, shape: DataShape, cluster: dict[str, float]
+    config: SweepConfig,
+    point: PointConfig,
+    shape: DataShape,
+    cluster: dict[str, float],
+    room: Room,
 ) -> Allocation:
     length = shard_length(point.k, point.sampling.shard_size)
     shards = -(-shape.sizes.pool // length)
     large, at_once = is_large(point, shape), trials_at_once(config)
     seeds = len(point.seeds)
-    return allocate(point.resources, cluster, at_once, shards, large=large, seeds=seeds)
+    fits = Needs([point], [shape], room).fits
+    return allocate(point.resources, cluster, at_once, shards, large=large, seeds=seeds, fits=fits)
 
 
 def _too_large(
@@ -186,8 +134,3 @@ def _to_blame(point: PointConfig, shape: DataShape, part: Part) -> tuple[str, An
     keys = [key for key in part.keys if excess(key)] or ["seeds"]
     key = max(keys, key=excess)
     return key, flat[key]
-
-
-def knows_cluster() -> bool:
-    """Whether a Ray session that is not started for this sweep alone is to run it."""
-    return ray.is_initialized() or "RAY_ADDRESS" in os.environ

@@ -19,13 +19,15 @@ from luceloop.sweeps.costs.budget import Budget
 from luceloop.sweeps.record.folders import SweepFolder
 from luceloop.sweeps.record.ledger import Ledger, Point
 from luceloop.sweeps.run.checkpoints import Checkpoints, for_ray
-from luceloop.sweeps.run.foreseen import Foresight, device_of, nothing_known
+from luceloop.sweeps.run.foreseen import Foresight, nothing_known
+from luceloop.sweeps.run.machines import room_of_session
 from luceloop.sweeps.run.progress import Progress
 from luceloop.sweeps.run.recorder import Recorder
 from luceloop.sweeps.run.resources import allocate_for, check_crowd
 from luceloop.sweeps.run.reuse import Plan, Reuse, reuses
-from luceloop.sweeps.run.room import check_memory, room_of_cluster
+from luceloop.sweeps.run.room import check_memory
 from luceloop.sweeps.run.rounds import next_round
+from luceloop.sweeps.run.sharing import device_of
 from luceloop.sweeps.search.journal import StudyJournal
 from luceloop.sweeps.search.space import check_space
 from luceloop.sweeps.search.tune import EarlyStop, PointSearcher
@@ -53,10 +55,11 @@ class Trials:
         self._files = files
         self._config, self._folder, self._ledger = config, folder, ledger
         reached, cluster = check_space(config), ray.cluster_resources()
-        check_memory(config, reached, cluster, room_of_cluster())
+        needs = check_memory(config, reached, cluster, room_of_session())
         loop = Loop(reached[0])
-        self._allocation = allocate_for(config, cluster, loop)
-        check_crowd(config.point.resources, self._allocation, cluster)
+        self._allocation = allocate_for(config, cluster, loop, needs.fits)
+        if needs.room.is_known:
+            check_crowd(config.point.resources, self._allocation, cluster)
         self._checkpoints = Checkpoints(folder)
         self._cache, self._code = str(folder.cache), name_folder()
         self._stops: Any = None
@@ -64,7 +67,7 @@ class Trials:
         self._progress: Progress | None = None
         self._reuse = Reuse(folder, config, self._device) if reuses(config) else None
         known = self._reuse.known if self._reuse is not None else nothing_known
-        self.foresight = Foresight(config, folder, folder.cache, cluster, loop, known)
+        self.foresight = Foresight(config, folder, folder.cache, cluster, loop, known, needs)
         """Tells how much it will take."""
 
     def __getstate__(self) -> dict[str, Any]:

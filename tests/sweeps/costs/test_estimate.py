@@ -24,6 +24,8 @@ from luceloop.sweeps.record.folders import Output, SweepFolder
 from luceloop.sweeps.record.ledger import Ledger
 from luceloop.sweeps.run import foreseen
 from luceloop.sweeps.run.foreseen import Foresight, foresee_here, nothing_known
+from luceloop.sweeps.run.machines import room_anywhere
+from luceloop.sweeps.run.needs import Needs, shapes_of
 from luceloop.sweeps.run.reuse import Reuse
 from luceloop.sweeps.run.summary import size_of
 from luceloop.sweeps.search.space import check_space
@@ -162,7 +164,9 @@ def test_p_0_is_counted_once_for_all_points_that_share_it(tmp_path):
     config = _config(search={"beta": {"grid": [0, 1]}, "lam": {"grid": [1, math.inf]}})
     output = Output(tmp_path)
     folder = Output(tmp_path).create_sweep(config, "why")
-    foresight = Foresight(config, folder, output.cache, {"CPU": 2.0}, _loop(config), nothing_known)
+    foresight = Foresight(
+        config, folder, output.cache, {"CPU": 2.0}, _loop(config), nothing_known, _needs(config)
+    )
     disk = foresight.estimate(measured=False).disk
     assert disk.initial == 2 * weights_size(foresight.loop)[1]
 
@@ -170,7 +174,9 @@ def test_p_0_is_counted_once_for_all_points_that_share_it(tmp_path):
 def test_without_an_earlier_sweep_a_start_tells_sizes_and_no_time(tmp_path):
     config = _config()
     folder = Output(tmp_path).create_sweep(config, "why")
-    found = Foresight(config, folder, folder.cache, {"CPU": 2.0}, _loop(config), nothing_known)
+    found = Foresight(
+        config, folder, folder.cache, {"CPU": 2.0}, _loop(config), nothing_known, _needs(config)
+    )
     estimate = found.estimate(measured=False)
     assert estimate.seconds is None and estimate.costs.samples == 2 * 4 * 120
     assert estimate.plain()["device_seconds"] is None
@@ -188,10 +194,16 @@ def test_searches_that_learn_have_exact_sizes_where_points_cost_the_same():
     assert _work(_config(search=early))[1] == "points may stop early"
 
 
+def _needs(config: SweepConfig) -> Needs:
+    return Needs([config.point], shapes_of([config.point]), room_anywhere())
+
+
 def _work(config: SweepConfig) -> tuple[list[Work], str]:
     nowhere, loop = Path("/nowhere"), _loop(config)
     folder = SweepFolder(nowhere)
-    return Foresight(config, folder, nowhere, {"CPU": 2.0}, loop, nothing_known).work()
+    return Foresight(
+        config, folder, nowhere, {"CPU": 2.0}, loop, nothing_known, _needs(config)
+    ).work()
 
 
 def test_a_large_network_is_measured_by_few_steps(monkeypatch):

@@ -20,7 +20,9 @@ from luceloop.core.learners.networks.unet import UNet, UNetConfig
 from luceloop.sweeps.costs.memory import estimate_memory
 from luceloop.sweeps.presets.reading import read_config
 from luceloop.sweeps.run.check import check
-from luceloop.sweeps.run.room import Room, check_memory, shape_of
+from luceloop.sweeps.run.machines import Room
+from luceloop.sweeps.run.needs import shape_of
+from luceloop.sweeps.run.room import check_memory
 from tests.support import Cli
 
 FACTOR = 1.35
