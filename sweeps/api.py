@@ -252,7 +252,7 @@ def load(sweep: str = "latest", *, output: str | Path | None = None) -> SweepHan
     """
     use_folder(Path.cwd())
     found = _output(output)
-    return SweepHandle(found.find(sweep), found)
+    return SweepHandle(found.find_readable(sweep), found)
 
 
 def forecast(config: Source, *overrides: str, replicates: int | None = None) -> pd.DataFrame:

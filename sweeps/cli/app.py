@@ -231,7 +231,7 @@ def list_sweeps(as_json: bool, output: Path | None) -> None:
 @output_option
 def show(sweep: str, as_json: bool, output: Path | None) -> None:
     """Show a sweep's points and how they stand."""
-    folder = output_of(output).find(sweep)
+    folder = output_of(output).find_readable(sweep)
     if as_json:
         reading.show_json(folder)
     else:

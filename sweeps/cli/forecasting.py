@@ -76,7 +76,7 @@ def _every_forecast(
     if start is None:
         found = forecast(list(points.values()), cache=output.cache, **options)
         return {index: [each] for index, each in zip(points, found, strict=True)}, ()
-    folder = output.find(start)
+    folder = output.find_readable(start)
     runs = find_runs(output.tracking_uri, folder.id)
     every = forecast_from(runs, points, output.cache, **options)
     config = folder.config()

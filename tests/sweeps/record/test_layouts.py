@@ -178,9 +178,42 @@ def test_others_are_found_by_name_and_id(newest, beside, where, cli: Cli, tmp_pa
     readable = kind in ("ledger", "note")  # by its configuration, which says what it is
     assert cli("show", newest.id, *where).code == 0
     if not readable:
-        assert Output(newest.path.parents[1]).find("latest").id == newest.id
+        assert Output(newest.path.parents[1]).find_readable("latest").id == newest.id
         assert cli("show", "mog", *where).code == 0
         assert cli("export", "latest", "-o", str(tmp_path / "t.csv"), *where).code == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "wanted"),
+    [
+        ("unknown key", "latest"),
+        ("unknown key", "mog"),
+        ("newer", "latest"),
+        ("newer", "mog"),
+        ("not YAML", "latest"),  # which says no name
+    ],
+)
+def test_no_older_sweep_is_changed_in_place_of_one_that_cannot_be_read(
+    kind: str, wanted: str, newest, where, cli: Cli
+):
+    spoil, reason = UNREADABLE[kind]
+    spoilt = SweepFolder(newest.path.parent / "20991231-235959000-0af1")
+    shutil.copytree(newest.path, spoilt.path)
+    spoil(spoilt)
+    before = contents(newest.path)
+    for command in (["resume", wanted], ["extend", wanted, "seeds=[1,2,3]"], ["sync", wanted]):
+        ran = cli(*command, *where)
+        assert ran.code == 2 and spoilt.id in ran.err and reason in ran.err
+        assert ran.err.count("\n") == 1
+    assert cli("note", wanted, "mine", *where).code == 0
+    assert spoilt.note.exists()
+    ran = cli("rm", wanted, "--yes", *where)
+    assert ran.code == 0 and f"deleted {spoilt.id}" in ran.out, ran.err
+    assert not spoilt.path.exists() and contents(newest.path) == before
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
 def test_others_are_extended_and_priced_and_their_rows_taken(newest, beside, where, cli: Cli):
@@ -243,6 +276,17 @@ def test_an_older_configuration_is_read_by_a_migration(newest, monkeypatch):
     assert newest.config_file.read_text().startswith(f"# luceloop schema {SCHEMA}\n")
     monkeypatch.undo()
     assert newest.config().point.learner.name == "empirical"
+
+
+def test_an_older_configuration_without_a_comment_is_written_as_this_version_does(newest):
+    lines = newest.config_file.read_text().splitlines(keepends=True)
+    text = "".join(line for line in lines if not line.startswith("#"))
+    newest.config_file.write_text(text)
+    before = newest.config()
+    newest.upgrade()
+    upgraded = newest.config_file.read_text().splitlines()
+    assert upgraded[0] == f"# luceloop schema {SCHEMA}" and upgraded[1].startswith("# ")
+    assert newest.config() == before
 
 
 def test_every_version_before_this_one_has_a_migration():
