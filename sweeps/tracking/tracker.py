@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 
 from luceloop.analysis.reading.store import said_by_store
-from luceloop.sweeps.record.delivered import DeliveryNote
+from luceloop.sweeps.record.delivered import note_of
 from luceloop.sweeps.record.events import Event
 from luceloop.sweeps.record.folders import Output, SweepFolder
 from luceloop.sweeps.record.ledger import Ledger
@@ -48,7 +48,7 @@ class Tracker:
         """
         self._output, self._folder, self._identity = output, folder, identity
         self._ledger = ledger
-        self._note = DeliveryNote(folder.path / "delivered")
+        self._note = note_of(folder)
         self._note.read(len(ledger.events))
         self._experiment: Experiment | None = None
         self._loader = Loader(folder, identity, ledger)
