@@ -81,7 +81,11 @@ class Tracker:
 
     @property
     def answered(self) -> float:
-        """When the store last took something, by this process's monotonic clock."""
+        """When the store last took a step, by this process's monotonic clock.
+
+        One that takes the first request of a step at every try, and never the second, brings
+        nothing.
+        """
         experiment = self._experiment
         return self._answered if experiment is None else max(self._answered, experiment.answered)
 
@@ -163,7 +167,7 @@ class Tracker:
         while steps:
             steps[0](experiment)
             steps.popleft()
-            self._failures = 0
+            self._failures, self._answered = 0, time.monotonic()
 
     def _plan(self, known: int) -> None:
         """Choose the next part, if there is one."""
