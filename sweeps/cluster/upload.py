@@ -106,7 +106,7 @@ def gather(
     package = Path(luceloop.__file__).parent
     # In a checkout the layers are links, which become folders.
     shutil.copytree(package, target / package.name, ignore=shutil.ignore_patterns("__pycache__"))
-    revision = revision_of(here)
+    revision = revision_of(here, alone=True)
     if revision is not None:
         (target / REVISION).write_text(revision.dump())
     _write_environment(target / ENVIRONMENT)
