@@ -44,7 +44,7 @@ from luceloop.sweeps.record.table import recorded_table
 from luceloop.sweeps.results import check_outcome, finish
 from luceloop.sweeps.run.driver import run_sweep
 from luceloop.sweeps.run.start import create, extension
-from luceloop.sweeps.search.space import planned_points
+from luceloop.sweeps.search.space import check_repeats, planned_points
 
 Source = str | Path | Mapping[str, Any] | SweepConfig
 """A configuration: a preset's name, a YAML file, its plain values, or itself."""
@@ -273,6 +273,7 @@ def forecast(config: Source, *overrides: str, replicates: int | None = None) -> 
     """
     use_folder(Path.cwd())
     parsed = _config(config, overrides)
+    check_repeats(parsed.search)
     points = dict(enumerate(planned_points(parsed)))
     found = forecast_points(
         list(points.values()),

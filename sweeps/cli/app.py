@@ -68,7 +68,8 @@ def app() -> None:
     """Distributed sweeps of self-consuming generative loops with curated data.
 
     CONFIG is a preset's name or a YAML file; KEY=VALUE sets dotted keys, values in YAML.
-    SWEEP is a sweep's name, an unambiguous start of its id, or latest.
+    SWEEP is a sweep's name, an unambiguous start of its id, or latest. Where the newest cannot be
+    read, what only reads takes the newest that can be; what changes a sweep takes no other one.
     """
 
 

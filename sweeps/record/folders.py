@@ -190,11 +190,11 @@ class SweepFolder:
             raise ConfigError("SWEEP", self.id, f"{self.config_file}: {one_line(error)}") from None
         except UnicodeDecodeError:
             raise ConfigError("SWEEP", self.id, refusal) from None
-        plain = read_yaml(text, "SWEEP", self.id, refusal)
+        plain = read_yaml(text, "SWEEP", self.id, refusal, recorded=True)
         if not isinstance(plain, dict):
             raise ConfigError("SWEEP", self.id, f"{self.config_file} holds no configuration")
         try:
-            return parse_config(migrated(plain, schema))
+            return parse_config(migrated(plain, schema), recorded=True)
         except ConfigError as error:
             reason = f"{self.config_file} is of another version: {error}"
             raise ConfigError("SWEEP", self.id, reason) from None

@@ -33,7 +33,7 @@ from luceloop.sweeps.run.progress import Progress, duration
 from luceloop.sweeps.run.resources import Allocation, allocate, trials_at_once
 from luceloop.sweeps.run.reuse import Reuse, reuses
 from luceloop.sweeps.run.room import shape_of
-from luceloop.sweeps.search.space import check_space, planned_points
+from luceloop.sweeps.search.space import planned_points, reached_points
 
 MOST_ASKED = 1000
 """Points that a sampler is asked for beforehand; of more, the ends of the ranges stand for all."""
@@ -109,7 +109,7 @@ class Foresight:
         few = search.sampler == "grid" or self.config.point_count <= MOST_ASKED
         if few and not search.learns_values:
             return [Work(p, self.known(p)) for p in planned_points(self.config)], bounded
-        reached = check_space(self.config)
+        reached = reached_points(self.config)
         most = max(reached, key=lambda p: (p.iterations + 1) * sizes_of(p).pool)
         if len({cost_key(p, self.places.device) for p in reached}) > 1:
             bounded = "points are chosen while it runs"
@@ -232,7 +232,7 @@ def foresee_here(config: SweepConfig, output: Output) -> Estimate:
     """
     folder = SweepFolder(output.path / "sweeps" / "-")  # as that of a new sweep
     cluster = this_machine()
-    loop = Loop(check_space(config)[0])
+    loop = Loop(reached_points(config)[0])
     device = places_of(config, cluster, large=loop.fitter.one_by_one).device
     known = Reuse(folder, config, device).known if reuses(config) else nothing_known
     return Foresight(config, folder, output.cache, cluster, loop, known).estimate(measured=True)

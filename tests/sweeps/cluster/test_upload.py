@@ -300,6 +300,17 @@ def git(*arguments: str) -> None:
     subprocess.run(["git", *options, *arguments], check=True, capture_output=True)
 
 
+def test_a_configuration_that_the_job_could_not_read_is_not_submitted(mine: Path, upload: Path):
+    search = {"search": {"curation.beta": {"grid": [0.1 + i / 7 for i in range(45_000)]}}}
+    large = config(path="mine.npz").model_copy(update={"search": parse_search(search)})
+    with pytest.raises(ConfigError, match="where it is submitted"):
+        gather(upload, large)
+
+
+def parse_search(search: dict[str, object]):
+    return parse_config({"name": "mine", "data": {"name": "eight_gaussians"}} | search).search
+
+
 def test_a_secret_that_git_tracks_stays_with_its_differences(mine: Path, upload: Path):
     (mine / "credentials.json").write_text("one")
     git("init", "-q")

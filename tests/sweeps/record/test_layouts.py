@@ -6,14 +6,16 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 import yaml
 
 from luceloop.analysis.reading.curves import load_table
-from luceloop.core.config.parsing import plain_config
+from luceloop.core.config.parsing import parse_config, plain_config
 from luceloop.core.errors import ConfigError
+from luceloop.core.io.plain import MOST_CHARACTERS
 from luceloop.core.loop.initial import FORMAT
 from luceloop.sweeps.costs.pace import NEWEST
 from luceloop.sweeps.record.events import decode
@@ -287,6 +289,45 @@ def test_an_older_configuration_without_a_comment_is_written_as_this_version_doe
     upgraded = newest.config_file.read_text().splitlines()
     assert upgraded[0] == f"# luceloop schema {SCHEMA}" and upgraded[1].startswith("# ")
     assert newest.config() == before
+
+
+def test_what_an_older_version_accepted_is_shown_exported_and_resumed(
+    output: Path, cli: Cli, tmp_path: Path
+):
+    """Limits that came since, and that no value is listed twice, hold for new sweeps alone."""
+    shutil.copytree(LAYOUTS[0] / "sweeps", output / "sweeps")
+    folder, where = Output(output).find("latest"), ["--output", str(output)]
+    plain = yaml.safe_load(folder.config_file.read_text())
+    plain["search"]["seed"], plain["sampling"]["preview"] = 5_000_000_000, 200_000
+    plain["search"]["curation.beta"] = {"grid": [0, 0.0]}
+    folder.config_file.write_text(yaml.safe_dump(plain, sort_keys=False))
+    ledger = folder.ledger.read_text()
+    folder.ledger.write_text(ledger.replace('"curation.beta": 10', '"curation.beta": 0.0'))
+    assert cli("show", "latest", *where).code == 0
+    assert cli("export", "latest", "-o", str(tmp_path / "t.csv"), *where).code == 0
+    ran = cli("resume", "latest", QUICK, *where)
+    assert ran.code == 0, ran.err
+    again = cli("resume", "latest", QUICK, *where)  # what was written by this version
+    assert again.code == 0, again.err
+    (tmp_path / "new.yaml").write_text(yaml.safe_dump(plain))
+    for options in ([], ["search.seed=0"], ["search.seed=0", "sampling.preview=5"]):
+        ran = cli("validate", str(tmp_path / "new.yaml"), *options)
+        assert ran.code == 2 and ran.err.count("\n") == 1
+
+
+def test_the_largest_grid_that_is_accepted_is_read_again(output: Path):
+    values = [0.1 + i / 7 for i in range(45_000)]
+    config = parse_config(newest_plain() | {"search": {"curation.beta": {"grid": values}}})
+    folder = Output(output).create_sweep(config, "large")
+    assert len(folder.config_file.read_text()) > MOST_CHARACTERS
+    assert folder.config() == config
+    with pytest.raises(ConfigError, match="holds more than"):
+        parse_config(newest_plain() | {"search": {"curation.beta": {"grid": values * 3}}})
+
+
+def newest_plain() -> dict[str, Any]:
+    [file] = NEWEST_LAYOUT.glob("sweeps/*/config.yaml")
+    return dict(yaml.safe_load(file.read_text()))
 
 
 def test_every_version_before_this_one_has_a_migration():
