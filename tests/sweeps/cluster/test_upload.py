@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -307,8 +308,8 @@ def test_a_configuration_that_the_job_could_not_read_is_not_submitted(mine: Path
         gather(upload, large)
 
 
-def parse_search(search: dict[str, object]):
-    return parse_config({"name": "mine", "data": {"name": "eight_gaussians"}} | search).search
+def parse_search(search: Mapping[str, object]):
+    return parse_config({"name": "mine", "data": {"name": "eight_gaussians"}, **search}).search
 
 
 def test_a_secret_that_git_tracks_stays_with_its_differences(mine: Path, upload: Path):
