@@ -98,18 +98,28 @@ def one_line(error: Exception) -> str:
 
 _LOGIN = re.compile(
     r"(?<=://)(?:"
-    r"[^/\s:@]*:(?!\d+/)\S*"  # a name and a password, which may hold a slash or an @
+    r"[^/\s:@]*:(?!\d+/)(?:(?!://)[^\n'\"])*"  # a name and a password, of whatever but a quote
+    r"|[^/\s:@]*:(?!\d+/)\S*"  # the same with a quote
     r"|[^/\s:@]*:\d+/[^\s?#]*"  # the same, where it begins like a port
     r"|[^/\s]*"  # a name alone
     r")@"
 )
+_NAMED = r"pass(?:word|wd)?|pwd|token|secret|api_?key|signature|credential|auth"
+_VALUE = (
+    r"(?:\{(?:[^}]|\}\})*\}?"  # in braces, as ODBC has it
+    r"|'(?:[^'\\]|\\.)*'?"  # in quotes, as libpq has it
+    r'|"(?:[^"\\]|\\.)*"?'
+    r"|[^&;\s'\"#]+)"
+)
 _SECRET = re.compile(
     r"(?i)((?:[?&;]|\b(?=pass|pwd))"
-    r"(?:[\w.-]*(?:pass(?:word|wd)?|pwd|token|secret|api_?key|signature|credential|auth)|key|sig)=)"
-    r"[^&;\s'\"#]+"
+    rf"(?:[\w.-]*(?:{_NAMED})|key|sig)\s*=\s*)"
+    rf"{_VALUE}"
 )
+_WITHIN = re.compile(r"(?i)([?&;]odbc_connect=)[^&\s'\"#]+")
+"""A whole list of such settings, spelled as one value."""
 
 
 def without_password(text: str) -> str:
     """An address, or a message that holds some, without their names, passwords and tokens."""
-    return _SECRET.sub(r"\1***", _LOGIN.sub("", text))
+    return _SECRET.sub(r"\1***", _WITHIN.sub(r"\1***", _LOGIN.sub("", text)))

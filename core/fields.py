@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetJsonSchemaHandler
+from pydantic_core import CoreSchema
 
+from luceloop.core.errors import ConfigError
 from luceloop.core.io import plugins
 from luceloop.core.io.places import is_url
 from luceloop.core.text import is_plain
@@ -23,6 +26,24 @@ class Strict(BaseModel):
         use_attribute_docstrings=True,
         ser_json_inf_nan="constants",  # else infinities among a plugin's `args` would be None
     )
+
+
+@dataclass(frozen=True)
+class AtMost:
+    """Marks the type of fields of which a new configuration may ask no more than so much.
+
+    One that is on record is read whatever it says: an older version may have set no limit.
+    """
+
+    most: int
+    said: str = ""
+    """What is said of one that asks for more."""
+
+    def __get_pydantic_json_schema__(
+        self, core: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        """The limit as JSON Schema has it."""
+        return handler(core) | {"maximum": self.most}
 
 
 class _NamesFile:
@@ -82,6 +103,29 @@ def named_code(part: Strict) -> dict[str, str]:
     return {key: name for key, name in _marked(part, _NamesCode) if ":" in name}
 
 
+def check_limits(part: Strict, prefix: str = "") -> None:
+    """Refuse what a new configuration may not ask for.
+
+    Args:
+        part: the configuration.
+        prefix: what its dotted keys begin with.
+
+    Raises:
+        ConfigError: naming the first key that is above its limit.
+    """
+    for place, inner in nested(part, prefix):
+        for key, field in type(inner).model_fields.items():
+            for mark in _marks(field.annotation, field.metadata):
+                if isinstance(mark, AtMost):
+                    _check_leaves(f"{place}{key}", getattr(inner, key), mark)
+
+
+def _check_leaves(key: str, value: Any, limit: AtMost) -> None:
+    for leaf, number in _leaves(key, value):
+        if isinstance(number, int) and number > limit.most:
+            raise ConfigError(leaf, number, limit.said or f"must be at most {limit.most}")
+
+
 def nested(part: Strict, prefix: str = "") -> Iterator[tuple[str, Strict]]:
     """A configuration and all parts inside it, each with the start of its dotted keys."""
     yield prefix, part
@@ -119,8 +163,13 @@ def strings(value: Any) -> Iterator[str]:
 
 def _has_mark(annotation: Any, metadata: list[Any], mark: type) -> bool:
     """Whether a field's type has a mark, alone or with other types beside it."""
+    return any(isinstance(found, mark) for found in _marks(annotation, metadata))
+
+
+def _marks(annotation: Any, metadata: list[Any]) -> list[Any]:
+    """What is said of a field's type besides what it is, alone or with other types beside it."""
     inside = [argument for part in get_args(annotation) for argument in (part, *get_args(part))]
-    return any(isinstance(found, mark) for found in (*metadata, *inside))
+    return [*metadata, *inside]
 
 
 def flatten(plain: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

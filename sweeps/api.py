@@ -44,7 +44,7 @@ from luceloop.sweeps.record.table import recorded_table
 from luceloop.sweeps.results import check_outcome, finish
 from luceloop.sweeps.run.driver import run_sweep
 from luceloop.sweeps.run.start import create, extension
-from luceloop.sweeps.search.space import planned_points
+from luceloop.sweeps.search.space import check_repeats, planned_points
 
 Source = str | Path | Mapping[str, Any] | SweepConfig
 """A configuration: a preset's name, a YAML file, its plain values, or itself."""
@@ -256,7 +256,7 @@ def load(sweep: str = "latest", *, output: str | Path | None = None) -> SweepHan
     """
     use_folder(Path.cwd())
     found = _output(output)
-    return SweepHandle(found.find(sweep), found)
+    return SweepHandle(found.find_readable(sweep), found)
 
 
 def forecast(config: Source, *overrides: str, replicates: int | None = None) -> pd.DataFrame:
@@ -277,6 +277,7 @@ def forecast(config: Source, *overrides: str, replicates: int | None = None) -> 
     """
     use_folder(Path.cwd())
     parsed = _config(config, overrides)
+    check_repeats(parsed.search)
     points = dict(enumerate(planned_points(parsed)))
     found = forecast_points(
         list(points.values()),

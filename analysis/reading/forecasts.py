@@ -50,7 +50,8 @@ def load_config(runs: SweepRuns) -> SweepConfig:
     Raises:
         ConfigError: if the store lacks it.
     """
-    return parse_config(read_yaml(load_config_text(runs), "SWEEP", runs.sweep))
+    plain = read_yaml(load_config_text(runs), "SWEEP", runs.sweep, recorded=True)
+    return parse_config(plain, recorded=True)
 
 
 def load_configs(runs: SweepRuns) -> dict[int, PointConfig]:

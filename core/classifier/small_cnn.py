@@ -8,22 +8,22 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from luceloop.core.classifier.base import ClassifierConfig, Outputs
-from luceloop.core.fields import Finite, PositiveInt
+from luceloop.core.fields import AtMost, Finite, PositiveInt
 
 
 class SmallCNNConfig(ClassifierConfig):
     """A small convolutional network, trained on the real images in seconds."""
 
     name: Literal["small_cnn"] = "small_cnn"
-    width: Annotated[PositiveInt, Field(le=4096)] = 32
+    width: Annotated[PositiveInt, AtMost(4096)] = 32
     """Channels of the first convolution."""
     epochs: PositiveInt = 20
     """Passes over the training images."""
-    batch_size: Annotated[PositiveInt, Field(le=1_000_000)] = 64
+    batch_size: Annotated[PositiveInt, AtMost(1_000_000)] = 64
     """Images of a step."""
     lr: Finite = Field(0.05, gt=0)
     """Highest learning rate of the one-cycle schedule."""
-    shift: int = Field(1, ge=0, le=256)
+    shift: Annotated[int, Field(ge=0), AtMost(256)] = 1
     """Largest shift of a training image, in pixels."""
     flip: bool = False
     """Whether training mirrors images left to right at random."""

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from luceloop.core.classifier.base import ClassifierConfig, Outputs
 from luceloop.core.errors import ConfigError
-from luceloop.core.fields import File, Finite, PositiveInt
+from luceloop.core.fields import AtMost, File, Finite, PositiveInt
 from luceloop.core.io.places import local_file
 
 CIFAR_MEAN, CIFAR_STD = (0.4914, 0.4822, 0.4465), (0.2471, 0.2435, 0.2616)
@@ -25,11 +25,11 @@ class VGG11Config(ClassifierConfig):
     """A state dict of a public CIFAR-10 model zoo's network; trained from scratch without one."""
     epochs: PositiveInt = 60
     """Passes over the training images."""
-    batch_size: Annotated[PositiveInt, Field(le=1_000_000)] = 256
+    batch_size: Annotated[PositiveInt, AtMost(1_000_000)] = 256
     """Images of a step."""
     lr: Finite = Field(0.1, gt=0)
     """Highest learning rate of the one-cycle schedule."""
-    shift: int = Field(4, ge=0, le=256)
+    shift: Annotated[int, Field(ge=0), AtMost(256)] = 4
     """Largest shift of a training image, in pixels."""
     flip: bool = True
     """Whether training mirrors images left to right at random."""

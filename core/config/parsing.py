@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -19,11 +20,17 @@ from luceloop.core.config.search import (
 from luceloop.core.config.sweep import SweepConfig
 from luceloop.core.config.webhooks import HIDDEN
 from luceloop.core.errors import ConfigError
-from luceloop.core.io.plain import MOST_DEPTH, read_yaml, taken_over
+from luceloop.core.fields import check_limits
+from luceloop.core.io.plain import MOST_DEPTH, MOST_VALUES, read_yaml, taken_over
 
 
-def parse_config(plain: Mapping[str, Any]) -> SweepConfig:
+def parse_config(plain: Mapping[str, Any], *, recorded: bool = False) -> SweepConfig:
     """The configuration of a sweep, from plain values (parsed YAML).
+
+    Args:
+        plain: the values.
+        recorded: whether a sweep has it on record: it is then read though a new one may not ask
+            for as much.
 
     Raises:
         ConfigError: one line naming the first offending key, its value and what is allowed.
@@ -31,9 +38,14 @@ def parse_config(plain: Mapping[str, Any]) -> SweepConfig:
     if not isinstance(plain, Mapping):
         raise ConfigError("configuration", plain, "must be a mapping of keys to values")
     try:
-        return SweepConfig.model_validate(taken_over(plain))
+        most = math.inf if recorded else MOST_VALUES
+        config = SweepConfig.model_validate(taken_over(plain, most=most))
     except ValidationError as error:
         raise explained(error, SweepConfig) from None
+    if not recorded:
+        check_limits(config.point)
+        check_limits(config.search, "search.")
+    return config
 
 
 def parse_point(plain: Mapping[str, Any]) -> PointConfig:

@@ -15,7 +15,7 @@ from pydantic import (
 
 from luceloop.core.config.users import Beta, Flip, Users, shares_of
 from luceloop.core.errors import ConfigError
-from luceloop.core.fields import Code, File, PositiveInt, Strict
+from luceloop.core.fields import AtMost, Code, File, PositiveInt, Strict
 from luceloop.core.io import plugins
 
 
@@ -115,7 +115,7 @@ class ResourcesConfig(Strict):
     sampler: ActorResources = ActorResources()
     pack: PositiveInt | Literal["auto"] = "auto"
     """Points of a trial that share one ensemble; large networks and samplers take one."""
-    threads: Annotated[PositiveInt, Field(le=1024)] = 1
+    threads: Annotated[PositiveInt, AtMost(1024)] = 1
     """CPU threads of torch in every process; part of what determines the last bits of a result."""
 
 
@@ -143,5 +143,5 @@ class SamplingConfig(Strict):
 
     shard_size: PositiveInt = 1024
     """Samples a sampler generates at a time; names random streams, so it determines results."""
-    preview: int = Field(500, ge=0, le=100_000)
+    preview: Annotated[int, Field(ge=0), AtMost(100_000)] = 500
     """Samples per seed and iteration that are kept for figures."""

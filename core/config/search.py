@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from luceloop.core.errors import ConfigError, closest
-from luceloop.core.fields import Finite, PositiveInt, Strict
+from luceloop.core.fields import AtMost, Finite, PositiveInt, Strict
 
 SHORT_KEYS = {"beta": "curation.beta", "k": "curation.k"}
 """Names that searches and overrides may use for the keys every sweep varies."""
@@ -18,6 +18,9 @@ MOST_POINTS = 100_000
 
 Whole = Annotated[int, Field(ge=-(2**53), le=2**53)]
 """A whole number that floating point has exactly."""
+
+Seed = Annotated[int, Field(ge=0, strict=True), AtMost(2**32 - 1, f"must be less than {2**32}")]
+"""What the samplers take for a seed."""
 
 NOT_SEARCHED = ("search", "seeds", "name", "description", "resources", "budget", "notify")
 """Keys that are the same for every point."""
@@ -87,7 +90,9 @@ class SearchConfig(Strict):
     """Points of a sampler other than grid."""
     concurrency: PositiveInt = 4
     """Suggestion i waits for the results of points 0 to i - concurrency, and sees no others."""
-    seed: int = Field(0, ge=0, lt=2**32, strict=True)
+    seed: Annotated[
+        int, Field(ge=0, strict=True), AtMost(2**32 - 1, f"must be less than {2**32}")
+    ] = 0
     """Seed of the sampler."""
     early_stop: EarlyStopConfig | None = None
 

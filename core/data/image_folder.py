@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import Field
 
 from luceloop.core.data.base import DatasetConfig
 from luceloop.core.data.images import ImageData
 from luceloop.core.data.labelled import LabelledImages
 from luceloop.core.errors import ConfigError
-from luceloop.core.fields import Directory, PositiveInt
+from luceloop.core.fields import AtMost, Directory, PositiveInt
 from luceloop.core.io.fingerprints import folder_digest
 from luceloop.core.io.memory import in_words, machine_memory
 
@@ -23,7 +22,7 @@ class ImageFolderConfig(DatasetConfig):
     name: Literal["image_folder"] = "image_folder"
     root: Directory
     """The folder; kept as an absolute path."""
-    image_size: Annotated[PositiveInt, Field(le=1024)] = 32
+    image_size: Annotated[PositiveInt, AtMost(1024)] = 32
     """Pixels of a side; images are resized and cropped to squares, in colour."""
     size: PositiveInt | None = None
     """Real samples of each seed, drawn without replacement; all if not given."""

@@ -6,6 +6,7 @@ a list of a billion aliases, a number of a million digits, or a key that stands 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -36,7 +37,9 @@ HALF = "holds half of a character (a lone surrogate)"
 _HALF = re.compile(r"[\ud800-\udfff]")
 
 
-def read_yaml(text: str, key: str, given: str, refusal: str = "is not a YAML value") -> Any:
+def read_yaml(
+    text: str, key: str, given: str, refusal: str = "is not a YAML value", *, recorded: bool = False
+) -> Any:
     """The plain value of a user's YAML text.
 
     Args:
@@ -44,27 +47,34 @@ def read_yaml(text: str, key: str, given: str, refusal: str = "is not a YAML val
         key: what an error names, with `given`, the value that the user knows it by.
         given: the text itself, or the name of its file.
         refusal: what is said of a text that is not YAML.
+        recorded: whether we wrote it, of values that were accepted: with what was left out it is
+            longer, and it is read however long it is.
 
     Raises:
         ConfigError: if it is not YAML, or holds what no configuration can.
     """
-    if len(text) > MOST_CHARACTERS:
+    if len(text) > MOST_CHARACTERS and not recorded:
         raise ConfigError(key, given, f"may have at most {MOST_CHARACTERS} characters")
     try:
-        return _Loader(text).get_single_data()
+        return _Loader(text, math.inf if recorded else MOST_VALUES).get_single_data()
     except _RefusedError as error:
         raise ConfigError(key, given, str(error)) from None
     except yaml.YAMLError as error:
         raise ConfigError(key, given, f"{refusal}: {_reason(error)}") from None
 
 
-def taken_over(given: Any, key: str = "configuration") -> Any:
+def taken_over(given: Any, key: str = "configuration", most: float = MOST_VALUES) -> Any:
     """A copy of plain values whose mappings and lists are its own.
+
+    Args:
+        given: the values.
+        key: what an error names where nothing inside is at fault.
+        most: how many there may be.
 
     Raises:
         ConfigError: naming the dotted key of what no configuration can hold.
     """
-    return _Copier().copy(given, key, ())
+    return _Copier(most).copy(given, key, ())
 
 
 def _reason(error: yaml.YAMLError) -> str:
@@ -77,8 +87,8 @@ def _reason(error: yaml.YAMLError) -> str:
 class _Copier:
     """Copies mappings and lists, and counts what they hold."""
 
-    def __init__(self) -> None:
-        self._left = MOST_VALUES
+    def __init__(self, most: float) -> None:
+        self._left = most
 
     def copy(self, given: Any, key: str, outside: tuple[int, ...]) -> Any:
         """A copy of a value that lies within those whose identities are `outside`."""
@@ -132,8 +142,9 @@ class _RefusedError(yaml.YAMLError):
 class _Loader(yaml.SafeLoader):
     """Reads YAML's plain values, each key once, within bounds; it has no tags and no dates."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, most: float) -> None:
         super().__init__(text)
+        self._most = most
         self._path: list[str] = []
         self._sizes: dict[int, tuple[int, int]] = {}  # by node: its values, and its depth
         self._open: set[str] = set()  # anchors of the nodes around the one that is read
@@ -181,7 +192,7 @@ class _Loader(yaml.SafeLoader):
         sizes = [self._sizes[id(each)] for each in inner]
         size = 1 + sum(size for size, _ in sizes)
         depth = 1 + max((depth for _, depth in sizes), default=0)
-        if size > MOST_VALUES:
+        if size > self._most:
             raise _RefusedError(f"{self._place} {TOO_MANY}")
         if depth > MOST_DEPTH:
             raise _RefusedError(f"{self._place} {TOO_DEEP}")

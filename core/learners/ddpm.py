@@ -23,7 +23,7 @@ from torch import Tensor
 
 from luceloop.core import rng
 from luceloop.core.errors import ConfigError
-from luceloop.core.fields import Finite, PositiveInt
+from luceloop.core.fields import AtMost, Finite, PositiveInt
 from luceloop.core.learners.networks.base import Network
 from luceloop.core.learners.regression.config import RegressionConfig
 from luceloop.core.learners.regression.networks import build_network
@@ -36,7 +36,7 @@ class DDPMConfig(RegressionConfig):
     name: Literal["ddpm"] = "ddpm"
     # torchcfm's flows take times from 0 to 1 as they are; diffusion steps are further apart.
     time_scale: ClassVar[float] = 1000.0
-    timesteps: Annotated[int, Field(ge=2, le=100_000, strict=True)] = 250
+    timesteps: Annotated[int, Field(ge=2, strict=True), AtMost(100_000)] = 250
     """Steps of the diffusion."""
     noise: tuple[Finite, Finite] | None = None
     """First and last β of the schedule; 0.1 and 20 over `timesteps` if not given."""

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from luceloop.core import rng
 from luceloop.core.errors import ConfigError
-from luceloop.core.fields import Finite, PositiveInt
+from luceloop.core.fields import AtMost, Finite, PositiveInt
 from luceloop.core.learners import solvers
 from luceloop.core.learners.coupling import couple
 from luceloop.core.learners.regression.config import RegressionConfig
@@ -32,7 +32,7 @@ class OTCFMConfig(RegressionConfig):
     takes_checkpoint: ClassVar[bool] = True
     sigma: Finite = Field(0.0, ge=0)
     """Standard deviation around the straight paths."""
-    ot_batch: Annotated[PositiveInt, Field(le=4096)] = 16
+    ot_batch: Annotated[PositiveInt, AtMost(4096)] = 16
     """Samples coupled by one exact transport plan; 1 couples independently."""
     solver: solvers.Solver = "rk4"
     """ODE solver; dopri5 is adaptive, the others take `nfe` evaluations."""

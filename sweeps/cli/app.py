@@ -74,7 +74,8 @@ def app() -> None:
     """Distributed sweeps of self-consuming generative loops with curated data.
 
     CONFIG is a preset's name or a YAML file; KEY=VALUE sets dotted keys, values in YAML.
-    SWEEP is a sweep's name, an unambiguous start of its id, or latest.
+    SWEEP is a sweep's name, an unambiguous start of its id, or latest. Where the newest cannot be
+    read, what only reads takes the newest that can be; what changes a sweep takes no other one.
     """
 
 
@@ -237,7 +238,7 @@ def list_sweeps(as_json: bool, output: Path | None) -> None:
 @output_option
 def show(sweep: str, as_json: bool, output: Path | None) -> None:
     """Show a sweep's points and how they stand."""
-    folder = output_of(output).find(sweep)
+    folder = output_of(output).find_readable(sweep)
     if as_json:
         reading.show_json(folder)
     else:

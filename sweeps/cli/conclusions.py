@@ -136,7 +136,7 @@ def compare(
         raise ConfigError("--latex", True, "is one way to print, --json another; choose one")
     found = output_of(output)
     wanted = comparing.Wanted(metric, at, points, file, as_json, as_latex)
-    comparing.compare([found.find(sweep) for sweep in sweeps], found, wanted)
+    comparing.compare([found.find_readable(sweep) for sweep in sweeps], found, wanted)
 
 
 @click.command()

@@ -20,7 +20,7 @@ from luceloop.core.theory.forecast import Forecast, forecast
 from luceloop.sweeps.cli.forecast_table import bound_table, curve_table
 from luceloop.sweeps.console import console, print_figures, print_remark
 from luceloop.sweeps.record.folders import Output
-from luceloop.sweeps.search.space import planned_points
+from luceloop.sweeps.search.space import check_repeats, planned_points
 
 
 def forecast_points(
@@ -42,6 +42,7 @@ def forecast_points(
         figures: whether to draw.
         replicates: of a perfect learner at finite n; if not given, as many as take little time.
     """
+    check_repeats(config.search)
     points, searched = dict(enumerate(planned_points(config))), list(config.search.space)
     names = {index: point_name(point.flat(), searched) for index, point in points.items()}
     every, seeds = _every_forecast(points, output, start, replicates)
@@ -76,7 +77,7 @@ def _every_forecast(
     if start is None:
         found = forecast(list(points.values()), cache=output.cache, **options)
         return {index: [each] for index, each in zip(points, found, strict=True)}, ()
-    folder = output.find(start)
+    folder = output.find_readable(start)
     runs = find_runs(output.tracking_uri, folder.id)
     every = forecast_from(runs, points, output.cache, **options)
     config = folder.config()

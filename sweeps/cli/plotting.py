@@ -48,7 +48,7 @@ class Plot:
 
 def plot(sweep: str, output: Output, to: Path | None, start: Start, wanted: Plot) -> None:
     """Draw a sweep's figures, or one of them, into its folder if no other is given."""
-    folder, where = output.find(sweep), to
+    folder, where = output.find_readable(sweep), to
     if where is None:
         where = folder.figures
     objective = folder.config().search.objective[0].metric
@@ -61,7 +61,7 @@ def plot(sweep: str, output: Output, to: Path | None, start: Start, wanted: Plot
         results = replace(results, points=kept)
     against = None
     if wanted.against is not None:
-        against = _results(output.find(wanted.against), output, "off", metrics)
+        against = _results(output.find_readable(wanted.against), output, "off", metrics)
     x = None if wanted.x is None else SHORT_KEYS.get(wanted.x, wanted.x)
     wish = Wish(wanted.metric, x, wanted.band, wanted.size, against)
     if wanted.name is None:
@@ -97,7 +97,7 @@ def _results(
 
 def report(sweep: str, output: Output, file: Path | None, start: Start) -> None:
     """Write a sweep's report, into its folder if no file is given."""
-    folder = output.find(sweep)
+    folder = output.find_readable(sweep)
     written = file or folder.report
     draw_and_report(output, folder, written, start, print_remark, EMBEDDED)
     console.print(f"report {written}", highlight=False, soft_wrap=True)

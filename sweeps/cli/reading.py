@@ -150,6 +150,6 @@ def _print_costs(config: SweepConfig, ledger: Ledger) -> None:
 
 def export(sweep: str, output: Output, file: Path) -> None:
     """Write the tidy table of the sweep that `sweep` names, as the ledger has it."""
-    table = recorded_table(output.find(sweep))
+    table = recorded_table(output.find_readable(sweep))
     write_table(table, file)
     console.print(f"{len(table)} rows in {file}", highlight=False)

@@ -29,7 +29,7 @@ from luceloop.sweeps.run.foreseen import foresee_here
 from luceloop.sweeps.run.progress import duration
 from luceloop.sweeps.run.start import choose_address, create, extension
 from luceloop.sweeps.run.summary import in_words, write_answers
-from luceloop.sweeps.search.space import check_space
+from luceloop.sweeps.search.space import reached_points
 from luceloop.sweeps.tracking import delivery
 from luceloop.sweeps.tracking.delivery import Delivery
 
@@ -114,8 +114,8 @@ def _limits(folder: SweepFolder, given: list[str]) -> BudgetConfig:
         if key.partition(".")[0] != "budget":
             allowed = "resume changes nothing but its budget; for all else: luceloop extend"
             raise ConfigError(key, value, allowed)
-    config = parse_config(override(plain_config(folder.config()), given))
-    check_budget(config, check_space(config))
+    config = parse_config(override(plain_config(folder.config()), given), recorded=True)
+    check_budget(config, reached_points(config))
     return config.budget or BudgetConfig()  # `budget=null` lifts all limits
 
 

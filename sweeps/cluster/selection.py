@@ -10,7 +10,8 @@ from pathlib import Path
 
 from pathspec import GitIgnoreSpec
 
-from luceloop.sweeps.cluster.secrets import looks_secret
+from luceloop.core.errors import ConfigError
+from luceloop.core.io.secrets import looks_secret
 
 SKIPPED = {"__pycache__", "build", "dist", "luceloop-out", "mlruns", "node_modules"}
 """Folders that hold no code of the user's."""
@@ -76,14 +77,45 @@ def _candidates(folder: Path) -> Iterator[Path]:
 
 def _not_ignored(folder: Path, paths: Iterable[Path]) -> list[Path]:
     """Those that git does not ignore either, by rules that lie elsewhere; all without git."""
-    places = {os.fsencode(path.relative_to(folder)): path for path in paths}
-    command = ["git", "-C", str(folder), "check-ignore", "-z", "--stdin"]
+    found = list(paths)
+    questions: dict[Path, set[Path]] = {}
+    for path in found:
+        place, home = path, _home(folder, path)
+        questions.setdefault(home, set()).add(place)
+        while home != folder:  # git refuses what lies in a submodule, but not its folder
+            place, home = home, _home(folder, home)
+            questions.setdefault(home, set()).add(place)
+    ignored = {path for home, asked in questions.items() for path in _ignored(home, asked)}
+    return [path for path in found if ignored.isdisjoint([path, *path.parents])]
+
+
+def _home(folder: Path, path: Path) -> Path:
+    """The folder of the repository that a path is in, or else the one that travels."""
+    return next(each for each in path.parents if each == folder or (each / ".git").exists())
+
+
+def _ignored(repository: Path, paths: Iterable[Path]) -> list[Path]:
+    """Those that git ignores; none where there is no git, or no repository.
+
+    Raises:
+        ConfigError: if git does not say.
+    """
+    places = {os.fsencode(path.relative_to(repository)): path for path in paths}
+    command = ["git", "-C", str(repository), "check-ignore", "-z", "--stdin"]
+    plain = os.environ | {"LC_ALL": "C"}
     try:
-        asked = subprocess.run(command, input=b"\0".join(places), capture_output=True, check=False)
+        asked = subprocess.run(
+            command, input=b"\0".join(places), capture_output=True, check=False, env=plain
+        )
     except OSError:  # there is no git
-        return list(places.values())
-    ignored = set(asked.stdout.split(b"\0"))  # nothing where there is no repository
-    return [path for place, path in places.items() if place not in ignored]
+        return []
+    said = asked.stderr.decode(errors="replace").strip().split("\n")[0]
+    if asked.returncode in (0, 1):
+        return [places[place] for place in asked.stdout.split(b"\0") if place in places]
+    if "not a git repository (or any" in said:
+        return []
+    reason = said or f"it ended with {asked.returncode}"
+    raise ConfigError("upload", str(repository), f"git does not say what is ignored: {reason}")
 
 
 def _read(folder: Path) -> list[_Rules]:

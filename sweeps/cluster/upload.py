@@ -26,6 +26,7 @@ from luceloop.core.config.webhooks import VARIABLE, default_address
 from luceloop.core.errors import ConfigError
 from luceloop.core.fields import named_code, strings
 from luceloop.core.io.places import is_url
+from luceloop.core.io.plain import MOST_CHARACTERS
 from luceloop.core.io.sources import Sources
 from luceloop.sweeps.cluster.selection import select
 from luceloop.sweeps.record.revision import revision_of
@@ -106,7 +107,7 @@ def gather(
     package = Path(luceloop.__file__).parent
     # In a checkout the layers are links, which become folders.
     shutil.copytree(package, target / package.name, ignore=shutil.ignore_patterns("__pycache__"))
-    revision = revision_of(here)
+    revision = revision_of(here, alone=True)
     if revision is not None:
         (target / REVISION).write_text(revision.dump())
     _write_environment(target / ENVIRONMENT)
@@ -179,7 +180,11 @@ def _write_config(file: Path, config: SweepConfig, here: Path) -> list[Path]:
         if not is_url(name) and path.is_relative_to(here):
             set_dotted(values, key, str(path.relative_to(here)))
             found.append(path)
-    file.write_text(yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
+    text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+    if len(text) > MOST_CHARACTERS:  # which the job would refuse to read
+        allowed = f"may have at most {MOST_CHARACTERS} where it is submitted, all defaults written"
+        raise ConfigError("configuration", f"{len(text)} characters", allowed)
+    file.write_text(text)
     return found
 
 

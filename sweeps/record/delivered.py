@@ -7,6 +7,7 @@ import logging
 from pathlib import Path
 
 from luceloop.core.io.files import write_atomically
+from luceloop.sweeps.record.folders import SweepFolder
 
 logger = logging.getLogger(__name__)
 
@@ -44,14 +45,35 @@ class DeliveryNote:
         self.experiment = self.experiment if experiment is None else experiment
         self.rows = self.rows if rows is None else rows
         self.files = self.files if files is None else files
-        content = {"experiment": self.experiment, "rows": self.rows, "files": self.files}
-        content |= {"anew": True} if self.anew else {}
         try:
-            write_atomically(json.dumps(content), self._path, durable=False)
+            self._write(durable=False)
         except OSError as error:  # the next process delivers again what this one has
             logger.debug("not noted what was delivered: %s", error)
 
     def ask_anew(self) -> None:
-        """Note that all is to be delivered anew, once what the store has is deleted."""
-        self.anew = True
-        self.write(experiment="", rows=0, files=0)
+        """Note that all is to be delivered anew, once what the store has is deleted.
+
+        That must stand there before the ledger is another one.
+
+        Raises:
+            OSError: if it cannot be noted.
+        """
+        self.experiment, self.rows, self.files, self.anew = "", 0, 0, True
+        self._write(durable=True)
+
+    def _write(self, *, durable: bool) -> None:
+        content = {"experiment": self.experiment, "rows": self.rows, "files": self.files}
+        content |= {"anew": True} if self.anew else {}
+        write_atomically(json.dumps(content), self._path, durable=durable)
+
+
+def note_of(folder: SweepFolder) -> DeliveryNote:
+    """The delivery note of a sweep, still to be read."""
+    return DeliveryNote(folder.path / "delivered")
+
+
+def is_asked_anew(folder: SweepFolder) -> bool:
+    """Whether what the store has of a sweep is to be deleted and delivered anew."""
+    note = note_of(folder)
+    note.read(0)
+    return note.anew

@@ -15,7 +15,6 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +22,7 @@ import yaml
 
 from luceloop.analysis.reading import labels
 from luceloop.analysis.reading.store import is_database
+from luceloop.core.config.naming import describe
 from luceloop.core.config.parsing import parse_config, plain_config
 from luceloop.core.config.sweep import SweepConfig
 from luceloop.core.errors import ConfigError, one_line, without_password
@@ -33,6 +33,8 @@ from luceloop.sweeps.record.versions import SCHEMA, headed, migrated, schema_of
 
 LATEST = "latest"
 """What stands for the newest sweep, where one is named."""
+
+_NAME = re.compile(r"^name:[ \t]+(\S.*(?:\n[ \t]+.*)*)$", re.MULTILINE)
 
 logger = logging.getLogger(__name__)
 
@@ -189,13 +191,13 @@ class SweepFolder:
         except UnicodeDecodeError:
             raise ConfigError("SWEEP", self.id, refusal) from None
         try:
-            plain = read_yaml(text, "SWEEP", self.id, "is not YAML")
+            plain = read_yaml(text, "SWEEP", self.id, "is not YAML", recorded=True)
         except ConfigError as error:
             raise ConfigError("SWEEP", self.id, f"{self.config_file} {error.allowed}") from None
         if not isinstance(plain, dict):
             raise ConfigError("SWEEP", self.id, f"{self.config_file} holds no configuration")
         try:
-            return parse_config(migrated(plain, schema))
+            return parse_config(migrated(plain, schema), recorded=True)
         except ConfigError as error:
             reason = f"{self.config_file} is of another version: {error}"
             raise ConfigError("SWEEP", self.id, reason) from None
@@ -204,13 +206,26 @@ class SweepFolder:
         """Write the configuration as this version does, before the sweep goes on."""
         text = self.config_file.read_text()
         if schema_of(text) < SCHEMA:
-            write_atomically(headed(_dumped(text.split("\n")[0], self.config())), self.config_file)
+            config, first = self.config(), text.split("\n")[0]
+            comment = first if first.startswith("#") else f"# {describe(config)}"
+            write_atomically(headed(_dumped(comment, config)), self.config_file)
 
     def try_config(self) -> SweepConfig | None:
         """The sweep's configuration; None if it cannot be read."""
         try:
             return self.config()
         except ConfigError:
+            return None
+
+    def try_name(self) -> str | None:
+        """The configuration's name; of one that cannot be read, what its file seems to say."""
+        config = self.try_config()
+        if config is not None:
+            return config.name
+        try:
+            found = _NAME.search(self.config_file.read_text(errors="replace"))
+            return str(read_yaml(found[1], "name", found[1])) if found else None
+        except (OSError, ConfigError):
             return None
 
 
@@ -328,8 +343,8 @@ class Output:
     def find(self, wanted: str) -> SweepFolder:
         """The sweep that `wanted` names: `latest`, an unambiguous prefix of an id, or a name.
 
-        Of several sweeps with the same name it is the newest, and `latest` is the newest of those
-        that can be read here.
+        `latest` is the newest sweep, and of several sweeps with the same name it is the newest, be
+        it one that cannot be read here: whatever is done to a sweep is done to no other one.
 
         Raises:
             ConfigError: if there is none, or the prefix fits several.
@@ -338,10 +353,9 @@ class Output:
         if not sweeps:
             raise ConfigError("SWEEP", wanted, f"there are no sweeps under {self.path}")
         if wanted == LATEST:
-            return self._latest(sweeps)
+            return sweeps[-1]
         by_id = [sweep for sweep in sweeps if sweep.id.startswith(wanted)] if wanted else []
-        configs = {sweep.id: sweep.try_config() for sweep in sweeps}
-        by_name = [s for s in sweeps if (config := configs[s.id]) and config.name == wanted]
+        by_name = [sweep for sweep in sweeps if sweep.try_name() == wanted]
         if by_name:
             return by_name[-1]
         if len(by_id) == 1:
@@ -350,11 +364,19 @@ class Output:
         reason = "fits several sweeps" if by_id else "is no sweep's name or start of an id"
         raise ConfigError("SWEEP", wanted, f"{reason}; there are {known}")
 
-    def _latest(self, sweeps: Sequence[SweepFolder]) -> SweepFolder:
-        """The newest sweep that can be read; the newest one if none can, which says why."""
-        found = next((sweep for sweep in reversed(sweeps) if sweep.try_config()), sweeps[-1])
-        if found.id != sweeps[-1].id:
-            logger.warning("%s cannot be read here; latest is %s", sweeps[-1].id, found.id)
+    def find_readable(self, wanted: str) -> SweepFolder:
+        """The sweep that `wanted` names, as `find`, but the newest of those that can be read here.
+
+        Raises:
+            ConfigError: if there is none, or the prefix fits several.
+        """
+        newest = self.find(wanted)
+        if newest.id.startswith(wanted):
+            return newest
+        meant = [s for s in self.sweeps() if wanted in (LATEST, s.try_name())]
+        found = next((sweep for sweep in reversed(meant) if sweep.try_config()), newest)
+        if found.id != newest.id:
+            logger.warning("%s cannot be read here; %s is %s", newest.id, wanted, found.id)
         return found
 
 

@@ -18,7 +18,7 @@ from luceloop.core.config.sweep import SweepConfig
 from luceloop.core.errors import ConfigError
 from luceloop.core.io.files import write_atomically
 from luceloop.sweeps.record.damage import DamagedError
-from luceloop.sweeps.record.delivered import DeliveryNote
+from luceloop.sweeps.record.delivered import note_of
 from luceloop.sweeps.record.events import (
     BudgetReached,
     Event,
@@ -77,8 +77,8 @@ def mend(folder: SweepFolder, config: SweepConfig) -> bool:
     lines = content[: content.rfind(b"\n") + 1].split(b"\n")[:-1]
     kept = sound_part(lines, config)
     aside = set_aside(folder, content)
+    note_of(folder).ask_anew()
     write_atomically(b"".join(map(encode, kept, itertools.count())), folder.ledger)
-    DeliveryNote(folder.path / "delivered").ask_anew()
     logger.warning(
         "%s, line %d, %s; %d of %d lines are kept, what is missing is computed again; "
         "the ledger as it was found is %s",

@@ -7,7 +7,7 @@ a checkpoint has and the copy lacks: those of the last second, or of a call that
 answered.
 
 sweeps/<id>/record/{config.yaml, environment.json, provenance.json, provenance/, ledger/,
-                    previews/, initial/, driver.lock}
+                    previews/, initial/, anew, driver.lock}
 
 Object stores cannot append, so the ledger is cut into pieces, named by their first byte.
 """
@@ -41,7 +41,7 @@ from luceloop.core.io.places import (
     send_files,
     write_whole,
 )
-from luceloop.sweeps.record.delivered import DeliveryNote
+from luceloop.sweeps.record.delivered import is_asked_anew, note_of
 from luceloop.sweeps.record.events import IterationDone, decode
 from luceloop.sweeps.record.folders import Output, SweepFolder, is_sweep_id
 from luceloop.sweeps.record.mending import is_sound, set_aside
@@ -53,6 +53,8 @@ BATCH = 200
 """Most events in a piece."""
 PIECE = re.compile(r"ledger/(\d+)\.jsonl")
 PICTURE = re.compile(r"(previews|initial)/point-\d+/[\w-]+\.(npz|png)")
+ANEW = "anew"
+"""A file that is there while MLflow may have rows of a ledger that was mended since."""
 PROVENANCE = re.compile(r"provenance(\.json|/.+)")
 
 
@@ -87,6 +89,7 @@ def mirrored(
             mirror = Mirror(folder, record)
             mirror.reconcile(mend)
             yield mirror
+            mirror.settle()
     except Timeout:
         raise ConfigError("SWEEP", folder.id, "is being run on another machine") from None
 
@@ -112,6 +115,8 @@ class Mirror:
         self._begun = False
         self._copied: set[str] = set()
         """Files that the copy has; those of an iteration never change."""
+        self._is_marked = False
+        """Whether the copy says that MLflow is to be given everything anew."""
         self._copying = threading.Lock()
         self.answered = time.monotonic()
         """When the storage last took something."""
@@ -129,6 +134,9 @@ class Mirror:
             ConfigError: if neither ledger is the beginning of the other, or a piece is missing.
         """
         found = files_in(self._there)
+        self._is_marked = ANEW in found
+        if self._is_marked:
+            note_of(self._folder).ask_anew()
         there = _ledger_of(found, self._folder.id)
         here = self._read_here()
         if not there.startswith(here) and not here.startswith(there):
@@ -143,7 +151,9 @@ class Mirror:
             files = {found[place]: self._folder.path / place for place in self._copied}
             fetch_files({there: here for there, here in files.items() if not here.exists()})
             write_atomically(there, self._folder.ledger)
-        if mend():
+        was_mended = mend()
+        self._mark()
+        if was_mended:
             there = self._read_here()
             self._replace(found, there)
         self._bytes, self.events = len(there), there.count(b"\n")
@@ -160,8 +170,8 @@ class Mirror:
         if is_sound(there) and not is_sound(here):
             aside, record = set_aside(self._folder, here), self._there
             logger.warning("the ledger is damaged, and kept as %s; %s has it whole", aside, record)
+            note_of(self._folder).ask_anew()
             write_atomically(b"", self._folder.ledger)
-            DeliveryNote(self._folder.path / "delivered").ask_anew()
             return b"", there
         if is_sound(here) and not is_sound(there):
             logger.warning("the copy of the ledger in %s is damaged, and made anew", self._there)
@@ -175,6 +185,23 @@ class Mirror:
             remove_file(found[place])
         make_folder(self._there / "ledger")
         write_whole(ledger, self._there / "ledger" / f"{0:015d}.jsonl")
+
+    def _mark(self) -> None:
+        """Have the copy say whether MLflow is to be given everything anew, as is noted here.
+
+        Whoever goes on from it has no note of this machine.
+        """
+        wanted, place = is_asked_anew(self._folder), self._there / ANEW
+        if wanted and not self._is_marked:
+            write_whole(b"", place)
+        elif self._is_marked and not wanted:
+            remove_file(place)
+        self._is_marked = wanted
+
+    def settle(self) -> None:
+        """Bring the copy up to what MLflow has been given since the last copy was made."""
+        if self._is_marked and not is_asked_anew(self._folder):
+            self.try_copy()
 
     def _take_provenance(self, found: Mapping[str, Folder]) -> None:
         """Take over what is on record of the user's files, if the copy has more of it."""
@@ -217,6 +244,8 @@ class Mirror:
             send_files({file: self._there / place for file, place in places.items()})
             make_folder(self._there / "ledger")
             self._begun = True
+        if self._is_marked:
+            self._mark()
         if not self._folder.ledger.exists():
             return
         with self._folder.ledger.open("rb") as ledger:

@@ -18,7 +18,7 @@ from luceloop.core.config.sweep import SweepConfig
 from luceloop.core.theory.forecast import Forecast, forecast
 from luceloop.sweeps.record.folders import SweepFolder
 from luceloop.sweeps.record.ledger import Ledger
-from luceloop.sweeps.search.space import check_space
+from luceloop.sweeps.search.space import reached_points
 
 
 def answers(config: SweepConfig, ledger: Ledger, folder: SweepFolder) -> list[Verdict]:
@@ -47,7 +47,7 @@ def lasting_answers(config: SweepConfig, folder: SweepFolder) -> list[Verdict]:
     if len(points) == total and all(point.status for point in points.values()):
         return answers(config, ledger, folder)
     if config.search.sampler == "grid":
-        configs = dict(enumerate(check_space(config)))
+        configs = dict(enumerate(reached_points(config)))
     elif len(points) == total:
         configs = {i: at_point(config, point.values) for i, point in points.items()}
     else:

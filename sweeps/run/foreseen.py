@@ -31,7 +31,7 @@ from luceloop.sweeps.run.needs import Needs, shape_of, shapes_of
 from luceloop.sweeps.run.progress import Progress, duration
 from luceloop.sweeps.run.reuse import Reuse, reuses
 from luceloop.sweeps.run.sharing import crowding, places_of
-from luceloop.sweeps.search.space import check_space, planned_points
+from luceloop.sweeps.search.space import planned_points, reached_points
 
 MOST_ASKED = 1000
 """Points that a sampler is asked for beforehand; of more, the ends of the ranges stand for all."""
@@ -125,7 +125,7 @@ class Foresight:
         few = search.sampler == "grid" or self.config.point_count <= MOST_ASKED
         if few and not search.learns_values:
             return [Work(p, self.known(p)) for p in planned_points(self.config)], bounded
-        reached = check_space(self.config)
+        reached = reached_points(self.config)
         most = max(reached, key=lambda p: (p.iterations + 1) * sizes_of(p).pool)
         if len({cost_key(p, self.places.device) for p in reached}) > 1:
             bounded = "points are chosen while it runs"
@@ -211,7 +211,7 @@ def foresee_here(config: SweepConfig, output: Output) -> Estimate:
         LoopError: if a measured loop cannot go on, as the sweep's own could not.
     """
     folder = SweepFolder(output.path / "sweeps" / "-")  # as that of a new sweep
-    cluster, reached = this_machine(), check_space(config)
+    cluster, reached = this_machine(), reached_points(config)
     room = room_anywhere() if knows_cluster() else room_here()  # which it may not be meant for
     loop, needs = Loop(reached[0]), Needs(reached, shapes_of(reached), room)
     device = places_of(config, cluster, large=loop.fitter.one_by_one).device

@@ -27,7 +27,7 @@ from luceloop.sweeps.record.events import Row
 from luceloop.sweeps.record.folders import Output, SweepFolder
 from luceloop.sweeps.record.ledger import Ledger, Point, recorded_config
 from luceloop.sweeps.record.provenance import read_provenance, versions
-from luceloop.sweeps.search.space import check_space
+from luceloop.sweeps.search.space import reached_points
 from luceloop.workers.messages import REAL, IterationReport
 from luceloop.workers.recorded import Recorded, state_name
 
@@ -223,7 +223,7 @@ class Reuse:
             for then in (found.versions.get(name), last.get(name)):
                 if then != now[name]:
                     return f"it was run with {name} {then}; this is {now[name]}"
-        for name, digest in digests(dependencies(check_space(config))).items():
+        for name, digest in digests(dependencies(reached_points(config))).items():
             if found.files.get(name) != digest:
                 return f"{name} was another file then"
         return ""

@@ -16,7 +16,7 @@ from luceloop.sweeps.record.provenance import (
     begin_provenance,
     read_provenance,
 )
-from luceloop.sweeps.search.space import check_space
+from luceloop.sweeps.search.space import reached_points
 
 
 def settle(folder: SweepFolder, config: SweepConfig, *, accept: bool) -> Provenance:
@@ -31,7 +31,7 @@ def settle(folder: SweepFolder, config: SweepConfig, *, accept: bool) -> Provena
         ChangedFileError: naming what has changed, unless that is accepted.
         StorageError: if a URL cannot be read now.
     """
-    points = check_space(config)
+    points = reached_points(config)
     needed = dependencies(points)
     code = code_of({name for point in points for name in named_code(point).values()})
     before = read_provenance(folder)

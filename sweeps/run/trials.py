@@ -29,7 +29,7 @@ from luceloop.sweeps.run.room import check_memory
 from luceloop.sweeps.run.rounds import next_round
 from luceloop.sweeps.run.sharing import device_of
 from luceloop.sweeps.search.journal import StudyJournal
-from luceloop.sweeps.search.space import check_space
+from luceloop.sweeps.search.space import reached_points
 from luceloop.sweeps.search.tune import EarlyStop, PointSearcher
 from luceloop.workers.messages import PointSetup, TrialSetup, unpack_setup
 from luceloop.workers.stops import Stops
@@ -54,7 +54,7 @@ class Trials:
         self._budget = budget
         self._files = files
         self._config, self._folder, self._ledger = config, folder, ledger
-        reached, cluster = check_space(config), ray.cluster_resources()
+        reached, cluster = reached_points(config), ray.cluster_resources()
         needs = check_memory(config, reached, cluster, room_of_session())
         loop = Loop(reached[0])
         self._allocation = allocate_for(config, cluster, loop, needs.fits)
@@ -78,7 +78,7 @@ class Trials:
         """What is taken from other sweeps, where that is asked for and all points are known."""
         if self._reuse is None or self._config.search.sampler != "grid":
             return None
-        return self._reuse.plan(check_space(self._config))
+        return self._reuse.plan(reached_points(self._config))
 
     def run(self, progress: Progress, *callbacks: tune.Callback) -> None:
         """Run them to their ends; every report is on record before the next is asked for.

@@ -18,6 +18,7 @@ from luceloop.core.config.point import PointConfig
 from luceloop.core.config.search import MOST_POINTS, Dimension, SearchConfig
 from luceloop.core.config.sweep import SweepConfig
 from luceloop.core.errors import ConfigError
+from luceloop.core.fields import check_limits
 from luceloop.core.pickers.opinions import COLLECTIVE
 from luceloop.sweeps.record.ledger import Ledger, Point
 from luceloop.sweeps.search import objective
@@ -131,13 +132,26 @@ def build_suggestions(search: SearchConfig, ledger: Ledger) -> Suggestions:
 
 
 def check_space(config: SweepConfig) -> list[PointConfig]:
+    """Configurations that a new sweep can reach, as `reached_points`.
+
+    Raises:
+        ConfigError: if any of them is invalid, or asks for more than it may.
+    """
+    check_repeats(config.search)
+    check_limits(config.search, "search.")
+    reached = reached_points(config)
+    for point in reached:
+        check_limits(point)
+    return reached
+
+
+def reached_points(config: SweepConfig) -> list[PointConfig]:
     """Configurations that a sweep can reach: all points of a grid, else the ends of the ranges.
 
     Raises:
         ConfigError: if any of them is invalid.
     """
     search = config.search
-    _check_repeats(search)
     if config.point_count > MOST_POINTS:
         raise ConfigError("search", config.point_count, f"must be at most {MOST_POINTS} points")
     if search.sampler == "grid":
@@ -151,8 +165,12 @@ def check_space(config: SweepConfig) -> list[PointConfig]:
     return reached
 
 
-def _check_repeats(search: SearchConfig) -> None:
-    """Refuse a listed value that stands there twice: two points would be one, and favoured."""
+def check_repeats(search: SearchConfig) -> None:
+    """Refuse a listed value that stands there twice: two points would be one, and favoured.
+
+    Raises:
+        ConfigError: naming the value.
+    """
     for key, dimension in search.space.items():
         seen: set[Any] = set()
         for value in dimension.values or []:
@@ -219,6 +237,6 @@ def planned_points(config: SweepConfig) -> list[PointConfig]:
     """
     search = config.search
     if search.sampler == "grid" or search.learns_values:
-        return check_space(config)
+        return reached_points(config)
     suggestions = OptunaSuggestions(search, ledger=None)
     return [at_point(config, suggestions.get(index)) for index in range(suggestions.total)]

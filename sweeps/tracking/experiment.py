@@ -66,7 +66,7 @@ class Experiment:
         self._client = connect(uri)
         self._identity = identity
         self.answered = 0.0
-        """When the store last took something."""
+        """When the store last took what is not asked of it again, though its step may be."""
         found = self._client.get_experiment_by_name(identity.experiment)
         if found is None:
             created = self._client.create_experiment(
@@ -144,6 +144,7 @@ class Experiment:
             if kind == "seed" and key.startswith(f"{index}/") and self._parents[child] != run:
                 self._client.set_tag(child, labels.PARENT, run)
                 self._parents[child] = run
+                self.answered = time.monotonic()
 
     def seed_run(self, index: int, point: PointConfig, seed: int) -> str:
         """The run of one seed's raw curves, beneath its point's."""
@@ -184,7 +185,6 @@ class Experiment:
         alone = config.model_copy(update={"point": point} | apart)
         text = yaml.safe_dump(plain_config(alone), sort_keys=False, allow_unicode=True)
         self._client.log_text(run, text, labels.CONFIG)
-        self.answered = time.monotonic()
 
     def log(self, run: str, metrics: list[Metric], tags: Mapping[str, str]) -> None:
         """Write metrics and tags, and parameters that a run lacks, in as few calls as MLflow takes.
@@ -201,7 +201,6 @@ class Experiment:
             room = BATCH - len(params[:MOST_PARAMS]) - len(labelled)
             rows = metrics[first : first + room]
             self._client.log_batch(run, metrics=rows, params=params[:MOST_PARAMS], tags=labelled)
-            self.answered = time.monotonic()
             first, params, labelled = first + room, params[MOST_PARAMS:], []
         self._lacking.pop(run, None)
 
@@ -211,7 +210,6 @@ class Experiment:
             self._client.log_artifacts(run, str(path), folder)
         else:
             self._client.log_artifact(run, str(path), folder)
-        self.answered = time.monotonic()
 
     def log_picture(self, run: str, picture: Image, iteration: int, when: int) -> None:
         """Attach a picture of an iteration's samples, unless the run has one.
@@ -233,7 +231,6 @@ class Experiment:
         if not self._shows_pictures:  # an empty card would stand there before
             self._set_view(pictures=True)
             self._shows_pictures = True
-        self.answered = time.monotonic()
 
     def _set_view(self, *, pictures: bool) -> None:
         view = page_view(self._identity.config, pictures=pictures)
@@ -242,12 +239,10 @@ class Experiment:
     def reopen(self, run: str) -> None:
         """Mark a run as running again."""
         self._client.update_run(run, status="RUNNING")
-        self.answered = time.monotonic()
 
     def end(self, run: str, status: str) -> None:
         """Mark a run as ended."""
         self._client.set_terminated(run, status)
-        self.answered = time.monotonic()
 
     def is_ended(self, run: str) -> bool:
         """Whether a run is marked as ended."""

@@ -29,7 +29,7 @@ def experiment_of(output: Output, sweep: str) -> str:
     Raises:
         ConfigError: if there is no sweep, or the store does not have it.
     """
-    folder = output.find(sweep)
+    folder = output.find_readable(sweep)
     name = experiment_name(folder.config().name, folder.id)
     try:
         experiment = connect(output.tracking_uri, create=False).get_experiment_by_name(name)

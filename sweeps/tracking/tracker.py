@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 
 from luceloop.analysis.reading.store import said_by_store
-from luceloop.sweeps.record.delivered import DeliveryNote
+from luceloop.sweeps.record.delivered import note_of
 from luceloop.sweeps.record.events import Event
 from luceloop.sweeps.record.folders import Output, SweepFolder
 from luceloop.sweeps.record.ledger import Ledger
@@ -48,7 +48,7 @@ class Tracker:
         """
         self._output, self._folder, self._identity = output, folder, identity
         self._ledger = ledger
-        self._note = DeliveryNote(folder.path / "delivered")
+        self._note = note_of(folder)
         self._note.read(len(ledger.events))
         self._experiment: Experiment | None = None
         self._loader = Loader(folder, identity, ledger)
@@ -81,7 +81,11 @@ class Tracker:
 
     @property
     def answered(self) -> float:
-        """When the store last took something, by this process's monotonic clock."""
+        """When the store last took a step, by this process's monotonic clock.
+
+        One that takes the first request of a step at every try, and never the second, brings
+        nothing.
+        """
         experiment = self._experiment
         return self._answered if experiment is None else max(self._answered, experiment.answered)
 
@@ -163,7 +167,7 @@ class Tracker:
         while steps:
             steps[0](experiment)
             steps.popleft()
-            self._failures = 0
+            self._failures, self._answered = 0, time.monotonic()
 
     def _plan(self, known: int) -> None:
         """Choose the next part, if there is one."""

@@ -16,7 +16,7 @@ from torch.func import functional_call
 from torch.nn.functional import scaled_dot_product_attention
 
 from luceloop.core import rng
-from luceloop.core.fields import Finite, PositiveInt, Strict
+from luceloop.core.fields import AtMost, Finite, PositiveInt, Strict
 from luceloop.core.learners.networks.base import Regressor, regress_by_autograd
 
 BACKEND = "inductor"
@@ -30,19 +30,19 @@ OPTIONS: dict[str, Any] = {"deterministic": True}
 class UNetConfig(Strict):
     """torchcfm's U-Net, for images."""
 
-    channels: Annotated[PositiveInt, Field(le=4096)] = 128
+    channels: Annotated[PositiveInt, AtMost(4096)] = 128
     """Of the first level."""
-    multipliers: tuple[Annotated[PositiveInt, Field(le=64)], ...] = Field(
+    multipliers: tuple[Annotated[PositiveInt, AtMost(64)], ...] = Field(
         (1, 2, 2, 2), min_length=1, max_length=8
     )
     """Channels of each level, in units of the first's; each level halves the image."""
-    blocks: Annotated[PositiveInt, Field(le=64)] = 2
+    blocks: Annotated[PositiveInt, AtMost(64)] = 2
     """Residual blocks of a level."""
     attention: tuple[PositiveInt, ...] = (16,)
     """Image sizes at which there is attention."""
-    heads: Annotated[PositiveInt, Field(le=1024)] = 4
+    heads: Annotated[PositiveInt, AtMost(1024)] = 4
     """Of attention."""
-    head_channels: Annotated[PositiveInt, Field(le=4096)] | None = 64
+    head_channels: Annotated[PositiveInt, AtMost(4096)] | None = 64
     """Channels of a head, which then decide their number."""
     dropout: Finite = Field(0.1, ge=0, lt=1)
     """Share of units that training drops."""

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from luceloop.core.errors import ConfigError
-from luceloop.core.fields import File, Finite, PositiveInt
+from luceloop.core.fields import AtMost, File, Finite, PositiveInt
 from luceloop.core.learners.base import LearnerConfig
 from luceloop.core.learners.networks.mlp import Activation
 from luceloop.core.learners.networks.unet import UNetConfig
@@ -25,7 +25,7 @@ class RegressionConfig(LearnerConfig):
     """Optimizer steps of each retraining."""
     initial_steps: PositiveInt | None = None
     """Optimizer steps of p_0; twice `steps` if not given."""
-    batch_size: Annotated[PositiveInt, Field(le=1_000_000)] = 256
+    batch_size: Annotated[PositiveInt, AtMost(1_000_000)] = 256
     """Samples of a step."""
     init: Literal["warm", "scratch"] = "warm"
     """Whether a retraining starts from the last model or from new weights."""
@@ -33,7 +33,7 @@ class RegressionConfig(LearnerConfig):
     """Whether a warm start keeps Adam's moments."""
     lr: Finite = Field(1e-3, gt=0)
     """Adam's learning rate."""
-    warmup: int = Field(0, ge=0, le=10**9)
+    warmup: Annotated[int, Field(ge=0), AtMost(10**9)] = 0
     """Steps over which the learning rate rises to `lr`, counted from when Adam last began anew."""
     clip: Finite | None = Field(None, gt=0)
     """Largest gradient norm of a seed's network; no clipping if not given."""
@@ -45,9 +45,9 @@ class RegressionConfig(LearnerConfig):
     """Which weights are sampled where there is a moving average."""
     flip: bool = False
     """Whether training mirrors images left to right at random."""
-    width: Annotated[PositiveInt, Field(multiple_of=32, le=16_384)] = 64
+    width: Annotated[PositiveInt, Field(multiple_of=32), AtMost(16_384)] = 64
     """Vectors: hidden units of a layer; whole SIMD vectors, so a seed ignores its neighbours."""
-    depth: Annotated[PositiveInt, Field(le=256)] = 3
+    depth: Annotated[PositiveInt, AtMost(256)] = 3
     """Vectors: hidden layers."""
     activation: Activation = "silu"
     """Vectors: of the hidden units; selu, torchcfm's, blurs narrow classes."""

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -279,10 +280,73 @@ def test_ids_sort_by_time_and_no_other_text_is_one():
         ("s3://b/k?X-Amz-Signature=abc", "s3://b/k?X-Amz-Signature=***"),
         ("host=db password=pw dbname=x", "host=db password=*** dbname=x"),
         ("seeds=3: must be a count", "seeds=3: must be a count"),
+        (
+            "mssql+pyodbc:///?odbc_connect=DRIVER%3DX%3BUID%3Dme%3BPWD%3Dsecret&x=1",
+            "mssql+pyodbc:///?odbc_connect=***&x=1",
+        ),
+        ("SERVER=db;PWD={a;b}}c d};DATABASE=x", "SERVER=db;PWD=***;DATABASE=x"),
+        (r"host=db password = 'a b\'c d' dbname=x", "host=db password = *** dbname=x"),
+        ("postgresql://u:pa ss@h/db", "postgresql://h/db"),
+        ("no URL in 'postgresql://u:pa s@s@h/db': a@b", "no URL in 'postgresql://h/db': a@b"),
+        ("postgresql://u:it's@h/db", "postgresql://h/db"),
+        ("mysql://a:b@h/x, then mysql://c:d@h/y", "mysql://h/x, then mysql://h/y"),
     ],
 )
 def test_addresses_are_shown_without_passwords(text, without):
     assert without_password(text) == without
+
+
+def git(*arguments: str) -> None:
+    options = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "protocol.file.allow=always"]
+    subprocess.run(["git", *options, *arguments], check=True, capture_output=True)
+
+
+def test_a_configuration_that_the_job_could_not_read_is_not_submitted(mine: Path, upload: Path):
+    search = {"search": {"curation.beta": {"grid": [0.1 + i / 7 for i in range(45_000)]}}}
+    large = config(path="mine.npz").model_copy(update={"search": parse_search(search)})
+    with pytest.raises(ConfigError, match="where it is submitted"):
+        gather(upload, large)
+
+
+def parse_search(search: Mapping[str, object]):
+    return parse_config({"name": "mine", "data": {"name": "eight_gaussians"}, **search}).search
+
+
+def test_a_secret_that_git_tracks_stays_with_its_differences(mine: Path, upload: Path):
+    (mine / "credentials.json").write_text("one")
+    git("init", "-q")
+    git("add", ".")
+    git("commit", "-qm", "begun")
+    (mine / "credentials.json").write_text("hunter2")
+    gather(upload, config(path="mine.npz"))
+    revision = json.loads((upload / REVISION).read_text())["diff"]
+    assert "credentials.json" in revision and "hunter2" not in revision
+
+
+def test_what_git_ignores_stays_here_beside_a_submodule_and_within_it(
+    mine: Path, upload: Path, tmp_path: Path
+):
+    inner = tmp_path / "inner"
+    touch(inner, "code.py", "own-ignored.py")
+    git("init", "-q", str(inner))
+    git("-C", str(inner), "add", "code.py")
+    git("-C", str(inner), "commit", "-qm", "begun")
+    git("init", "-q")
+    git("submodule", "add", "-q", str(inner), "a_part")
+    touch(mine, "zz_ignored.py", "a_part/own_ignored.py")
+    (mine / ".git/info/exclude").write_text("zz_ignored.py\n")
+    (mine / ".git/modules/a_part/info/exclude").write_text("own_ignored.py\n")
+    gather(upload, config(path="mine.npz"))
+    found = files_of(upload / FOLDER)
+    assert "a_part/code.py" in found
+    assert not {"zz_ignored.py", "a_part/own_ignored.py"} & found
+
+
+def test_where_git_does_not_say_what_is_ignored_nothing_travels(mine: Path, upload, monkeypatch):
+    git("init", "-q")
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    with pytest.raises(ConfigError, match=r"git does not say what is ignored: .*ownership"):
+        gather(upload, config(path="mine.npz"))
 
 
 def test_what_git_has_of_the_folder_travels_though_the_repository_does_not(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -20,6 +22,7 @@ from luceloop.sweeps.record.events import IterationDone, encode
 from luceloop.sweeps.record.folders import Output, SweepFolder
 from luceloop.sweeps.record.ledger import Ledger
 from luceloop.sweeps.record.mending import mend, read_ledger
+from luceloop.sweeps.record.mirror import find_or_fetch, mirrored
 from luceloop.sweeps.record.table import recorded_table
 from luceloop.sweeps.tracking.delivery import sync
 from tests.support import QUICK, Cli, curves
@@ -272,20 +275,101 @@ def test_a_line_written_twice_or_moved_or_inserted_costs_nothing(tmp_path, confi
     assert folder.ledger.read_bytes() == joined(list(recorded()))
 
 
-def test_rows_that_are_computed_again_stand_in_mlflow_once(output: Path, monkeypatch):
+def test_rows_that_are_computed_again_stand_in_mlflow_once(output: Path):
     """Their times are others, and MLflow deletes no row of a run."""
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    folder = damaged_after_delivery(output)
+    assert mend(folder, CONFIG)
+    assert_each_row_once_after_the_rest(folder)
+
+
+def test_wherever_mending_is_cut_short_mlflow_has_each_row_once(output: Path, monkeypatch):
+    """The process is killed whenever a file of the folder has just been replaced."""
+    for cut in range(3):
+        folder = damaged_after_delivery(output)
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "replace", killed_after(cut))
+            with pytest.raises(KilledError):
+                mend(folder, CONFIG)
+        mend(folder, CONFIG)
+        assert_each_row_once_after_the_rest(folder)
+
+
+def killed_after(cut: int) -> Callable[[Path, Path], None]:
+    replaced = itertools.count()
+
+    def replace(source: Path, target: Path) -> None:
+        os.rename(source, target)
+        if next(replaced) == cut:
+            raise KilledError
+
+    return replace
+
+
+class KilledError(BaseException):
+    """Ends a process as a signal would."""
+
+
+def test_a_ledger_is_not_mended_where_that_cannot_be_noted(output: Path, monkeypatch):
+    folder = damaged_after_delivery(output)
+    before = folder.ledger.read_bytes()
+    (folder.path / "delivered").unlink()
+    (folder.path / "delivered").mkdir()
+    with pytest.raises(OSError):
+        mend(folder, CONFIG)
+    assert folder.ledger.read_bytes() == before
+
+
+def test_a_machine_that_goes_on_after_another_has_mended_clears_mlflow(
+    output: Path, tmp_path: Path, monkeypatch
+):
+    """The first one is lost before MLflow has forgotten the rows that were computed before."""
+    folder = damaged_after_delivery(output, storage=tmp_path / "storage")
+    with mirrored(folder, lambda: mend(folder, CONFIG)):
+        pass
+    record_of = tmp_path / "storage" / "sweeps" / folder.id / "record"
+    assert (record_of / "anew").exists()
+    other = Output(tmp_path / "other", tmp_path / "storage")
+    fetched = find_or_fetch(other, folder.id)
+    with mirrored(fetched):
+        pass
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", Output(output).tracking_uri)
+    assert sync(fetched, other).is_whole
+    assert not (record_of / "anew").exists()
+    assert_each_row_once_after_the_rest(fetched)
+    with mirrored(fetched) as mirror:
+        assert mirror is not None
+        mirror.copy()
+    with mirrored(folder):  # and the first one comes back
+        pass
+    assert_each_row_once_after_the_rest(folder)
+
+
+def damaged_after_delivery(output: Path, storage: Path | None = None) -> SweepFolder:
+    """A sweep whose ledger has lost a line since MLflow was given all of it."""
     lines = list(recorded())
     folder = sweep(output, joined(lines))
+    if storage is not None:
+        folder.keep_storage(storage)
+        with mirrored(folder) as mirror:
+            assert mirror is not None
+            mirror.copy()
     assert sync(folder, Output(output)).is_whole
     del lines[6]
     folder.ledger.write_bytes(joined(lines))
-    assert mend(folder, CONFIG)
+    if storage is not None:
+        [piece] = storage.rglob("*.jsonl")
+        piece.write_bytes(joined(lines))
+    return folder
+
+
+def assert_each_row_once_after_the_rest(folder: SweepFolder) -> None:
+    """Compute what a ledger lacks, deliver it, and look at what the store has."""
     ledger = Ledger(folder.ledger)
     record(ledger)
     ledger.close()
-    assert sync(folder, Output(output)).is_whole
-    client = MlflowClient(Output(output).tracking_uri)
+    output = Output(folder.path.parents[1])
+    assert sync(folder, output).is_whole
+    client = MlflowClient(output.tracking_uri)
     [experiment] = client.search_experiments(filter_string=f"name LIKE '%/{folder.id}'")
     runs = client.search_runs([experiment.experiment_id])
     assert len(runs) == 1 + 3 + 6
@@ -296,8 +380,6 @@ def test_rows_that_are_computed_again_stand_in_mlflow_once(output: Path, monkeyp
 
 
 def test_a_damaged_copy_and_a_sound_ledger_are_told_apart(tmp_path):
-    from luceloop.sweeps.record.mirror import mirrored
-
     content = joined(list(recorded()))
     folder = sweep(tmp_path, content)
     folder.keep_storage(tmp_path / "storage")

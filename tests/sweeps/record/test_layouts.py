@@ -6,14 +6,16 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 import yaml
 
 from luceloop.analysis.reading.curves import load_table
-from luceloop.core.config.parsing import plain_config
+from luceloop.core.config.parsing import parse_config, plain_config
 from luceloop.core.errors import ConfigError
+from luceloop.core.io.plain import MOST_CHARACTERS
 from luceloop.core.loop.initial import FORMAT
 from luceloop.sweeps.costs.pace import NEWEST
 from luceloop.sweeps.record.events import decode
@@ -178,9 +180,42 @@ def test_others_are_found_by_name_and_id(newest, beside, where, cli: Cli, tmp_pa
     readable = kind in ("ledger", "note")  # by its configuration, which says what it is
     assert cli("show", newest.id, *where).code == 0
     if not readable:
-        assert Output(newest.path.parents[1]).find("latest").id == newest.id
+        assert Output(newest.path.parents[1]).find_readable("latest").id == newest.id
         assert cli("show", "mog", *where).code == 0
         assert cli("export", "latest", "-o", str(tmp_path / "t.csv"), *where).code == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "wanted"),
+    [
+        ("unknown key", "latest"),
+        ("unknown key", "mog"),
+        ("newer", "latest"),
+        ("newer", "mog"),
+        ("not YAML", "latest"),  # which says no name
+    ],
+)
+def test_no_older_sweep_is_changed_in_place_of_one_that_cannot_be_read(
+    kind: str, wanted: str, newest, where, cli: Cli
+):
+    spoil, reason = UNREADABLE[kind]
+    spoilt = SweepFolder(newest.path.parent / "20991231-235959000-0af1")
+    shutil.copytree(newest.path, spoilt.path)
+    spoil(spoilt)
+    before = contents(newest.path)
+    for command in (["resume", wanted], ["extend", wanted, "seeds=[1,2,3]"], ["sync", wanted]):
+        ran = cli(*command, *where)
+        assert ran.code == 2 and spoilt.id in ran.err and reason in ran.err
+        assert ran.err.count("\n") == 1
+    assert cli("note", wanted, "mine", *where).code == 0
+    assert spoilt.note.exists()
+    ran = cli("rm", wanted, "--yes", *where)
+    assert ran.code == 0 and f"deleted {spoilt.id}" in ran.out, ran.err
+    assert not spoilt.path.exists() and contents(newest.path) == before
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
 def test_others_are_extended_and_priced_and_their_rows_taken(newest, beside, where, cli: Cli):
@@ -243,6 +278,56 @@ def test_an_older_configuration_is_read_by_a_migration(newest, monkeypatch):
     assert newest.config_file.read_text().startswith(f"# luceloop schema {SCHEMA}\n")
     monkeypatch.undo()
     assert newest.config().point.learner.name == "empirical"
+
+
+def test_an_older_configuration_without_a_comment_is_written_as_this_version_does(newest):
+    lines = newest.config_file.read_text().splitlines(keepends=True)
+    text = "".join(line for line in lines if not line.startswith("#"))
+    newest.config_file.write_text(text)
+    before = newest.config()
+    newest.upgrade()
+    upgraded = newest.config_file.read_text().splitlines()
+    assert upgraded[0] == f"# luceloop schema {SCHEMA}" and upgraded[1].startswith("# ")
+    assert newest.config() == before
+
+
+def test_what_an_older_version_accepted_is_shown_exported_and_resumed(
+    output: Path, cli: Cli, tmp_path: Path
+):
+    """Limits that came since, and that no value is listed twice, hold for new sweeps alone."""
+    shutil.copytree(LAYOUTS[0] / "sweeps", output / "sweeps")
+    folder, where = Output(output).find("latest"), ["--output", str(output)]
+    plain = yaml.safe_load(folder.config_file.read_text())
+    plain["search"]["seed"], plain["sampling"]["preview"] = 5_000_000_000, 200_000
+    plain["search"]["curation.beta"] = {"grid": [0, 0.0]}
+    folder.config_file.write_text(yaml.safe_dump(plain, sort_keys=False))
+    ledger = folder.ledger.read_text()
+    folder.ledger.write_text(ledger.replace('"curation.beta": 10', '"curation.beta": 0.0'))
+    assert cli("show", "latest", *where).code == 0
+    assert cli("export", "latest", "-o", str(tmp_path / "t.csv"), *where).code == 0
+    ran = cli("resume", "latest", QUICK, *where)
+    assert ran.code == 0, ran.err
+    again = cli("resume", "latest", QUICK, *where)  # what was written by this version
+    assert again.code == 0, again.err
+    (tmp_path / "new.yaml").write_text(yaml.safe_dump(plain))
+    for options in ([], ["search.seed=0"], ["search.seed=0", "sampling.preview=5"]):
+        ran = cli("validate", str(tmp_path / "new.yaml"), *options)
+        assert ran.code == 2 and ran.err.count("\n") == 1
+
+
+def test_the_largest_grid_that_is_accepted_is_read_again(output: Path):
+    values = [0.1 + i / 7 for i in range(45_000)]
+    config = parse_config(newest_plain() | {"search": {"curation.beta": {"grid": values}}})
+    folder = Output(output).create_sweep(config, "large")
+    assert len(folder.config_file.read_text()) > MOST_CHARACTERS
+    assert folder.config() == config
+    with pytest.raises(ConfigError, match="holds more than"):
+        parse_config(newest_plain() | {"search": {"curation.beta": {"grid": values * 3}}})
+
+
+def newest_plain() -> dict[str, Any]:
+    [file] = NEWEST_LAYOUT.glob("sweeps/*/config.yaml")
+    return dict(yaml.safe_load(file.read_text()))
 
 
 def test_every_version_before_this_one_has_a_migration():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -93,6 +94,37 @@ def test_a_server_that_fails_three_requests_in_ten_gets_everything_once(
     [run] = client.search_runs([experiment.experiment_id], "tags.luceloop.kind = 'sweep'")
     attached = {file.path for file in client.list_artifacts(run.info.run_id, "figures")}
     assert attached == {f"figures/{figure.name}" for figure in figures}
+
+
+def test_a_store_that_takes_the_first_request_of_a_step_and_never_the_second_is_given_up(
+    folder, output, monkeypatch
+):
+    """That the sweep stopped at its budget is written, and its run is to be marked as running."""
+    ledger = Ledger(folder.ledger)
+    ledger.stop("hours=1")
+    ledger.close()
+    written: list[str] = []
+    log_batch = MlflowClient.log_batch
+
+    def count(client, run_id, **values):
+        written.append(run_id)
+        log_batch(client, run_id, **values)
+
+    def refuse(*_, **__):
+        raise OSError("it is in maintenance")
+
+    monkeypatch.setattr(MlflowClient, "log_batch", count)
+    monkeypatch.setattr(MlflowClient, "update_run", refuse)
+    monkeypatch.setattr(delivery, "PATIENCE", 3.0)
+    found: list[delivery.Delivery] = []
+    thread = threading.Thread(
+        target=lambda: found.append(sync(folder, Output(output))), daemon=True
+    )
+    thread.start()
+    thread.join(120)
+    assert found, "it is tried for ever"
+    assert found[0].undelivered and "maintenance" in found[0].error
+    assert max(written.count(run) for run in written) > 2  # the first request was taken again
 
 
 @pytest.mark.parametrize("reason", ["cannot read data-\udc80.npz", "a NUL: \0", "long " * 4000])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
+from pathlib import Path, PurePath
 
 NAMES = re.compile(
     r"id_(rsa|dsa|ecdsa|ed25519)(?!.*\.pub$).*"
@@ -19,9 +19,14 @@ LOOKED_AT = 4096
 """Bytes of a file in which such a line would stand."""
 
 
+def is_secret_name(file: PurePath) -> bool:
+    """Whether a file is called as secrets are; code is taken for code, whatever it is called."""
+    return file.suffix != ".py" and NAMES.fullmatch(file.name) is not None
+
+
 def looks_secret(file: Path) -> bool:
-    """Whether a file seems to hold a secret; code is taken for code, whatever it is called."""
-    if file.suffix != ".py" and NAMES.fullmatch(file.name):
+    """Whether a file seems to hold a secret."""
+    if is_secret_name(file):
         return True
     with file.open("rb") as opened:
         return PRIVATE_KEY.search(opened.read(LOOKED_AT)) is not None
