@@ -52,13 +52,14 @@ def check(config: SweepConfig, here: bool = True) -> int:
     check_budget(config, reached)
     check_objectives(config, single_seed=len(config.point.seeds) == 1)
     cluster, room = _place(here)
+    if room.is_known:
+        check_crowd(config.point.resources, cluster)
     needs = check_memory(config, reached, cluster, room)
     trained = set[str]()
     measured = [measured_names(_built(point, trained)) for point in reached]
     names = set.intersection(*measured)
     if room.is_known:
         allocation = allocate_for(config, cluster, Loop(reached[0]), needs.fits)
-        check_crowd(config.point.resources, allocation, cluster)
         if not ray.is_initialized():
             check_fits(allocation, cluster)
     for wanted in config.search.objective:

@@ -225,10 +225,10 @@ def trials_at_once(config: SweepConfig) -> int:
     return config.point_count
 
 
-def check_crowd(
-    config: ResourcesConfig, allocation: Allocation, cluster: Mapping[str, float]
-) -> None:
+def check_crowd(config: ResourcesConfig, cluster: Mapping[str, float]) -> None:
     """Refuse more processes in a trial, or threads in a process, than CPUs can be shared by.
+
+    What `auto` gives is never too many.
 
     Raises:
         ConfigError: naming the key, and how many there may be.
@@ -238,8 +238,8 @@ def check_crowd(
     allowed = f"must be at most {{}}: {MOST_PER_CPU} can share each of {cpus} CPUs"
     if config.threads > most:
         raise ConfigError("resources.threads", config.threads, allowed.format(most))
-    if 1 + allocation.samplers > most:
-        raise ConfigError("resources.samplers", allocation.samplers, allowed.format(most - 1))
+    if config.samplers != "auto" and 1 + config.samplers > most:
+        raise ConfigError("resources.samplers", config.samplers, allowed.format(most - 1))
 
 
 def check_fits(allocation: Allocation, cluster: Mapping[str, float]) -> None:

@@ -55,11 +55,12 @@ class Trials:
         self._files = files
         self._config, self._folder, self._ledger = config, folder, ledger
         reached, cluster = reached_points(config), ray.cluster_resources()
-        needs = check_memory(config, reached, cluster, room_of_session())
+        room = room_of_session()
+        if room.is_known:
+            check_crowd(config.point.resources, cluster)
+        needs = check_memory(config, reached, cluster, room)
         loop = Loop(reached[0])
         self._allocation = allocate_for(config, cluster, loop, needs.fits)
-        if needs.room.is_known:
-            check_crowd(config.point.resources, self._allocation, cluster)
         self._checkpoints = Checkpoints(folder)
         self._cache, self._code = str(folder.cache), name_folder()
         self._stops: Any = None

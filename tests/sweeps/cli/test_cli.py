@@ -54,7 +54,7 @@ BAD = [
     (["run", "demo", "search.lam.grid=[1,.inf,inf]"], "search.lam='inf': is listed twice"),
     (["validate", "demo", "search.learner.lr.grid=[1e-3,0.001]"], "lr=0.001: is listed twice"),
     (["run", "demo", "search={sampler: random, trials: 2, k: {choice: [2,2.0]}}"], "k=2.0: is"),
-    (["run", "demo", "resources.samplers=1000"], "resources.samplers=1000: "),  # memory, or CPUs
+    (["run", "demo", "resources.samplers=1000"], "resources.samplers=1000", "16 can share each"),
     (["validate", "demo", "resources.threads=1000"], "resources.threads=1000", "16 can share"),
     (["run", "demo", "--storage", "a\nb"], "--storage='a\\nb'", "control characters"),
     (["run", "demo", "--output", "a\nb"], "--output='a\\nb'", "control characters"),

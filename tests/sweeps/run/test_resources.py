@@ -131,7 +131,7 @@ def test_large_networks_and_samplers_take_no_pack():
 )
 def test_a_cpu_is_shared_by_so_many_and_no_more(asked, cluster, most):
     def crowd(config: ResourcesConfig) -> None:
-        check_crowd(config, allocate(config, cluster, points=1, shards=5), cluster)
+        check_crowd(config, cluster)
 
     crowd(ResourcesConfig(**asked))
     if most is not None:
