@@ -5,13 +5,14 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from luceloop.core.config.parsing import override
 from luceloop.core.config.sweep import SweepConfig
 from luceloop.core.config.webhooks import named_address
+from luceloop.core.text import printable
 from luceloop.sweeps.cluster import jobs
 from luceloop.sweeps.cluster.jobs import Cluster, Job
 from luceloop.sweeps.cluster.upload import (
@@ -118,7 +119,8 @@ def submit(
     options += ["--notify", f"@{Path('..') / NOTIFY}"] if told else []
     command = [*wanted.command(sweep, labels[jobs.SWEEP]), *options]
     with tempfile.TemporaryDirectory(prefix="luceloop-") as folder:
-        _tell_upload(gather(Path(folder), parsed, named, told))
+        for line in _upload_lines(gather(Path(folder), parsed, named, told)):
+            print(printable(line), file=sys.stderr)  # the first line of what it prints is the sweep
         job = cluster.start(Path(folder), command, labels)
     console.print(f"sweep {labels[jobs.SWEEP]}  {labels[jobs.NAME]}: job {job}", highlight=False)
     if not wait:
@@ -140,25 +142,26 @@ def list_upload(wanted: Wanted, included: Sequence[str]) -> None:
         upload = gather(Path(folder), parsed, named)
     for place, size in sorted(upload.sizes.items()):
         print_line(f"{in_words(size):>9}  {place}")
-    _tell_upload(upload)
+    for line in _upload_lines(upload):
+        print_line(line)
 
 
-def _tell_upload(upload: Upload) -> None:
-    """Print how much travels, and what stays here that might be missed."""
+def _upload_lines(upload: Upload) -> Iterator[str]:
+    """How much travels, and what stays here that might be missed."""
     if upload.sizes:
         count, largest = len(upload.sizes), upload.largest
         size, most = in_words(sum(upload.sizes.values())), in_words(upload.sizes[largest])
         files = f"{count} files" if count > 1 else "1 file"
-        print_line(
+        yield (
             f"uploads {files} of this folder, {size}, the largest {largest} ({most}); "
             "luceloop submit --list shows all"
         )
     if upload.secrets:
         names = ", ".join(map(str, upload.secrets))
-        print_line(f"not uploaded, as they look like secrets: {names} (--include FILE takes one)")
+        yield f"not uploaded, as they look like secrets: {names} (--include FILE takes one)"
     if upload.outside:
         names = ", ".join(map(str, upload.outside))
-        print_line(f"not uploaded, as they are links out of this folder: {names}")
+        yield f"not uploaded, as they are links out of this folder: {names}"
 
 
 def _labels(

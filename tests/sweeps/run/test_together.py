@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from pathlib import Path
 
@@ -41,7 +42,9 @@ def test_a_second_resume_is_refused_and_the_first_one_ends_undisturbed(
 ):
     first = luceloop(output, *LONG)
     wait_for_rows(output, 3)
+    first.send_signal(signal.SIGSTOP)  # it holds the sweep, and does not end meanwhile
     said = finish(luceloop(output, "resume", "latest", QUICK), 2)
+    first.send_signal(signal.SIGCONT)
     assert said.endswith("is being run by another process\n") and len(said.splitlines()) == 1
     finish(first, 0)
     pd.testing.assert_frame_equal(curves(output), undisturbed_long, check_exact=True)

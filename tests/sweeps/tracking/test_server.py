@@ -140,7 +140,9 @@ def test_sync_delivers_a_sweep_that_ended_while_the_server_was_down(
     assert said(ran, f"deliver them with: luceloop sync {folder.id}")
     monkeypatch.setattr("luceloop.sweeps.tracking.delivery.PATIENCE", 2.0)
     ran = cli("sync", folder.id, *where)  # still down
-    assert ran.code == 1 and said(ran, f"MLflow at {server.uri} lacks ")
+    assert ran.code == 1 and said(
+        ran, f"MLflow at {server.uri} cannot be asked what it lacks of the "
+    )
     monkeypatch.undo()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.uri)
     server.start()
