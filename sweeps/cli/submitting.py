@@ -12,7 +12,6 @@ from pathlib import Path
 from luceloop.core.config.parsing import override
 from luceloop.core.config.sweep import SweepConfig
 from luceloop.core.config.webhooks import named_address
-from luceloop.core.text import printable
 from luceloop.sweeps.cluster import jobs
 from luceloop.sweeps.cluster.jobs import Cluster, Job
 from luceloop.sweeps.cluster.upload import (
@@ -119,10 +118,11 @@ def submit(
     options += ["--notify", f"@{Path('..') / NOTIFY}"] if told else []
     command = [*wanted.command(sweep, labels[jobs.SWEEP]), *options]
     with tempfile.TemporaryDirectory(prefix="luceloop-") as folder:
-        for line in _upload_lines(gather(Path(folder), parsed, named, told)):
-            print(printable(line), file=sys.stderr)  # the first line of what it prints is the sweep
+        upload = gather(Path(folder), parsed, named, told)
         job = cluster.start(Path(folder), command, labels)
     console.print(f"sweep {labels[jobs.SWEEP]}  {labels[jobs.NAME]}: job {job}", highlight=False)
+    for line in _upload_lines(upload):
+        print_line(line)
     if not wait:
         console.print(f"follow it with: luceloop logs -f {job}", highlight=False)
         return
