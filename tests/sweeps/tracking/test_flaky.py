@@ -87,7 +87,8 @@ def test_a_server_that_fails_three_requests_in_ten_gets_everything_once(
     for figure in figures:
         figure.write_bytes(b"a figure")
     assert attach(found, Output(output), folder, figures).is_whole
-    assert flaky.failures > 20  # of which each would have begun all of it anew
+    # Each would have begun all of it anew; how many there are depends on how they are sent.
+    assert flaky.failures >= 5, (flaky.failures, flaky.requests)
     assert_whole(store, folder)
     client = MlflowClient(store)
     [experiment] = client.search_experiments(filter_string=f"name LIKE '%/{folder.id}'")
