@@ -103,12 +103,17 @@ def signals(*sent: signal.Signals) -> Disturb:
     return disturb
 
 
-def kill_server(scene: Scene, draw: random.Random) -> bool:
-    """Kill MLflow's server and start it again some seconds later."""
-    scene.server.kill()
-    time.sleep(draw.uniform(0, 10))
-    scene.server.start()
-    return True
+def restart(name: str) -> Disturb:
+    """End a server of the scene at once, as a power cut would; it starts some seconds later."""
+
+    def disturb(scene: Scene, draw: random.Random) -> bool:
+        server: MlflowServer | Postgres = getattr(scene, name)
+        server.kill()
+        time.sleep(draw.uniform(0, 10))
+        server.start()
+        return True
+
+    return disturb
 
 
 def stop_server(scene: Scene, draw: random.Random) -> bool:
@@ -120,14 +125,6 @@ def stop_server(scene: Scene, draw: random.Random) -> bool:
     time.sleep(draw.uniform(1, 15))
     for process in found:
         process.resume()
-    return True
-
-
-def kill_database(scene: Scene, draw: random.Random) -> bool:
-    """End the database as a power cut would, and start it again some seconds later."""
-    scene.database.kill()
-    time.sleep(draw.uniform(0, 10))
-    scene.database.start()
     return True
 
 
@@ -155,9 +152,9 @@ KINDS: dict[str, Disturb] = {
     "raylet stopped for a while": stop("raylet"),
     "GCS killed": kill("gcs_server"),
     "GCS stopped for a while": stop("gcs_server"),
-    "MLflow server killed": kill_server,
+    "MLflow server killed": restart("server"),
     "MLflow server stopped for a while": stop_server,
-    "database killed": kill_database,
+    "database killed": restart("database"),
     "node killed": kill_node,
 }
 """By what is said of it."""

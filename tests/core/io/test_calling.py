@@ -192,25 +192,29 @@ def first(x):
 """
 
 
-@pytest.mark.processes
-def test_ctrl_c_while_users_code_runs_ends_a_command_as_ever(tmp_path: Path):
-    (tmp_path / "sleeps.py").write_text(SLEEPS)
-    command = [sys.executable, "-c", "from luceloop.sweeps.cli.app import main; main()"]
+def interrupted_forecast(folder: Path, module: str, source: str, presses: int) -> tuple[int, str]:
+    """How a forecast ends whose reward is pressed Ctrl-C upon, and what it says."""
+    (folder / f"{module}.py").write_text(source)
     process = subprocess.Popen(
-        [*command, "forecast", "demo", "reward.name=sleeps:first", "--no-figures"],
-        cwd=tmp_path,
+        [sys.executable, "-m", "luceloop", "forecast", "demo", f"reward.name={module}:first"],
+        cwd=folder,
         env=dict(os.environ, PYTHONPATH=str(Path(__file__).parents[3])),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "here\n"
-    time.sleep(2)
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
-    assert (process.returncode, said.strip()) == (130, "interrupted")
+    assert process.stdout is not None and process.stdout.readline() == "here\n"
+    for _ in range(presses):
+        time.sleep(2)
+        process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    return process.returncode, err
+
+
+@pytest.mark.processes
+def test_ctrl_c_while_users_code_runs_ends_a_command_as_ever(tmp_path: Path):
+    assert interrupted_forecast(tmp_path, "sleeps", SLEEPS, 1) == (130, "interrupted\n")
 
 
 ENDED = """
@@ -239,7 +243,7 @@ ENDLESS = """
 import time
 print("here", flush=True)
 
-def swallows(x):
+def first(x):
     while True:
         try:
             time.sleep(60)
@@ -250,19 +254,4 @@ def swallows(x):
 
 @pytest.mark.processes
 def test_the_third_ctrl_c_leaves_code_that_swallows_all_of_them(tmp_path: Path):
-    (tmp_path / "endless.py").write_text(ENDLESS)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "luceloop", "forecast", "demo", "reward.name=endless:swallows"],
-        cwd=tmp_path,
-        env=dict(os.environ, PYTHONPATH=str(Path(__file__).parents[3])),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
-    assert process.stdout is not None and process.stdout.readline() == "here\n"
-    for _ in range(3):
-        time.sleep(1)
-        process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    assert (process.returncode, err) == (130, "interrupted\n")
+    assert interrupted_forecast(tmp_path, "endless", ENDLESS, 3) == (130, "interrupted\n")
