@@ -142,9 +142,16 @@ CASES = [("mog", *case) for case in TOO_LARGE.items()]
 CASES += [("digits", *case) for case in TOO_LARGE_IMAGES.items()]
 
 
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine of 25 GB, whatever this one has, and no Ray."""
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    for module in ("machines", "room"):
+        monkeypatch.setattr(f"luceloop.sweeps.run.{module}.machine_memory", lambda: 25 * 10**9)
+
+
 @pytest.mark.parametrize(("preset", "overrides", "key"), CASES)
-def test_what_no_machine_can_hold_is_refused_unbuilt(preset, overrides, key, monkeypatch):
-    monkeypatch.setattr("ray.is_initialized", lambda: False)  # judge by this machine alone
+def test_what_a_machine_cannot_hold_is_refused_unbuilt(preset, overrides, key, machine):
     config = read_config(preset, overrides.split())
     config.point.data.build()
     tracemalloc.start()
@@ -158,7 +165,7 @@ def test_what_no_machine_can_hold_is_refused_unbuilt(preset, overrides, key, mon
     assert peak < 50 * 2**20
 
 
-def test_what_is_sent_elsewhere_is_not_built_here_either():
+def test_what_is_sent_elsewhere_is_not_built_here_either(machine):
     large = ["learner.unet.channels=4096", "learner.unet.blocks=16"]
     with pytest.raises(ConfigError, match=r"learner.unet.channels=4096: the network alone takes"):
         check(read_config("digits", large), here=False)
