@@ -144,7 +144,8 @@ CASES += [("digits", *case) for case in TOO_LARGE_IMAGES.items()]
 
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine of 25 GB, whatever this one has, and no Ray."""
+    """A machine of 25 GB and 64 CPUs, whatever this one has, and no Ray."""
+    monkeypatch.setattr("os.cpu_count", lambda: 64)
     monkeypatch.setattr("ray.is_initialized", lambda: False)
     for module in ("machines", "room"):
         monkeypatch.setattr(f"luceloop.sweeps.run.{module}.machine_memory", lambda: 25 * 10**9)
